@@ -1,0 +1,1 @@
+"""Dependency aggregation for event-driven pipelines: fires each run once its inputs are there."""

@@ -1,0 +1,141 @@
+"""What can happen to a partition. Each fact is data; ``machine.decide`` says what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from coordinator.core.model import (
+    Arrival,
+    Bypass,
+    Pause,
+    RunStatus,
+    TableDate,
+    Trigger,
+    WindowDay,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surveyed:
+    """What stands around the partition, read in the same transaction: calendar, windows, pauses.
+
+    ``games`` holds the dates the calendar knows; a date that is absent is unknown. ``arrivals``,
+    where given, replaces every input the partition knows (a new partition, or a new registry).
+    """
+
+    games: Mapping[str, tuple[str, ...]]
+    windows: Mapping[str, tuple[WindowDay, ...]] = field(default_factory=dict)
+    pauses: tuple[Pause, ...] = ()
+    arrivals: Mapping[str, TableDate] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """An arrival was applied to a table's date that a non-window requirement names."""
+
+    table_date: TableDate
+    arrival: Arrival
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticked:
+    """Time passed, or something asked for a fresh look (a duplicate, a sweep, a new registry)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """The relay holds proof that an outbox entry was delivered."""
+
+    effect_id: str
+    message_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryFailed:
+    """The relay tried an outbox entry and failed; it will be tried again."""
+
+    effect_id: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A runner asks for a run. ``token`` is the lease token to grant, drawn outside."""
+
+    generation: int
+    attempt: int
+    owner: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    generation: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    generation: int
+    token: str
+    status: RunStatus
+    record_count: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requested:
+    """A person (or a backfill they started) asks for a run now."""
+
+    reason: str
+    actor: str
+    bypass: frozenset[Bypass] = frozenset()
+    skip_downstream: bool = False
+    trigger: Trigger = Trigger.MANUAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkipRequested:
+    reason: str
+    actor: str
+    end_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResetRequested:
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaiverGranted:
+    table: str
+    reason: str
+    actor: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaiverLifted:
+    table: str
+    reason: str
+    actor: str
+
+
+Fact = (
+    Surveyed
+    | Loaded
+    | Ticked
+    | Delivered
+    | DeliveryFailed
+    | Claimed
+    | Heartbeat
+    | Completed
+    | Requested
+    | SkipRequested
+    | ResetRequested
+    | WaiverGranted
+    | WaiverLifted
+)

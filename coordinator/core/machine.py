@@ -1,0 +1,1048 @@
+"""``decide``: what a fact does to a partition. The state machine, pure and total.
+
+The laws it keeps (contract section 4):
+
+1. No run without its needs: a generation is created only here, and only when every critical
+   requirement is met, waived, or bypassed by a recorded decision.
+2. One run per generation, one owner per attempt: generations rise by one; a claim is granted to
+   one owner; a stale token changes nothing and is told so.
+3. No lost trigger: whatever is ready and not held is fired by the same call that learns of it, or
+   at ``wake_at``.
+4. Time moves things: every timer is one field, ``wake_at``, which always lies in the future.
+5. Nothing is lost: an effect leaves the outbox only when its delivery is proved or its reason gone.
+6. Every decision explains itself: the run carries the judgement it was created on.
+7. Bounded: attempts, generations, history and memory of notices have limits.
+8. Pause keeps everything: while paused facts are still taken in; only new generations wait.
+
+Three axes are stored (what is known of the inputs, the live run, the last outcome). The status is
+derived from them by ``status_of`` alone, so no transition can forget one. ``TRANSITIONS`` says
+which statuses may follow which, by fact; it feeds the documentation and the tests hold the code to
+it. Identifiers are derived; the one token a claim needs comes in with the fact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
+
+from coordinator.core import effects
+from coordinator.core.explain import requirement_sentence
+from coordinator.core.facts import (
+    Claimed,
+    Completed,
+    Delivered,
+    DeliveryFailed,
+    Fact,
+    Heartbeat,
+    Loaded,
+    Requested,
+    ResetRequested,
+    SkipRequested,
+    Surveyed,
+    Ticked,
+    WaiverGranted,
+    WaiverLifted,
+)
+from coordinator.core.model import (
+    GOOD_OUTCOMES,
+    REPORTABLE_STATUSES,
+    Attempt,
+    Bypass,
+    EffectKind,
+    Flag,
+    Input,
+    Latest,
+    OutboxEntry,
+    Outcome,
+    Partition,
+    Run,
+    RunStatus,
+    Skip,
+    Status,
+    TableDate,
+    Transition,
+    Trigger,
+    Waiver,
+    arrivals_key,
+    run_id,
+)
+from coordinator.core.readiness import (
+    MET,
+    HoldKind,
+    RequirementVerdict,
+    SourceVerdict,
+    State,
+    Verdict,
+    consume,
+    judge,
+)
+from coordinator.core.schedule import instant
+from coordinator.core.spec import (
+    DeadlineAction,
+    OffDay,
+    ProcessorSpec,
+    ScheduleEntry,
+    ScheduleWhen,
+)
+
+HISTORY_LIMIT = 100
+TRANSITIONS_PER_RUN_LIMIT = 100
+NOTIFIED_LIMIT = 100
+WAIVERS_LIMIT = 50
+RETRY_BACKOFF_CAP = timedelta(hours=1)
+DELIVERY_BACKOFF_CAP = timedelta(minutes=1)
+UNDELIVERABLE_AFTER = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What the asker of a fact is told. ``code`` is machine-readable, ``detail`` for people."""
+
+    ok: bool = True
+    code: str = "ok"
+    detail: str = ""
+    run: Run | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The new partition, what was judged, and every run that changed on the way."""
+
+    partition: Partition
+    verdict: Verdict
+    replies: tuple[Reply, ...]
+    runs: tuple[Run, ...]
+    """Runs to be written: created, moved on, or ended."""
+    fired: Run | None = None
+    """The run of the generation that this decision created."""
+    changed: bool = True
+
+
+def blank(spec: ProcessorSpec, game_date: str, now: datetime) -> Partition:
+    """A partition of which nothing is known yet."""
+    return Partition(
+        processor=spec.name, game_date=game_date, created_at=now, registry_hash=spec.registry_hash
+    )
+
+
+def decide(
+    partition: Partition, facts: Sequence[Fact], spec: ProcessorSpec, now: datetime
+) -> Decision:
+    """Apply facts in order, judge once, and fire if nothing holds.
+
+    Never raises on anything that a network can send: duplicates, stale tokens and reports out of
+    order answer with a refusal and change nothing.
+    """
+    work = _Work(partition, spec, now)
+    work.pass_idle_instants()
+    replies = tuple(work.apply(fact) for fact in facts)
+    verdict = work.settle()
+    result = work.freeze(verdict)
+    changed = result != partition
+    if changed:
+        result = replace(result, revision=partition.revision + 1)
+    return Decision(
+        partition=result if changed else partition,
+        verdict=verdict,
+        replies=replies,
+        runs=tuple(work.runs.values()),
+        fired=work.fired,
+        changed=changed,
+    )
+
+
+def status_of(
+    live: Run | None, skip: Skip | None, outcome: Outcome | None, verdict: Verdict
+) -> Status:
+    """The one derivation of a status from verdict, live run and last outcome."""
+    if live is not None:
+        return {
+            RunStatus.PENDING: Status.FIRING,
+            RunStatus.DELIVERED: Status.FIRED,
+            RunStatus.RUNNING: Status.RUNNING,
+        }[live.status]
+    if skip is not None:
+        return Status.SKIPPED
+    if outcome is None:
+        if verdict.off_day:
+            return Status.NOT_EXPECTED
+        return Status.SETTLING if verdict.critical_met else Status.WAITING
+    if outcome.status not in GOOD_OUTCOMES:
+        return Status.FAILED
+    held_for_good = verdict.refires_spent or verdict.hold(HoldKind.QUIET) is not None
+    return Status.COOLING if verdict.newer_ready and not held_for_good else Status.SUCCEEDED
+
+
+_FIELDS = tuple(f.name for f in fields(Partition))
+
+
+class _Work:
+    """A partition while facts are applied to it. Lives inside one call of ``decide``."""
+
+    def __init__(self, partition: Partition, spec: ProcessorSpec, now: datetime) -> None:
+        self.before = partition
+        self.spec = spec
+        self.policy = spec.policy
+        self.now = now
+        self.runs: dict[str, Run] = {}
+        self.fired: Run | None = None
+        self.arrivals: Mapping[str, TableDate] = partition.arrivals
+        self.games = partition.games
+        self.windows = partition.windows
+        self.met_since = partition.met_since
+        self.latest = partition.latest
+        self.pauses = partition.pauses
+        self.waivers = partition.waivers
+        self.generation = partition.generation
+        self.refires = partition.refires
+        self.live = partition.live
+        self.outcome = partition.outcome
+        self.skip = partition.skip
+        self.forced = partition.forced
+        self.consumed = partition.consumed
+        self.consumed_at = partition.consumed_at
+        self.dirty_since = partition.dirty_since
+        self.deadline_done = partition.deadline_done
+        self.overdue = partition.overdue
+        self.schedule_done_at = partition.schedule_done_at
+        self.outbox = partition.outbox
+        self.notified = partition.notified
+        self.history = partition.history
+
+    # ── facts ────────────────────────────────────────────────────────────────────────────────
+
+    def apply(self, fact: Fact) -> Reply:
+        match fact:
+            case Loaded():
+                return self._loaded(fact)
+            case Surveyed():
+                return self._surveyed(fact)
+            case Ticked():
+                return Reply()
+            case Delivered():
+                return self._delivered(fact)
+            case DeliveryFailed():
+                return self._delivery_failed(fact)
+            case Claimed():
+                return self._claimed(fact)
+            case Heartbeat():
+                return self._heartbeat(fact)
+            case Completed():
+                return self._completed(fact)
+            case Requested():
+                return self._requested(fact)
+            case SkipRequested():
+                return self._skip_requested(fact)
+            case ResetRequested():
+                return self._reset_requested(fact)
+            case WaiverGranted():
+                return self._waiver_granted(fact)
+            case WaiverLifted():
+                return self._waiver_lifted(fact)
+
+    def _surveyed(self, fact: Surveyed) -> Reply:
+        date = self.before.game_date
+        was_off = self.games.get(date) == () and self.policy.off_day is OffDay.SKIP
+        if fact.games != self.games:
+            self.games = fact.games
+        if fact.windows != self.windows:
+            self.windows = fact.windows
+        if fact.pauses != self.pauses:
+            self.pauses = fact.pauses
+        if was_off and self.games.get(date) != () and self._deadline_passed():
+            self.deadline_done = True  # first expected after its deadline: overdue, never acts
+        if fact.arrivals is not None and fact.arrivals != self.arrivals:
+            self.arrivals = fact.arrivals
+            if self.generation == 0:
+                received = (t.latest for t in self.arrivals.values())
+                newest = max((a for a in received if a), key=lambda a: a.received_at, default=None)
+                if newest is not None:
+                    self.latest = Latest(
+                        event_id=newest.event_id,
+                        received_at=newest.received_at,
+                        quiet=newest.quiet,
+                    )
+        return Reply()
+
+    def _loaded(self, fact: Loaded) -> Reply:
+        key = arrivals_key(fact.table_date.table, fact.table_date.game_date)
+        self.arrivals = {**self.arrivals, key: fact.table_date}
+        arrival = fact.arrival
+        if arrival.informs:
+            self.latest = Latest(
+                event_id=arrival.event_id, received_at=arrival.received_at, quiet=arrival.quiet
+            )
+        return Reply()
+
+    def _delivered(self, fact: Delivered) -> Reply:
+        entry = next((e for e in self.outbox if e.effect_id == fact.effect_id), None)
+        if entry is None:
+            return Reply(code="unchanged", detail="that effect is not in the outbox any more")
+        self.outbox = tuple(e for e in self.outbox if e is not entry)
+        run = self.live
+        if (
+            entry.kind is EffectKind.LAUNCH
+            and run is not None
+            and run.status is RunStatus.PENDING
+            and effects.launch_id(run.run_id, run.attempt) == fact.effect_id
+        ):
+            attempt = replace(run.current, delivered_at=self.now, message_id=fact.message_id)
+            self._move(
+                replace(run, status=RunStatus.DELIVERED, attempts=(*run.attempts[:-1], attempt)),
+                "delivered",
+                fact.message_id,
+            )
+        return Reply()
+
+    def _delivery_failed(self, fact: DeliveryFailed) -> Reply:
+        entry = next((e for e in self.outbox if e.effect_id == fact.effect_id), None)
+        if entry is None:
+            return Reply(code="unchanged", detail="that effect is not in the outbox any more")
+        pause = min(timedelta(seconds=2.0 ** min(entry.tries, 10)), DELIVERY_BACKOFF_CAP)
+        tried = replace(
+            entry, tries=entry.tries + 1, due_at=self.now + pause, last_error=fact.error[:1000]
+        )
+        self.outbox = tuple(tried if e is entry else e for e in self.outbox)
+        waited = self.now - max(entry.created_at, self._first_due(entry))
+        if entry.kind is EffectKind.LAUNCH and waited >= UNDELIVERABLE_AFTER:
+            self._notify(
+                "launch_undeliverable",
+                f"{entry.subject}:{entry.attempt}",
+                "error",
+                f"The launch of {entry.subject} cannot be delivered since {waited}.",
+                fact.error[:1000],
+            )
+        return Reply()
+
+    def _first_due(self, entry: OutboxEntry) -> datetime:
+        run = self.live
+        if run is not None and run.run_id == entry.subject and run.attempt == entry.attempt:
+            return run.current.launch_at
+        return entry.created_at
+
+    def _claimed(self, fact: Claimed) -> Reply:
+        run = self.live
+        if run is None or run.generation != fact.generation:
+            return self._refuse_stale(fact.generation)
+        if run.attempt != fact.attempt:
+            words = "over" if fact.attempt < run.attempt else "not launched yet"
+            return Reply(
+                ok=False,
+                code="stale",
+                detail=f"Attempt {fact.attempt} of {run.run_id} is {words}; "
+                f"the current attempt is {run.attempt}.",
+            )
+        if run.status is RunStatus.RUNNING:
+            if run.current.owner == fact.owner:
+                return Reply(code="unchanged", run=run)
+            return Reply(
+                ok=False,
+                code="taken",
+                detail=f"{run.run_id} attempt {run.attempt} is claimed by {run.current.owner} "
+                "and its lease is alive.",
+            )
+        if self.now < run.current.launch_at:
+            return Reply(
+                ok=False,
+                code="stale",
+                detail=f"Attempt {fact.attempt} of {run.run_id} has not been launched yet.",
+            )
+        attempt = replace(
+            run.current,
+            claimed_at=self.now,
+            owner=fact.owner,
+            delivered_at=run.current.delivered_at or self.now,
+        )
+        claimed = replace(
+            run,
+            status=RunStatus.RUNNING,
+            attempts=(*run.attempts[:-1], attempt),
+            lease_token=fact.token,
+            lease_expires_at=self.now + self.policy.heartbeat_timeout,
+        )
+        self._drop_launch(run)
+        self._move(claimed, "claimed", fact.owner)
+        return Reply(run=self.live)
+
+    def _heartbeat(self, fact: Heartbeat) -> Reply:
+        run = self.live
+        if run is None or run.generation != fact.generation:
+            return self._refuse_stale(fact.generation)
+        if run.lease_token != fact.token or run.status is not RunStatus.RUNNING:
+            return self._refuse_token(run)
+        assert run.current.claimed_at is not None
+        if self.now >= run.current.claimed_at + self.policy.run_timeout:
+            return Reply(
+                ok=False, code="over", detail=f"{run.run_id} has used up its run_timeout."
+            )
+        extended = replace(run, lease_expires_at=self.now + self.policy.heartbeat_timeout)
+        self.live = extended
+        self.runs[extended.run_id] = extended
+        return Reply(run=extended)
+
+    def _completed(self, fact: Completed) -> Reply:
+        run = self.live
+        if run is None or run.generation != fact.generation:
+            last = self.outcome
+            if (
+                last is not None
+                and last.generation == fact.generation
+                and last.lease_token == fact.token
+                and last.status is fact.status
+            ):
+                return Reply(code="unchanged", detail="already reported")
+            return self._refuse_stale(fact.generation)
+        if run.lease_token != fact.token or run.status is not RunStatus.RUNNING:
+            return self._refuse_token(run)
+        if fact.status not in REPORTABLE_STATUSES:
+            return Reply(ok=False, code="bad_status", detail=f"{fact.status} ends no run.")
+        error = (fact.error or "")[:4000] or None
+        if fact.status is RunStatus.FAILED:
+            self._attempt_over(error or "the runner reported a failure", "failed", fact.token)
+            return Reply()
+        self._end(run, fact.status, fact.record_count, error)
+        self.overdue = False
+        return Reply()
+
+    def _refuse_stale(self, generation: int) -> Reply:
+        subject = run_id(self.before.processor, self.before.game_date, generation)
+        if generation > self.generation or generation < 1:
+            return Reply(ok=False, code="unknown", detail=f"There is no run {subject}.")
+        return Reply(ok=False, code="over", detail=f"Run {subject} is over.")
+
+    def _refuse_token(self, run: Run) -> Reply:
+        return Reply(
+            ok=False,
+            code="stale",
+            detail=f"That lease token does not hold {run.run_id}: the lease ended, or another "
+            f"attempt (now {run.attempt}) took over. Stop, and discard the result.",
+        )
+
+    # ── people ───────────────────────────────────────────────────────────────────────────────
+
+    def _requested(self, fact: Requested) -> Reply:
+        if self.live is not None:
+            return self._refuse_live()
+        freshness = (
+            self.generation == 0
+            and Bypass.FRESHNESS not in fact.bypass
+            and fact.trigger is not Trigger.BACKFILL
+        )
+        verdict = judge(self._draft(), self.spec, self.now, freshness=freshness)
+        forced = Bypass.DEPENDENCIES in fact.bypass
+        unmet = _unmet(verdict)
+        problems = []
+        if verdict.off_day and not forced:
+            problems.append(
+                f"the calendar has no games on {self.before.game_date} (bypass: dependencies)"
+            )
+        elif not verdict.critical_met and not forced:
+            what = "; ".join(unmet) or "no input has arrived"
+            problems.append(f"not ready: {what} (bypass: dependencies)")
+        if self.pauses and Bypass.PAUSE not in fact.bypass:
+            problems.append(f"paused by {self.pauses[0].actor} (bypass: pause)")
+        if problems:
+            return Reply(ok=False, code="not_ready", detail="; ".join(problems))
+        if fact.trigger is Trigger.BACKFILL or Bypass.FRESHNESS in fact.bypass:
+            unmet = [] if verdict.critical_met else unmet
+        self._fire(
+            verdict,
+            fact.trigger,
+            bypassed=tuple(sorted(b.value for b in fact.bypass)),
+            unmet=tuple(unmet),
+            reason=fact.reason,
+            actor=fact.actor,
+            skip_downstream=fact.skip_downstream,
+        )
+        return Reply(run=self.live)
+
+    def _refuse_live(self) -> Reply:
+        assert self.live is not None
+        return Reply(
+            ok=False,
+            code="live_run",
+            detail=f"Run {self.live.run_id} is {self.live.status.value}; wait for its end, "
+            "or reset the partition to end its lease.",
+            run=self.live,
+        )
+
+    def _skip_requested(self, fact: SkipRequested) -> Reply:
+        if self.live is not None:
+            if not fact.end_run:
+                return Reply(
+                    ok=False,
+                    code="live_run",
+                    detail=f"Run {self.live.run_id} is {self.live.status.value}; "
+                    'say "end_run": true to end its lease and skip.',
+                    run=self.live,
+                )
+            self._cancel(fact.actor, f"skipped: {fact.reason}")
+        self.skip = Skip(reason=fact.reason, actor=fact.actor, at=self.now)
+        self.overdue = False
+        self._remember("skipped", fact.reason, fact.actor)
+        return Reply()
+
+    def _reset_requested(self, fact: ResetRequested) -> Reply:
+        if self.live is not None:
+            self._cancel(fact.actor, f"reset: {fact.reason}")
+        self.outcome = None
+        self.skip = None
+        self.refires = 0
+        self.forced = False
+        self.consumed = None
+        self.consumed_at = None
+        self.dirty_since = None
+        self.latest = None
+        self.schedule_done_at = self.now
+        if self._deadline_passed():
+            self.deadline_done = True
+        self._remember("reset", fact.reason, fact.actor)
+        return Reply()
+
+    def _waiver_granted(self, fact: WaiverGranted) -> Reply:
+        waiver = Waiver(
+            table=fact.table, reason=fact.reason, actor=fact.actor, at=self.now, until=fact.until
+        )
+        self._close_waivers({fact.table: "replaced by a newer waiver"})
+        kept = self.waivers[-(WAIVERS_LIMIT - 1) :]
+        self.waivers = (*kept, waiver)
+        self._remember("waived", f"{fact.table}: {fact.reason}", fact.actor)
+        return Reply()
+
+    def _waiver_lifted(self, fact: WaiverLifted) -> Reply:
+        if not any(w.table == fact.table and w.open_at(self.now) for w in self.waivers):
+            return Reply(
+                ok=False,
+                code="unknown",
+                detail=f"No open waiver of {fact.table} on this partition.",
+            )
+        self._close_waivers({fact.table: f"lifted by {fact.actor}: {fact.reason}"})
+        self._remember("waiver lifted", f"{fact.table}: {fact.reason}", fact.actor)
+        return Reply()
+
+    def _close_waivers(self, because: Mapping[str, str]) -> None:
+        self.waivers = tuple(
+            replace(w, closed_at=self.now, closed_because=because[w.table])
+            if w.table in because and w.open_at(self.now)
+            else w
+            for w in self.waivers
+        )
+
+    # ── runs ─────────────────────────────────────────────────────────────────────────────────
+
+    def _fire(
+        self,
+        verdict: Verdict,
+        trigger: Trigger,
+        *,
+        bypassed: tuple[str, ...] = (),
+        unmet: tuple[str, ...] = (),
+        reason: str | None = None,
+        actor: str | None = None,
+        skip_downstream: bool = False,
+    ) -> None:
+        """Create the next generation with its launch in the outbox. The only place that does."""
+        partition = self.before
+        by_person = actor is not None
+        if self.outcome is not None and not by_person:
+            self.refires += 1
+        self.generation += 1
+        identity = run_id(partition.processor, partition.game_date, self.generation)
+        run = Run(
+            run_id=identity,
+            processor=partition.processor,
+            game_date=partition.game_date,
+            generation=self.generation,
+            trigger=trigger,
+            status=RunStatus.PENDING,
+            registry_hash=self.spec.registry_hash,
+            fired_at=self.now,
+            attempts=(Attempt(number=1, launch_at=self.now),),
+            inputs=tuple(self._inputs(verdict)),
+            explanation=" ".join(f"{requirement_sentence(r)}." for r in verdict.requirements),
+            bypassed=bypassed,
+            unmet=unmet,
+            reason=reason,
+            actor=actor,
+            skip_downstream=skip_downstream,
+            changed_games=verdict.changed_games,
+            warnings=verdict.warnings,
+            correlation_id=self._correlation_id(),
+        )
+        self.consumed = consume(self._draft(), verdict)
+        self.consumed_at = self.now
+        self.latest = None
+        self.dirty_since = None
+        self.skip = None
+        self.forced = bool(unmet) or (bool(bypassed) and (verdict.off_day or bool(self.pauses)))
+        self.outbox = (*self.outbox, effects.launch(run, self.now))
+        self.fired = run
+        self._move(run, "fired", trigger.value, actor)
+        self._remember("fired", f"generation {self.generation}: {trigger.value}", actor)
+
+    def _inputs(self, verdict: Verdict) -> Iterable[Input]:
+        """What the run reads: used sources, and where it was forced, whatever holds rows."""
+        seen: set[tuple[str, str]] = set()
+        for r in verdict.requirements:
+            if r.requirement.window is not None:
+                table = r.requirement.sources[0]
+                for day in r.days:
+                    if day.met and (table, day.game_date) not in seen:
+                        seen.add((table, day.game_date))
+                        yield Input(
+                            table=table,
+                            game_date=day.game_date,
+                            state=day.state,
+                            record_count=day.record_count,
+                            game_ids=(),
+                            event_ids=day.event_ids,
+                            loaded_at=day.since,
+                        )
+                continue
+            for source in r.sources:
+                if source.table not in r.used and (r.met or not source.event_ids):
+                    continue
+                if (source.table, source.game_date) in seen:
+                    continue
+                seen.add((source.table, source.game_date))
+                yield self._input(source)
+
+    def _input(self, source: SourceVerdict) -> Input:
+        known = self.arrivals[arrivals_key(source.table, source.game_date)]
+        games = {g for g, e in known.games.items() if not known.arrivals[e].empty}
+        whole = known.whole_arrival
+        if whole is not None and not whole.empty:
+            games.update(whole.game_ids)
+        return Input(
+            table=source.table,
+            game_date=source.game_date,
+            state=(source.unwaived_state or source.state).value,
+            record_count=source.record_count,
+            game_ids=tuple(sorted(games)),
+            event_ids=source.event_ids,
+            loaded_at=source.loaded_at,
+        )
+
+    def _correlation_id(self) -> str | None:
+        arrivals = [a for t in self.arrivals.values() for a in t.arrivals.values()]
+        carrying = [a for a in arrivals if a.correlation_id]
+        newest = max(carrying, key=lambda a: a.received_at, default=None)
+        return newest.correlation_id if newest else None
+
+    def _move(self, run: Run, what: str, detail: str = "", actor: str | None = None) -> None:
+        """Put a live run's new version in place, with a line in its history."""
+        line = Transition(at=self.now, what=what, detail=detail[:1000], actor=actor)
+        kept = run.transitions[-(TRANSITIONS_PER_RUN_LIMIT - 1) :]
+        run = replace(run, transitions=(*kept, line))
+        self.live = run if run.live else None
+        self.runs[run.run_id] = run
+
+    def _end(
+        self,
+        run: Run,
+        status: RunStatus,
+        record_count: int | None = None,
+        error: str | None = None,
+        actor: str | None = None,
+    ) -> None:
+        """End the live run. Its outcome is what the partition remembers of it."""
+        token = run.lease_token
+        self._drop_launch(run)
+        attempt = replace(run.current, ended_at=self.now, error=error)
+        ended = replace(
+            run,
+            status=status,
+            attempts=(*run.attempts[:-1], attempt),
+            lease_token=None,
+            lease_expires_at=None,
+            ended_at=self.now,
+            record_count=record_count,
+            error=error,
+        )
+        self._move(ended, status.value, error or "", actor)
+        if status is RunStatus.CANCELLED:
+            return
+        self.outcome = Outcome(
+            status=status,
+            generation=run.generation,
+            attempt=run.attempt,
+            at=self.now,
+            record_count=record_count,
+            error=error,
+            lease_token=token,
+        )
+        if status in (RunStatus.SUCCESS, RunStatus.NO_DATA):
+            self.outbox = (*self.outbox, effects.announce(ended, self.spec.output, self.now))
+        self._remember(status.value, error or f"generation {run.generation}")
+
+    def _cancel(self, actor: str, why: str) -> None:
+        assert self.live is not None
+        self._end(self.live, RunStatus.CANCELLED, error=why, actor=actor)
+
+    def _attempt_over(self, error: str, what: str, token: str | None = None) -> None:
+        """An attempt was spent: back off to the next one, or fail the run."""
+        run = self.live
+        assert run is not None
+        self._drop_launch(run)
+        if run.attempt >= self.policy.attempts:
+            self._end(run, RunStatus.FAILED, error=error)
+            self._notify(
+                "run_failed",
+                run.run_id,
+                "error",
+                f"Run {run.run_id} failed after {run.attempt} attempts.",
+                error,
+            )
+            return
+        wait = min(self.policy.retry_backoff * 2 ** (run.attempt - 1), RETRY_BACKOFF_CAP)
+        spent = replace(run.current, ended_at=self.now, error=error)
+        following = Attempt(number=run.attempt + 1, launch_at=self.now + wait)
+        retry = replace(
+            run,
+            status=RunStatus.PENDING,
+            attempt=run.attempt + 1,
+            attempts=(*run.attempts[:-1], spent, following),
+            lease_token=None,
+            lease_expires_at=None,
+        )
+        self._move(retry, what, error)
+        self.outbox = (*self.outbox, effects.launch(retry, self.now))
+
+    def _drop_launch(self, run: Run) -> None:
+        effect_id = effects.launch_id(run.run_id, run.attempt)
+        self.outbox = tuple(e for e in self.outbox if e.effect_id != effect_id)
+
+    # ── time ─────────────────────────────────────────────────────────────────────────────────
+
+    def settle(self) -> Verdict:
+        """Let time act, judge, and fire if nothing holds."""
+        self._expire_waivers()
+        self._expire_attempt()
+        verdict = judge(self._draft(), self.spec, self.now)
+        if self._waivers_met(verdict):
+            verdict = judge(self._draft(), self.spec, self.now)
+        self._note_met(verdict)
+        if self.live is None and self.skip is None and not self.pauses:
+            self._act_on_deadline(verdict)
+            self._act_on_schedule(verdict)
+        self._note_overdue(verdict)
+        if self.live is None and self.skip is None:
+            self._fire_if_free(verdict)
+        if self.fired is not None:
+            verdict = judge(self._draft(), self.spec, self.now)
+        elif verdict.newer_ready:
+            since = self.latest.received_at if self.latest else self.now
+            self.dirty_since = self.dirty_since or since
+            if verdict.refires_spent and self.live is None:
+                self._notify_budget(verdict)
+        else:
+            self.dirty_since = None
+        return verdict
+
+    def _fire_if_free(self, verdict: Verdict) -> None:
+        if verdict.holds or not verdict.critical_met:
+            return
+        if self.outcome is None:
+            if not verdict.off_day:
+                self._fire(verdict, Trigger.DEPENDENCIES)
+        elif verdict.newer_ready:
+            self._fire(verdict, Trigger.LATE_DATA)
+
+    def _expire_waivers(self) -> None:
+        expired = [
+            w
+            for w in self.waivers
+            if w.closed_at is None and w.until is not None and w.until <= self.now
+        ]
+        for waiver in expired:
+            self.waivers = tuple(
+                replace(w, closed_at=waiver.until, closed_because="its time is over")
+                if w is waiver
+                else w
+                for w in self.waivers
+            )
+            self._remember("waiver over", waiver.table)
+
+    def _waivers_met(self, verdict: Verdict) -> bool:
+        """Close waivers without an end whose data has come; says whether any was."""
+        unwaived: dict[str, list[bool]] = {}
+        for r in verdict.requirements:
+            for s in r.sources:
+                if s.waiver is not None and s.waiver.until is None:
+                    unwaived.setdefault(s.table, []).append(s.unwaived_state in MET)
+        come = {t: "its data came" for t, states in unwaived.items() if all(states)}
+        self._close_waivers(come)
+        for table in come:
+            self._remember("waiver over", f"{table}: its data came")
+        return bool(come)
+
+    def _expire_attempt(self) -> None:
+        run = self.live
+        if run is None:
+            return
+        attempt = run.current
+        if run.status is RunStatus.DELIVERED:
+            assert attempt.delivered_at is not None
+            if self.now >= attempt.delivered_at + self.policy.claim_timeout:
+                self._lost("unclaimed", f"nobody claimed it within {self.policy.claim_timeout}")
+        elif run.status is RunStatus.RUNNING:
+            assert attempt.claimed_at is not None
+            assert run.lease_expires_at is not None
+            if self.now >= attempt.claimed_at + self.policy.run_timeout:
+                self._lost("lease_lost", f"ran longer than {self.policy.run_timeout}")
+            elif self.now >= run.lease_expires_at:
+                self._lost("lease_lost", f"no heartbeat within {self.policy.heartbeat_timeout}")
+
+    def _lost(self, kind: str, error: str) -> None:
+        run = self.live
+        assert run is not None
+        words = kind.replace("_", " ")
+        self._notify(
+            kind,
+            f"{run.run_id}:{run.attempt}",
+            "warning",
+            f"Attempt {run.attempt} of {run.run_id}: {words}.",
+            error,
+        )
+        self._attempt_over(f"{words}: {error}", kind)
+
+    def _deadline_at(self) -> datetime | None:
+        deadline = self.policy.deadline
+        if deadline is None:
+            return None
+        return instant(self.before.game_date, deadline.at, self.spec.timezone)
+
+    def _deadline_passed(self) -> bool:
+        at = self._deadline_at()
+        return at is not None and self.now >= at
+
+    def _act_on_deadline(self, verdict: Verdict) -> None:
+        at = self._deadline_at()
+        if at is None or self.now < at or self.deadline_done or verdict.off_day:
+            return
+        if self.outcome is not None:
+            return
+        self.deadline_done = True
+        if self.before.created_at >= at:
+            return  # first heard of after its deadline: overdue, judged as usual
+        assert self.policy.deadline is not None
+        action = self.policy.deadline.then
+        unmet = _unmet(verdict)
+        quiet = verdict.hold(HoldKind.QUIET) is not None
+        done = "nobody has fired it"
+        if action is DeadlineAction.FIRE and verdict.usable and not quiet:
+            forced = not verdict.critical_met
+            self._fire(
+                verdict,
+                Trigger.DEADLINE,
+                bypassed=(Bypass.DEPENDENCIES.value,) if forced else (),
+                unmet=tuple(unmet),
+            )
+            done = "it was fired with what is there"
+        elif action is DeadlineAction.SKIP and not verdict.critical_met:
+            why = f"deadline {at.isoformat()} passed: {'; '.join(unmet) or 'no input arrived'}"
+            self.skip = Skip(reason=why, actor="deadline", at=self.now)
+            self._remember("skipped", why, "deadline")
+            done = "it was skipped"
+        self._notify(
+            "deadline",
+            self.before.game_date,
+            "warning",
+            f"{self.before.processor} {self.before.game_date} passed its deadline; {done}.",
+            "; ".join(unmet) or "every critical requirement is met",
+        )
+
+    def _note_overdue(self, verdict: Verdict) -> None:
+        if self.outcome is None and self.skip is None and not verdict.off_day:
+            self.overdue = self._deadline_passed()
+        elif self.skip is not None or verdict.off_day:
+            self.overdue = False
+
+    def _due_schedule(self) -> list[tuple[datetime, ScheduleEntry]]:
+        """Schedule instants that have come and not acted yet."""
+        after = self.schedule_done_at or self.before.created_at
+        found = (
+            (instant(self.before.game_date, e.at, self.spec.timezone), e)
+            for e in self.policy.schedule
+        )
+        return [(at, e) for at, e in found if after < at <= self.now]
+
+    def pass_idle_instants(self) -> None:
+        """Mark schedule instants as passed that had nothing to do when they came.
+
+        An instant acts on what was known then. Without this, data that comes later would find an
+        old instant unused and fire at once.
+        """
+        if not self.policy.schedule or self.pauses:
+            return
+        due = self._due_schedule()
+        if not due:
+            return
+        always = any(e.when is ScheduleWhen.ALWAYS for _, e in due)
+        if self.live is not None:
+            idle = not always
+        elif self.skip is not None:
+            idle = True
+        elif self.outcome is None:
+            idle = False
+        else:
+            idle = not always and self.dirty_since is None
+        if idle:
+            self.schedule_done_at = max(at for at, _ in due)
+
+    def _act_on_schedule(self, verdict: Verdict) -> None:
+        if not self.policy.schedule or self.live is not None or self.skip is not None:
+            return
+        due = self._due_schedule()
+        if not due:
+            return
+        self.schedule_done_at = max(at for at, _ in due)
+        always = any(e.when is ScheduleWhen.ALWAYS for _, e in due)
+        held = verdict.hold(HoldKind.QUIET) is not None
+        spent = self.outcome is not None and self.refires >= self.policy.max_refires
+        if verdict.off_day or not verdict.critical_met or held or spent:
+            return
+        if always or self.outcome is None or verdict.newer_ready:
+            self._fire(verdict, Trigger.SCHEDULE)
+
+    def _next_wake(self, verdict: Verdict) -> datetime | None:
+        instants = [verdict.wake_at] if verdict.wake_at is not None else []
+        run = self.live
+        if run is not None:
+            instants = [w.until for w in self.waivers if w.until and w.open_at(self.now)]
+            if run.status is RunStatus.DELIVERED and run.current.delivered_at is not None:
+                instants.append(run.current.delivered_at + self.policy.claim_timeout)
+            elif run.status is RunStatus.RUNNING:
+                assert run.lease_expires_at is not None
+                assert run.current.claimed_at is not None
+                instants.append(run.lease_expires_at)
+                instants.append(run.current.claimed_at + self.policy.run_timeout)
+            return min(instants, default=None)
+        if self.skip is None and not self.pauses and not verdict.off_day:
+            instants += self._clock_instants()
+        return min((i for i in instants if i > self.now), default=None)
+
+    def _clock_instants(self) -> Iterable[datetime]:
+        """Deadline and schedule instants ahead that would act on this partition."""
+        at = self._deadline_at()
+        if at is not None and self.outcome is None and not self.deadline_done:
+            yield at
+        for entry in self.policy.schedule:
+            acts = (
+                self.outcome is None
+                or entry.when is ScheduleWhen.ALWAYS
+                or self.dirty_since is not None
+            )
+            if acts:
+                yield instant(self.before.game_date, entry.at, self.spec.timezone)
+
+    # ── notes ────────────────────────────────────────────────────────────────────────────────
+
+    def _note_met(self, verdict: Verdict) -> None:
+        """Keep, per source, since when it has been met; forget it once it is not."""
+        known: dict[str, datetime] = {}
+        for r in verdict.requirements:
+            if r.requirement.window is not None:
+                continue
+            for s in r.sources:
+                if s.met and s.since is not None and s.state is not State.NOT_EXPECTED:
+                    known[f"{r.key}/{s.table}"] = s.since
+        if known != self.met_since:
+            self.met_since = known
+
+    def _notify_budget(self, verdict: Verdict) -> None:
+        tables = ", ".join(dict.fromkeys(d.table for d in verdict.dirty))
+        self._notify(
+            "refires_spent",
+            f"{self.before.processor}:{self.before.game_date}:{self.generation}",
+            "warning",
+            f"{self.before.processor} {self.before.game_date} has newer data and no re-fires left.",
+            f"newer data in {tables}; trigger it by hand, or reset it",
+        )
+
+    def _notify(self, kind: str, cause: str, severity: str, summary: str, detail: str) -> None:
+        name = f"{kind}:{cause}"
+        if name in self.notified:
+            return
+        self.notified = (*self.notified[-(NOTIFIED_LIMIT - 1) :], name)
+        entry = effects.notify(kind, cause, severity, summary, detail, self.now)
+        self.outbox = (*self.outbox, entry)
+
+    def _remember(self, what: str, detail: str, actor: str | None = None) -> None:
+        line = Transition(at=self.now, what=what, detail=detail[:1000], actor=actor)
+        self.history = (*self.history[-(HISTORY_LIMIT - 1) :], line)
+
+    # ── freezing ─────────────────────────────────────────────────────────────────────────────
+
+    def _draft(self) -> Partition:
+        """The partition as it stands, for the judge; derived fields are not set yet."""
+        before = self.before
+        return Partition(
+            processor=before.processor,
+            game_date=before.game_date,
+            created_at=before.created_at,
+            registry_hash=self.spec.registry_hash,
+            revision=before.revision,
+            arrivals=self.arrivals,
+            games=self.games,
+            windows=self.windows,
+            met_since=self.met_since,
+            latest=self.latest,
+            pauses=self.pauses,
+            waivers=self.waivers,
+            generation=self.generation,
+            refires=self.refires,
+            live=self.live,
+            outcome=self.outcome,
+            skip=self.skip,
+            forced=self.forced,
+            consumed=self.consumed,
+            consumed_at=self.consumed_at,
+            dirty_since=self.dirty_since,
+            deadline_done=self.deadline_done,
+            overdue=self.overdue,
+            schedule_done_at=self.schedule_done_at,
+            outbox=self.outbox,
+            notified=self.notified,
+            history=self.history,
+            status=before.status,
+            flags=before.flags,
+            wake_at=before.wake_at,
+        )
+
+    def freeze(self, verdict: Verdict) -> Partition:
+        """The finished partition, with status, flags and wake_at derived."""
+        return replace(
+            self._draft(),
+            status=status_of(self.live, self.skip, self.outcome, verdict),
+            flags=tuple(self._flags(verdict)),
+            wake_at=self._next_wake(verdict),
+        )
+
+    def _flags(self, verdict: Verdict) -> Iterable[Flag]:
+        if self.pauses:
+            yield Flag.PAUSED
+        if self.overdue:
+            yield Flag.OVERDUE
+        if self.forced:
+            yield Flag.FORCED
+        if self.latest is not None and self.latest.quiet:
+            yield Flag.QUIET
+        if verdict.dirty and self.live is None:
+            yield Flag.NEWER_DATA
+        if verdict.refires_spent and self.live is None:
+            yield Flag.REFIRES_SPENT
+
+
+def _unmet(verdict: Verdict) -> list[str]:
+    return [
+        requirement_sentence(r)
+        for r in verdict.requirements
+        if r.requirement.critical and not r.met
+    ]
+
+
+def unmet_requirements(verdict: Verdict) -> tuple[RequirementVerdict, ...]:
+    """The critical requirements that are not met."""
+    return tuple(r for r in verdict.requirements if r.requirement.critical and not r.met)

@@ -1,0 +1,542 @@
+"""Frozen values: arrivals, the calendar, partitions and their runs.
+
+Owns the shape of the state and the folding of arrivals into it. Refuses to judge (see
+``readiness``) or to decide (see ``machine``). Game dates are ISO ``YYYY-MM-DD`` strings; they
+sort as dates do. Instants are timezone-aware UTC ``datetime`` values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+
+WHOLE = "*"
+"""The name under which a load that covers a whole date is kept beside per-game loads."""
+
+
+class LoadStatus(StrEnum):
+    """What a load said of itself (contract 3.1)."""
+
+    SUCCESS = "success"
+    PARTIAL = "partial"
+    """Counts for what it covers."""
+    NO_DATA = "no_data"
+    FAILED = "failed"
+    """Never satisfies, never undoes a success, takes no part in ordering."""
+    SKIPPED = "skipped"
+    """As failed."""
+
+
+class Grain(StrEnum):
+    """How the loads of a table add up: by game (a union), or by date (the last replaces)."""
+
+    DATE = "date"
+    GAME = "game"
+
+
+class Status(StrEnum):
+    """The derived status of a partition (contract section 4)."""
+
+    WAITING = "waiting"
+    """No live run, no outcome yet, a critical requirement is not met."""
+    SETTLING = "settling"
+    """The critical requirements are met; something still holds the first firing."""
+    FIRING = "firing"
+    """Decision and launch are committed; delivery or a back-off is going on."""
+    FIRED = "fired"
+    """The launcher holds proof of delivery; nobody has claimed yet."""
+    RUNNING = "running"
+    """Claimed, with a living lease."""
+    SUCCEEDED = "succeeded"
+    """Last outcome success, no_data or skipped; nothing newer that is ready."""
+    COOLING = "cooling"
+    """As succeeded, with newer data that is ready and held by cooldown or debounce."""
+    FAILED = "failed"
+    """The attempts are spent."""
+    SKIPPED = "skipped"
+    """A person or a deadline said that it need not run."""
+    NOT_EXPECTED = "not_expected"
+    """The calendar has no games on that date and nothing ran."""
+
+
+class Flag(StrEnum):
+    """What stands beside a status."""
+
+    PAUSED = "paused"
+    OVERDUE = "overdue"
+    FORCED = "forced"
+    QUIET = "quiet"
+    NEWER_DATA = "newer_data"
+    REFIRES_SPENT = "refires_spent"
+
+
+class Trigger(StrEnum):
+    """Why a generation was created."""
+
+    DEPENDENCIES = "dependencies"
+    LATE_DATA = "late_data"
+    DEADLINE = "deadline"
+    SCHEDULE = "schedule"
+    MANUAL = "manual"
+    BACKFILL = "backfill"
+    RETRY = "retry"
+    """Only on launches of attempts after the first; the run keeps its own trigger."""
+
+
+class Bypass(StrEnum):
+    """What a person may override when triggering (contract 5.4)."""
+
+    DEPENDENCIES = "dependencies"
+    FRESHNESS = "freshness"
+    COOLDOWN = "cooldown"
+    PAUSE = "pause"
+    LIMITS = "limits"
+
+
+class RunStatus(StrEnum):
+    """Where a run is, or how it ended."""
+
+    PENDING = "pending"
+    """Its launch is in the outbox, or waits for the back-off before the next attempt."""
+    DELIVERED = "delivered"
+    RUNNING = "running"
+    SUCCESS = "success"
+    NO_DATA = "no_data"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    """Ended by a person: reset, or skip with ``end_run``."""
+
+
+LIVE_STATUSES = frozenset({RunStatus.PENDING, RunStatus.DELIVERED, RunStatus.RUNNING})
+REPORTABLE_STATUSES = frozenset(
+    {RunStatus.SUCCESS, RunStatus.NO_DATA, RunStatus.SKIPPED, RunStatus.FAILED}
+)
+GOOD_OUTCOMES = frozenset({RunStatus.SUCCESS, RunStatus.NO_DATA, RunStatus.SKIPPED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """One load that an event reported for (table, game date).
+
+    ``timestamp`` is the load's own, read as no later than ``received_at`` (contract 3.1), so a
+    fast clock elsewhere cannot win for ever.
+    """
+
+    event_id: str
+    table: str
+    game_date: str
+    status: LoadStatus
+    timestamp: datetime
+    received_at: datetime
+    record_count: int | None = None
+    game_ids: tuple[str, ...] = ()
+    content_hash: str | None = None
+    quiet: bool = False
+    correlation_id: str | None = None
+
+    @property
+    def informs(self) -> bool:
+        """Whether it says something of the data: failed and skipped loads do not."""
+        return self.status not in (LoadStatus.FAILED, LoadStatus.SKIPPED)
+
+    @property
+    def empty(self) -> bool:
+        """Whether it says that there are no rows (``no_data``, or zero of them)."""
+        return self.status is LoadStatus.NO_DATA or self.record_count == 0
+
+    @property
+    def share(self) -> float | None:
+        """Rows per game it covers: the record count shared evenly (contract 3.1)."""
+        if self.record_count is None:
+            return None
+        return self.record_count / max(1, len(self.game_ids))
+
+
+class Fold(StrEnum):
+    """What folding an arrival into a table's date did."""
+
+    APPLIED = "applied"
+    SUPERSEDED = "superseded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableDate:
+    """The loads of one table on one game date, folded: the newest facts and nothing else.
+
+    ``arrivals`` holds the winning arrivals by event id; ``whole`` the id of the newest that covers
+    the whole date; ``games`` the ids of the newest per game that are newer than ``whole``.
+    """
+
+    table: str
+    game_date: str
+    arrivals: Mapping[str, Arrival] = field(default_factory=dict)
+    whole: str | None = None
+    games: Mapping[str, str] = field(default_factory=dict)
+    last_failure: Arrival | None = None
+
+    @property
+    def whole_arrival(self) -> Arrival | None:
+        return self.arrivals[self.whole] if self.whole is not None else None
+
+    def winner(self, game_id: str) -> Arrival | None:
+        """The newest arrival that covers ``game_id``, or None."""
+        event_id = self.games.get(game_id, self.whole)
+        return self.arrivals[event_id] if event_id is not None else None
+
+    @property
+    def latest(self) -> Arrival | None:
+        """The winning arrival that was received last."""
+        return max(self.arrivals.values(), key=lambda a: a.received_at, default=None)
+
+    def fold(
+        self, arrival: Arrival, grain: Grain, expected: Sequence[str] | None = None
+    ) -> tuple[TableDate, Fold]:
+        """Take one arrival in; the newest timestamp wins, of equal ones the later received.
+
+        ``expected`` are the games the calendar expects (None: unknown); they decide whether an old
+        load of the whole date still wins for any game.
+        """
+        if not arrival.informs:
+            known = self.last_failure
+            if known is not None and known.timestamp > arrival.timestamp:
+                return self, Fold.SUPERSEDED
+            return replace(self, last_failure=arrival), Fold.APPLIED
+        whole = self.whole_arrival
+        covers_date = grain is Grain.DATE or not arrival.game_ids
+        if whole is not None and whole.timestamp > arrival.timestamp:
+            return self, Fold.SUPERSEDED
+        games = dict(self.games)
+        new_whole = self.whole
+        if covers_date:
+            newer = {g: e for g, e in games.items() if self._at(e) > arrival.timestamp}
+            if expected and grain is Grain.GAME and all(g in newer for g in expected):
+                return self, Fold.SUPERSEDED
+            games, new_whole = newer, arrival.event_id
+        else:
+            won = [g for g in arrival.game_ids if not self._newer(games.get(g), arrival)]
+            if not won:
+                return self, Fold.SUPERSEDED
+            games.update((g, arrival.event_id) for g in won)
+        kept = set(games.values())
+        if new_whole is not None:
+            kept.add(new_whole)
+        known_arrivals = {**self.arrivals, arrival.event_id: arrival}
+        arrivals = {e: a for e, a in known_arrivals.items() if e in kept}
+        return replace(self, arrivals=arrivals, games=games, whole=new_whole), Fold.APPLIED
+
+    def _at(self, event_id: str) -> datetime:
+        return self.arrivals[event_id].timestamp
+
+    def _newer(self, event_id: str | None, arrival: Arrival) -> bool:
+        return event_id is not None and self._at(event_id) > arrival.timestamp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalendarDate:
+    """The games expected on one date; an empty tuple says that there are none."""
+
+    game_date: str
+    games: tuple[str, ...]
+    event_id: str
+    timestamp: datetime
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowDay:
+    """One game date inside a history window, judged."""
+
+    game_date: str
+    met: bool
+    state: str
+    since: datetime | None = None
+    record_count: int | None = None
+    event_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Somebody's word that no new generation may start."""
+
+    scope: str
+    reason: str
+    actor: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """Pause state of one processor, or of all (``_all``)."""
+
+    scope: str
+    pause: Pause | None = None
+    resume_pending: bool = False
+    """A resume was committed, and held partitions may still have to be looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiver:
+    """A person's audited word that a table's requirements need not be met.
+
+    Without ``until`` it closes by itself when the data comes.
+    """
+
+    table: str
+    reason: str
+    actor: str
+    at: datetime
+    until: datetime | None = None
+    closed_at: datetime | None = None
+    closed_because: str | None = None
+
+    def open_at(self, now: datetime) -> bool:
+        return self.closed_at is None and (self.until is None or now < self.until)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """What identifies consumed content: the event, and its content hash where it carried one."""
+
+    event_id: str
+    content_hash: str | None = None
+
+    def same_content(self, other: Mark) -> bool:
+        if self.event_id == other.event_id:
+            return True
+        return self.content_hash is not None and self.content_hash == other.content_hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumedRequirement:
+    """How one requirement stood when the generation was fired."""
+
+    met: bool
+    used: tuple[str, ...]
+    """The sources whose data the generation used, in order."""
+    marks: Mapping[str, Mapping[str, Mark]]
+    """table → game id (or ``*``) → mark, for every source of the requirement."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """One table and date that a run consumes, as its launch message lists it (contract 6)."""
+
+    table: str
+    game_date: str
+    state: str
+    record_count: int | None
+    game_ids: tuple[str, ...]
+    event_ids: tuple[str, ...]
+    loaded_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """One line of a run's or a partition's history."""
+
+    at: datetime
+    what: str
+    detail: str = ""
+    actor: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One launch of a run."""
+
+    number: int
+    launch_at: datetime
+    delivered_at: datetime | None = None
+    message_id: str | None = None
+    claimed_at: datetime | None = None
+    owner: str | None = None
+    ended_at: datetime | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One generation's execution: one record for its whole life."""
+
+    run_id: str
+    processor: str
+    game_date: str
+    generation: int
+    trigger: Trigger
+    status: RunStatus
+    registry_hash: str
+    fired_at: datetime
+    attempt: int = 1
+    attempts: tuple[Attempt, ...] = ()
+    inputs: tuple[Input, ...] = ()
+    explanation: str = ""
+    """Why it was fired, in sentences, as judged in the committing transaction (law 6)."""
+    bypassed: tuple[str, ...] = ()
+    unmet: tuple[str, ...] = ()
+    """Sentences of the critical requirements that were not met when it was fired by force."""
+    reason: str | None = None
+    actor: str | None = None
+    skip_downstream: bool = False
+    changed_games: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    correlation_id: str | None = None
+    lease_token: str | None = None
+    lease_expires_at: datetime | None = None
+    ended_at: datetime | None = None
+    record_count: int | None = None
+    error: str | None = None
+    transitions: tuple[Transition, ...] = ()
+
+    @property
+    def current(self) -> Attempt:
+        """The attempt that is going on (or was the last)."""
+        return self.attempts[-1]
+
+    @property
+    def live(self) -> bool:
+        return self.status in LIVE_STATUSES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How the last finished generation ended; ``lease_token`` makes a repeated report harmless."""
+
+    status: RunStatus
+    generation: int
+    attempt: int
+    at: datetime
+    record_count: int | None = None
+    error: str | None = None
+    lease_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skip:
+    """Somebody's or a deadline's word that the partition need not run."""
+
+    reason: str
+    actor: str
+    at: datetime
+
+
+class EffectKind(StrEnum):
+    LAUNCH = "launch"
+    ANNOUNCE = "announce"
+    NOTIFY = "notify"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxEntry:
+    """An effect committed with a decision and not yet delivered.
+
+    ``effect_id`` is derived from what it is for, so the same intent is never queued twice.
+    ``subject`` names the run for launches and announcements and the kind of notice for notices.
+    """
+
+    effect_id: str
+    kind: EffectKind
+    subject: str
+    due_at: datetime
+    created_at: datetime
+    tries: int = 0
+    attempt: int = 0
+    severity: str = "info"
+    summary: str = ""
+    detail: str = ""
+    last_error: str | None = None
+    announcement: Arrival | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latest:
+    """The latest arrival that no generation has consumed."""
+
+    event_id: str
+    received_at: datetime
+    quiet: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """One (processor, game date): the unit of decision, one state document each.
+
+    The facts come first, the derived and query fields (status, flags, wake_at) last. Only
+    ``machine.decide`` makes a changed one.
+    """
+
+    processor: str
+    game_date: str
+    created_at: datetime
+    registry_hash: str = ""
+    revision: int = 0
+
+    # what is known of the inputs
+    arrivals: Mapping[str, TableDate] = field(default_factory=dict)
+    """``table@date`` → the folded loads, for every table that a non-window requirement names."""
+    games: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """date → games expected; a date that is absent is unknown to the calendar."""
+    windows: Mapping[str, tuple[WindowDay, ...]] = field(default_factory=dict)
+    met_since: Mapping[str, datetime] = field(default_factory=dict)
+    """``requirement/table`` → receipt time since when that source has been met without a break."""
+    latest: Latest | None = None
+    pauses: tuple[Pause, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
+
+    # the live run and the last outcome
+    generation: int = 0
+    refires: int = 0
+    live: Run | None = None
+    outcome: Outcome | None = None
+    skip: Skip | None = None
+    forced: bool = False
+    consumed: Mapping[str, ConsumedRequirement] | None = None
+    consumed_at: datetime | None = None
+    dirty_since: datetime | None = None
+
+    # time
+    deadline_done: bool = False
+    overdue: bool = False
+    schedule_done_at: datetime | None = None
+    """Schedule instants up to here have acted or were not for this partition."""
+
+    # intents and memory
+    outbox: tuple[OutboxEntry, ...] = ()
+    notified: tuple[str, ...] = ()
+    history: tuple[Transition, ...] = ()
+
+    # derived
+    status: Status = Status.WAITING
+    flags: tuple[Flag, ...] = ()
+    wake_at: datetime | None = None
+
+    @property
+    def id(self) -> str:
+        return partition_id(self.processor, self.game_date)
+
+    @property
+    def outbox_due(self) -> datetime | None:
+        """When the outbox next needs the relay; None when it is empty."""
+        return min((e.due_at for e in self.outbox), default=None)
+
+    @property
+    def run_id(self) -> str | None:
+        """The run of the latest generation, live or ended; None before the first."""
+        return run_id(self.processor, self.game_date, self.generation) if self.generation else None
+
+
+def partition_id(processor: str, game_date: str) -> str:
+    """The id of a partition's document: ``{processor}__{game_date}``."""
+    return f"{processor}__{game_date}"
+
+
+def run_id(processor: str, game_date: str, generation: int) -> str:
+    """The id of a run, derived and never drawn: ``{processor}:{game_date}:{generation}``."""
+    return f"{processor}:{game_date}:{generation}"
+
+
+def arrivals_key(table: str, game_date: str) -> str:
+    """The key of a table's date inside a partition."""
+    return f"{table}@{game_date}"

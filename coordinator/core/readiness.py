@@ -1,0 +1,820 @@
+"""``judge``: the explained judgement of a partition at an instant.
+
+Owns every rule of contract section 2 ("how they are read, exactly"): requirements, freshness,
+groups, windows, waiting and dirtiness. Refuses to change anything: it is a pure function of what
+the partition holds, what the registry says and the instant, so what is shown is what is decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from math import ceil
+
+from coordinator.core.model import (
+    GOOD_OUTCOMES,
+    WHOLE,
+    Arrival,
+    ConsumedRequirement,
+    Grain,
+    Mark,
+    Partition,
+    TableDate,
+    Waiver,
+    WindowDay,
+    arrivals_key,
+)
+from coordinator.core.schedule import instant, needed_of, shift
+from coordinator.core.spec import OffDay, ProcessorSpec, Requirement, RequirementKind
+
+
+class State(StrEnum):
+    """How a requirement stands. The first four are met."""
+
+    READY = "ready"
+    AGING = "aging"
+    WAIVED = "waived"
+    NOT_EXPECTED = "not_expected"
+    MISSING = "missing"
+    FAILED = "failed"
+    EMPTY = "empty"
+    SHORT = "short"
+    INCOMPLETE = "incomplete"
+    STALE = "stale"
+
+
+MET = frozenset({State.READY, State.AGING, State.WAIVED, State.NOT_EXPECTED})
+_NEAREST_FIRST = (
+    State.STALE,
+    State.SHORT,
+    State.INCOMPLETE,
+    State.EMPTY,
+    State.FAILED,
+    State.MISSING,
+)
+"""Unmet states by how near they are to being met; a group shows the nearest of its sources."""
+
+
+class HoldKind(StrEnum):
+    """What keeps a partition with met requirements from firing."""
+
+    GRACE = "grace"
+    PREFER = "prefer"
+    DEBOUNCE = "debounce"
+    NOT_BEFORE = "not_before"
+    COOLDOWN = "cooldown"
+    QUIET = "quiet"
+    PAUSE = "pause"
+    BUDGET = "budget"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """One thing that holds a firing; ``until`` is None where time alone does not end it."""
+
+    kind: HoldKind
+    until: datetime | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceVerdict:
+    """One table on one date, judged, with its evidence."""
+
+    table: str
+    game_date: str
+    state: State
+    games_expected: int | None = None
+    games_loaded: int = 0
+    missing_games: tuple[str, ...] = ()
+    unexpected_games: tuple[str, ...] = ()
+    record_count: int | None = None
+    minimum: int | None = None
+    oldest: datetime | None = None
+    """Timestamp of the oldest load it rests on."""
+    loaded_at: datetime | None = None
+    """Timestamp of the newest load it rests on."""
+    stale_at: datetime | None = None
+    since: datetime | None = None
+    """Receipt time since when it has been met without a break; None while unmet."""
+    event_ids: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    waiver: Waiver | None = None
+    unwaived_state: State | None = None
+
+    @property
+    def met(self) -> bool:
+        return self.state in MET
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequirementVerdict:
+    """One requirement, judged; ``sources`` are the leaves of the tree."""
+
+    requirement: Requirement
+    state: State
+    sources: tuple[SourceVerdict, ...] = ()
+    used: tuple[str, ...] = ()
+    """The sources that meet it, in order of preference."""
+    days: tuple[WindowDay, ...] = ()
+    days_needed: int = 0
+    since: datetime | None = None
+    prefer_until: datetime | None = None
+    """While set and in the future, a more preferred source is still waited for."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def met(self) -> bool:
+        return self.state in MET
+
+    @property
+    def key(self) -> str:
+        return self.requirement.key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dirt:
+    """Newer data than the latest generation consumed, in one table."""
+
+    key: str
+    table: str
+    game_date: str
+    games: tuple[str, ...]
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The explained judgement: a tree of requirements, what holds the firing, and until when."""
+
+    at: datetime
+    requirements: tuple[RequirementVerdict, ...]
+    off_day: bool
+    """The calendar says there are no games, and the processor does not run on such days."""
+    critical_met: bool
+    optional_met: bool
+    usable: bool
+    """At least one input holds rows."""
+    ready_since: datetime | None
+    holds: tuple[Hold, ...]
+    dirty: tuple[Dirt, ...]
+    refires_spent: bool
+    wake_at: datetime | None
+
+    @property
+    def newer_ready(self) -> bool:
+        """Newer data is there and could be consumed."""
+        return self.critical_met and any(d.ready for d in self.dirty)
+
+    @property
+    def changed_games(self) -> tuple[str, ...]:
+        return tuple(sorted({g for d in self.dirty for g in d.games}))
+
+    def hold(self, kind: HoldKind) -> Hold | None:
+        return next((h for h in self.holds if h.kind is kind), None)
+
+    @property
+    def met_count(self) -> int:
+        return sum(r.met for r in self.requirements)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        found = [w for r in self.requirements for w in r.warnings]
+        found += [w for r in self.requirements for s in r.sources for w in s.warnings]
+        return tuple(dict.fromkeys(found))
+
+
+def judge(
+    partition: Partition, spec: ProcessorSpec, now: datetime, *, freshness: bool | None = None
+) -> Verdict:
+    """Judge a partition at ``now``.
+
+    ``freshness`` says whether the age of loads counts; by default it does exactly while generation
+    1 has not been fired (contract section 2, Freshness).
+    """
+    if freshness is None:
+        freshness = partition.generation == 0
+    requirements = tuple(_requirement(partition, spec, r, now, freshness) for r in spec.requirements)
+    critical = [r for r in requirements if r.requirement.critical]
+    usable = any(_has_rows(t) for t in partition.arrivals.values())
+    critical_met = all(r.met for r in critical) if critical else usable
+    optional_met = all(r.met for r in requirements if not r.requirement.critical)
+    today = partition.games.get(partition.game_date)
+    off_day = today == () and spec.policy.off_day is OffDay.SKIP
+    ready_since = _ready_since(partition, critical, requirements) if critical_met else None
+    dirty: tuple[Dirt, ...] = ()
+    if partition.consumed is not None and partition.outcome is not None:
+        dirty = _dirt(partition, spec, requirements)
+    spent = partition.refires >= spec.policy.max_refires
+    holds: tuple[Hold, ...] = ()
+    if partition.outcome is None:
+        if critical_met and not off_day:
+            holds = _first_holds(partition, spec, requirements, ready_since, optional_met, now)
+    elif critical_met and any(d.ready for d in dirty):
+        holds = _late_holds(partition, spec, now, spent)
+    return Verdict(
+        at=now,
+        requirements=requirements,
+        off_day=off_day,
+        critical_met=critical_met,
+        optional_met=optional_met,
+        usable=usable,
+        ready_since=ready_since,
+        holds=holds,
+        dirty=dirty,
+        refires_spent=spent and any(d.ready for d in dirty) and critical_met,
+        wake_at=_wake_at(partition, requirements, holds, freshness, now),
+    )
+
+
+# ── one requirement ──────────────────────────────────────────────────────────────────────────
+
+
+def _requirement(
+    partition: Partition,
+    spec: ProcessorSpec,
+    requirement: Requirement,
+    now: datetime,
+    freshness: bool,
+) -> RequirementVerdict:
+    if requirement.window is not None:
+        return _window(partition, spec, requirement, now)
+    date = shift(partition.game_date, requirement.offset) if requirement.offset else (
+        partition.game_date
+    )
+    expected = partition.games.get(date)
+    if requirement.offset and expected == ():
+        return RequirementVerdict(
+            requirement=requirement,
+            state=State.NOT_EXPECTED,
+            since=partition.created_at,
+            sources=tuple(
+                SourceVerdict(table=t, game_date=date, state=State.NOT_EXPECTED, games_expected=0)
+                for t in requirement.sources
+            ),
+        )
+    sources = []
+    for table in requirement.sources:
+        source = judge_source(
+            requirement,
+            table,
+            date,
+            partition.arrivals.get(arrivals_key(table, date)),
+            spec.grains.get(table, Grain.DATE),
+            expected,
+            now,
+            freshness=freshness,
+        )
+        known = partition.met_since.get(f"{requirement.key}/{table}")
+        if source.met and known is not None:
+            source = replace(source, since=known)
+        for waiver in partition.waivers:
+            if waiver.table == table and waiver.open_at(now):
+                source = replace(
+                    source,
+                    state=State.WAIVED,
+                    since=source.since or waiver.at,
+                    waiver=waiver,
+                    unwaived_state=source.state,
+                )
+                break
+        sources.append(source)
+    return _group(requirement, tuple(sources))
+
+
+def _group(requirement: Requirement, sources: tuple[SourceVerdict, ...]) -> RequirementVerdict:
+    """Combine judged sources: a single table, ordered any-of, or k of n."""
+    met = [s for s in sources if s.met]
+    if len(met) < requirement.needed:
+        nearest = min((s.state for s in sources if not s.met), key=_NEAREST_FIRST.index)
+        return RequirementVerdict(requirement=requirement, state=nearest, sources=sources)
+    since = sorted(s.since for s in met if s.since is not None)[requirement.needed - 1]
+    if requirement.kind is RequirementKind.AT_LEAST:
+        state = State.WAIVED if any(s.state is State.WAIVED for s in met) else State.READY
+        if all(s.state is State.AGING for s in met):
+            state = State.AGING
+        used = tuple(s.table for s in met if s.unwaived_state is None or s.unwaived_state in MET)
+        return RequirementVerdict(
+            requirement=requirement, state=state, sources=sources, used=used, since=since
+        )
+    waived = next((s for s in met if s.state is State.WAIVED), None)
+    with_data = next((s for s in met if s.unwaived_state is None or s.unwaived_state in MET), None)
+    chosen = with_data or met[0]
+    prefer_until = None
+    if requirement.prefer_for and chosen is not sources[0] and waived is None:
+        prefer_until = min(s.since for s in met if s.since is not None) + requirement.prefer_for
+    return RequirementVerdict(
+        requirement=requirement,
+        state=State.WAIVED if waived is not None else chosen.state,
+        sources=sources,
+        used=(chosen.table,) if with_data is not None else (),
+        since=since,
+        prefer_until=prefer_until,
+    )
+
+
+def judge_source(
+    requirement: Requirement,
+    table: str,
+    date: str,
+    known: TableDate | None,
+    grain: Grain,
+    expected: Sequence[str] | None,
+    now: datetime,
+    *,
+    freshness: bool,
+) -> SourceVerdict:
+    """Judge one table on one date. ``expected`` are the calendar's games, None where unknown."""
+    if known is None or not known.arrivals:
+        failed = known is not None and known.last_failure is not None
+        return SourceVerdict(
+            table=table,
+            game_date=date,
+            state=State.FAILED if failed else State.MISSING,
+            games_expected=None if expected is None else len(expected),
+            missing_games=tuple(expected or ()) if grain is Grain.GAME else (),
+        )
+    if grain is Grain.GAME:
+        return _by_game(requirement, table, date, known, expected, now, freshness)
+    arrival = known.whole_arrival
+    assert arrival is not None, "a date-grain table with arrivals has a whole one"
+    if arrival.empty:
+        state = State.READY if expected is not None and not expected else State.EMPTY
+        return _settled(
+            requirement, table, date, state, (arrival,), 0, None, now, freshness, expected=expected
+        )
+    minimum, warnings = _minimum(requirement, expected)
+    return _settled(
+        requirement,
+        table,
+        date,
+        State.READY,
+        (arrival,),
+        arrival.record_count,
+        minimum,
+        now,
+        freshness,
+        expected=expected,
+        warnings=warnings,
+    )
+
+
+def _by_game(
+    requirement: Requirement,
+    table: str,
+    date: str,
+    known: TableDate,
+    expected: Sequence[str] | None,
+    now: datetime,
+    freshness: bool,
+) -> SourceVerdict:
+    """Coverage is the union of the per-game winners; counts add up over covered games."""
+    if not expected:
+        return _games_unjudged(requirement, table, date, known, expected, now, freshness)
+    unexpected = tuple(sorted(g for g in known.games if g not in expected))
+    warnings = list(_minimum(requirement, expected)[1])
+    if unexpected:
+        warnings.append(f"{table} has games that the calendar does not expect: {listed(unexpected)}")
+    covering: dict[str, Arrival] = {}
+    total: float | None = 0.0
+    covered = 0
+    for game in expected:
+        arrival = known.winner(game)
+        if arrival is None or arrival.empty:
+            continue
+        covered += 1
+        covering[arrival.event_id] = arrival
+        share = (
+            arrival.share
+            if arrival.game_ids or arrival.record_count is None
+            else arrival.record_count / len(expected)
+        )
+        total = None if total is None or share is None else total + share
+    missing = tuple(g for g in expected if (a := known.winner(g)) is None or a.empty)
+    minimum = _minimum(requirement, expected)[0]
+    needed = ceil(requirement.min_coverage * len(expected) - 1e-9)
+    state = State.READY
+    if covered < needed:
+        all_empty = all(a.empty for a in known.arrivals.values())
+        state = State.EMPTY if all_empty else State.INCOMPLETE
+    elif covered == 0:  # min_coverage 0 still wants something to read
+        state = State.EMPTY
+    return _settled(
+        requirement,
+        table,
+        date,
+        state,
+        tuple(covering.values()),
+        None if total is None else round(total),
+        minimum,
+        now,
+        freshness,
+        expected=expected,
+        covered=covered,
+        missing=missing,
+        unexpected=unexpected,
+        warnings=tuple(warnings),
+    )
+
+
+def _games_unjudged(
+    requirement: Requirement,
+    table: str,
+    date: str,
+    known: TableDate,
+    expected: Sequence[str] | None,
+    now: datetime,
+    freshness: bool,
+) -> SourceVerdict:
+    """No games to cover: the calendar is unknown, or says that there are none."""
+    winners = tuple(known.arrivals.values())
+    with_rows = tuple(a for a in winners if not a.empty)
+    if expected is not None:
+        warnings = tuple(
+            [f"{table} has games that the calendar does not expect: {listed(sorted(known.games))}"]
+            if known.games
+            else []
+        )
+        return _settled(
+            requirement, table, date, State.READY, winners, 0, None, now, freshness,
+            expected=expected, unexpected=tuple(sorted(known.games)), warnings=warnings,
+        )  # fmt: skip
+    minimum, warnings = _minimum(requirement, None)
+    warnings = (
+        *warnings,
+        f"{table}: the calendar does not know {date}, so coverage cannot be judged",
+    )
+    counts = [known.arrivals[e].share for e in known.games.values()]
+    games_total = None if None in counts else sum(c for c in counts if c is not None)
+    whole = known.whole_arrival
+    total = games_total
+    if whole is not None:
+        total = (
+            None
+            if whole.record_count is None or games_total is None
+            else max(whole.record_count, games_total)
+        )
+    return _settled(
+        requirement,
+        table,
+        date,
+        State.READY if with_rows else State.EMPTY,
+        with_rows or winners,
+        None if total is None else round(total),
+        minimum,
+        now,
+        freshness,
+        expected=None,
+        covered=sum(not known.arrivals[e].empty for e in known.games.values()),
+        warnings=warnings,
+    )
+
+
+def _settled(
+    requirement: Requirement,
+    table: str,
+    date: str,
+    state: State,
+    resting_on: tuple[Arrival, ...],
+    count: int | None,
+    minimum: int | None,
+    now: datetime,
+    freshness: bool,
+    *,
+    expected: Sequence[str] | None,
+    covered: int = 0,
+    missing: tuple[str, ...] = (),
+    unexpected: tuple[str, ...] = (),
+    warnings: tuple[str, ...] = (),
+) -> SourceVerdict:
+    """Apply row minimums and freshness to what the loads cover."""
+    if state is State.READY and minimum is not None and (count is None or count < minimum):
+        state = State.SHORT
+    oldest = min((a.timestamp for a in resting_on), default=None)
+    stale_at = None
+    if oldest is not None and freshness and state is State.READY:
+        if requirement.max_age_fail is not None:
+            stale_at = oldest + requirement.max_age_fail
+        if stale_at is not None and now >= stale_at:
+            state = State.STALE
+        elif requirement.max_age_warn is not None and now >= oldest + requirement.max_age_warn:
+            state = State.AGING
+            hours = (now - oldest).total_seconds() / 3600
+            warnings = (*warnings, f"{table} was loaded {hours:.1f} h ago")
+    return SourceVerdict(
+        table=table,
+        game_date=date,
+        state=state,
+        games_expected=None if expected is None else len(expected),
+        games_loaded=covered,
+        missing_games=missing,
+        unexpected_games=unexpected,
+        record_count=count,
+        minimum=minimum,
+        oldest=oldest,
+        loaded_at=max((a.timestamp for a in resting_on), default=None),
+        stale_at=stale_at,
+        since=max((a.received_at for a in resting_on), default=now) if state in MET else None,
+        event_ids=tuple(sorted(a.event_id for a in resting_on)),
+        warnings=warnings,
+    )
+
+
+def _minimum(
+    requirement: Requirement, expected: Sequence[str] | None
+) -> tuple[int | None, tuple[str, ...]]:
+    """The rows needed in all, and a warning where a per-game minimum cannot be judged."""
+    minimum = requirement.expected_count_min
+    per_game = requirement.expected_count_per_game
+    if per_game is None:
+        return minimum, ()
+    if expected is None:
+        return minimum, ("the calendar is unknown, so rows per game cannot be judged",)
+    return max(minimum or 0, ceil(per_game * len(expected) - 1e-9)), ()
+
+
+def _window(
+    partition: Partition, spec: ProcessorSpec, requirement: Requirement, now: datetime
+) -> RequirementVerdict:
+    assert requirement.window is not None
+    table = requirement.sources[0]
+    days = partition.windows.get(requirement.key, ())
+    needed = needed_of(requirement.window, len(days))
+    ready = sorted(d.since or partition.created_at for d in days if d.met)
+    state = State.READY
+    warnings: tuple[str, ...] = ()
+    since = ready[needed - 1] if days and len(ready) >= needed > 0 else partition.created_at
+    waiver = next(
+        (w for w in partition.waivers if w.table == table and w.open_at(now)), None
+    )
+    if not days and spec.known_from is not None:
+        warnings = (f"{table}: no game dates before {partition.game_date} are known",)
+    elif not days:
+        state = State.MISSING
+    elif len(ready) < needed:
+        state = State.INCOMPLETE if ready else State.MISSING
+    unwaived = state
+    if waiver is not None:
+        state, since = State.WAIVED, since if unwaived in MET else waiver.at
+    return RequirementVerdict(
+        requirement=requirement,
+        state=state,
+        sources=(
+            SourceVerdict(
+                table=table,
+                game_date=partition.game_date,
+                state=state,
+                since=since if state in MET else None,
+                waiver=waiver,
+                unwaived_state=unwaived if waiver is not None else None,
+            ),
+        ),
+        used=(table,) if unwaived in MET and days else (),
+        days=days,
+        days_needed=needed,
+        since=since if state in MET else None,
+        warnings=warnings,
+    )
+
+
+# ── waiting ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _ready_since(
+    partition: Partition,
+    critical: Sequence[RequirementVerdict],
+    requirements: Sequence[RequirementVerdict],
+) -> datetime:
+    """The moment the critical requirements were met, by receipt times alone."""
+    if critical:
+        return max((r.since for r in critical if r.since is not None), default=partition.created_at)
+    receipts = [a.received_at for t in partition.arrivals.values() for a in t.arrivals.values()]
+    receipts += [r.since for r in requirements if r.since is not None]
+    return min(receipts, default=partition.created_at)
+
+
+def _first_holds(
+    partition: Partition,
+    spec: ProcessorSpec,
+    requirements: Sequence[RequirementVerdict],
+    ready_since: datetime | None,
+    optional_met: bool,
+    now: datetime,
+) -> tuple[Hold, ...]:
+    """What still holds the first firing (or the first after a reset)."""
+    assert ready_since is not None
+    policy = spec.policy
+    grace_end = ready_since + policy.grace
+    holds: list[Hold] = []
+    if not optional_met and policy.grace and grace_end > now:
+        unmet = ", ".join(r.key for r in requirements if not r.met)
+        holds.append(Hold(kind=HoldKind.GRACE, until=grace_end, detail=unmet))
+    for r in requirements:
+        if r.prefer_until is None:
+            continue
+        until = r.prefer_until if r.requirement.critical else min(r.prefer_until, grace_end)
+        if until > now:
+            holds.append(Hold(kind=HoldKind.PREFER, until=until, detail=r.requirement.sources[0]))
+    if partition.latest is not None and policy.debounce:
+        until = min(partition.latest.received_at + policy.debounce, ready_since + policy.max_settle)
+        if until > now:
+            holds.append(Hold(kind=HoldKind.DEBOUNCE, until=until))
+    holds += _common_holds(partition, spec, now)
+    return tuple(holds)
+
+
+def _late_holds(
+    partition: Partition, spec: ProcessorSpec, now: datetime, spent: bool
+) -> tuple[Hold, ...]:
+    """What still holds the generation that newer data asks for."""
+    assert partition.outcome is not None
+    policy = spec.policy
+    holds: list[Hold] = []
+    if spent:
+        holds.append(Hold(kind=HoldKind.BUDGET, detail=f"{policy.max_refires} re-fires"))
+    cool = partition.outcome.at + policy.cooldown
+    if cool > now:
+        holds.append(Hold(kind=HoldKind.COOLDOWN, until=cool))
+    if partition.latest is not None and policy.debounce:
+        since = partition.dirty_since or partition.latest.received_at
+        until = min(partition.latest.received_at + policy.debounce, since + policy.max_settle)
+        if until > now:
+            holds.append(Hold(kind=HoldKind.DEBOUNCE, until=until))
+    holds += _common_holds(partition, spec, now)
+    return tuple(holds)
+
+
+def _common_holds(partition: Partition, spec: ProcessorSpec, now: datetime) -> Iterable[Hold]:
+    if spec.policy.not_before is not None:
+        earliest = instant(partition.game_date, spec.policy.not_before, spec.timezone)
+        if earliest > now:
+            yield Hold(kind=HoldKind.NOT_BEFORE, until=earliest)
+    if partition.latest is not None and partition.latest.quiet:
+        yield Hold(kind=HoldKind.QUIET, detail=partition.latest.event_id)
+    for pause in partition.pauses:
+        yield Hold(kind=HoldKind.PAUSE, detail=f"{pause.actor}: {pause.reason}")
+
+
+def _wake_at(
+    partition: Partition,
+    requirements: Sequence[RequirementVerdict],
+    holds: Sequence[Hold],
+    freshness: bool,
+    now: datetime,
+) -> datetime | None:
+    """When time alone could change this judgement."""
+    instants = [h.until for h in holds if h.until is not None]
+    instants += [w.until for w in partition.waivers if w.until is not None and w.open_at(now)]
+    if freshness and partition.live is None:
+        instants += [
+            s.stale_at
+            for r in requirements
+            for s in r.sources
+            if s.stale_at is not None and s.state in MET
+        ]
+    return min((i for i in instants if i > now), default=None)
+
+
+# ── what was consumed, and what is newer ─────────────────────────────────────────────────────
+
+
+def marks_of(known: TableDate | None) -> Mapping[str, Mark]:
+    """What identifies a table's content on a date: per game, and ``*`` for the whole date."""
+    if known is None:
+        return {}
+    marks = {g: _mark(known.arrivals[e]) for g, e in known.games.items()}
+    whole = known.whole_arrival
+    if whole is not None:
+        marks[WHOLE] = _mark(whole)
+    return marks
+
+
+def _mark(arrival: Arrival) -> Mark:
+    return Mark(event_id=arrival.event_id, content_hash=arrival.content_hash)
+
+
+def consume(partition: Partition, verdict: Verdict) -> Mapping[str, ConsumedRequirement]:
+    """What a generation fired now consumes, per requirement (windows never make dirty)."""
+    return {
+        r.key: ConsumedRequirement(
+            met=r.met and (bool(r.used) or r.state is State.NOT_EXPECTED),
+            used=r.used,
+            marks={
+                s.table: marks_of(partition.arrivals.get(arrivals_key(s.table, s.game_date)))
+                for s in r.sources
+            },
+        )
+        for r in verdict.requirements
+        if r.requirement.window is None
+    }
+
+
+def _dirt(
+    partition: Partition, spec: ProcessorSpec, requirements: Sequence[RequirementVerdict]
+) -> tuple[Dirt, ...]:
+    """Newer data than the latest generation consumed (contract section 2, Dirty)."""
+    assert partition.consumed is not None
+    found: list[Dirt] = []
+    for r in requirements:
+        if r.requirement.window is not None:
+            continue
+        consumed = partition.consumed.get(r.key)
+        for source in _sources_that_count(r, consumed):
+            if source.table == spec.calendar_table:
+                continue
+            known = partition.arrivals.get(arrivals_key(source.table, source.game_date))
+            if known is None:
+                continue
+            if consumed is None:
+                games = _received_after(known, partition.consumed_at)
+            else:
+                games = _changed(marks_of(known), consumed.marks.get(source.table, {}))
+            if not games:
+                continue
+            ready = (
+                source.met and source.unwaived_state in (None, *MET) and _would_use(r, source)
+            )
+            found.append(
+                Dirt(
+                    key=r.key,
+                    table=source.table,
+                    game_date=source.game_date,
+                    games=_game_names(games, known, partition.games.get(source.game_date)),
+                    ready=ready,
+                )
+            )
+    return tuple(found)
+
+
+def _sources_that_count(
+    r: RequirementVerdict, consumed: ConsumedRequirement | None
+) -> Iterable[SourceVerdict]:
+    """The sources whose newer loads are news to what was consumed."""
+    if consumed is None:
+        return r.sources
+    if not consumed.met:
+        # Unmet when fired. A critical one was forced: any newer load is news. An optional one is
+        # news once it is met.
+        return r.sources if r.requirement.critical or r.met else ()
+    if r.requirement.kind is RequirementKind.AT_LEAST:
+        return tuple(s for s in r.sources if s.table in consumed.used)
+    if not consumed.used:
+        return r.sources
+    last_used = r.requirement.sources.index(consumed.used[0]) if (
+        consumed.used[0] in r.requirement.sources
+    ) else 0
+    return r.sources[: last_used + 1]
+
+
+def _would_use(r: RequirementVerdict, source: SourceVerdict) -> bool:
+    """Whether a generation fired now would read this source."""
+    return source.table in r.used
+
+
+def _changed(now: Mapping[str, Mark], before: Mapping[str, Mark]) -> tuple[str, ...]:
+    """The games (or ``*``) whose content is not what was consumed."""
+    changed = []
+    for name, mark in now.items():
+        known = before.get(name) or before.get(WHOLE)
+        if known is None or not mark.same_content(known):
+            changed.append(name)
+    return tuple(changed)
+
+
+def _received_after(known: TableDate, since: datetime | None) -> tuple[str, ...]:
+    """For a requirement that was added later: what came after the generation was fired."""
+    if since is None:
+        return ()
+    names = [g for g, e in known.games.items() if known.arrivals[e].received_at > since]
+    whole = known.whole_arrival
+    if whole is not None and whole.received_at > since:
+        names.append(WHOLE)
+    return tuple(names)
+
+
+def _game_names(
+    changed: Sequence[str], known: TableDate, expected: Sequence[str] | None
+) -> tuple[str, ...]:
+    """The games behind changed marks: a whole load changes the games it names, or all expected."""
+    games = {g for g in changed if g != WHOLE}
+    whole = known.whole_arrival
+    if WHOLE in changed and whole is not None:
+        games.update(whole.game_ids or expected or ())
+    return tuple(sorted(games))
+
+
+def _has_rows(known: TableDate) -> bool:
+    return any(not a.empty for a in known.arrivals.values())
+
+
+def succeeded(partition: Partition) -> bool:
+    """Whether the last outcome counts as done."""
+    return partition.outcome is not None and partition.outcome.status in GOOD_OUTCOMES
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """Names for a sentence, bounded."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -1,0 +1,210 @@
+"""The documents a store keeps: their types, their bytes, and the fields that can be queried.
+
+Owns the codec (JSON by msgspec, straight from the frozen values of the core) and the list of index
+fields. Every store uses this one list, so that what is indexed cannot differ between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from coordinator.core.model import (
+    Arrival,
+    CalendarDate,
+    Control,
+    Partition,
+    Run,
+    TableDate,
+    partition_id,
+)
+from coordinator.errors import Bug
+from coordinator.ports import Document, Key, Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry:
+    """One event in the ledger of its table and date."""
+
+    event_id: str
+    table: str
+    game_date: str
+    outcome: str
+    digest: str
+    """Identifies the content, so that a known id with other content is noticed."""
+    received_at: datetime
+    arrival: Arrival
+    execution_id: str | None = None
+    processor_name: str | None = None
+    source_scraper_execution_id: str | None = None
+    message_id: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """A message that could not be taken in, whole, with the reason."""
+
+    quarantine_id: str
+    received_at: datetime
+    source: str
+    reason: str
+    mistakes: tuple[str, ...]
+    raw: bytes
+    """The message's bytes exactly as they came."""
+    message_id: str | None = None
+    truncated: bool = False
+    state: str = "open"
+    """``open``, ``replayed`` or ``discarded``."""
+    settled_at: datetime | None = None
+    settled_by: str | None = None
+    settled_reason: str | None = None
+    times_seen: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """Who did what, when, to what, why, and what came of it."""
+
+    audit_id: str
+    at: datetime
+    actor: str
+    act: str
+    reason: str
+    processor: str | None = None
+    game_date: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    result: str = "done"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryRecord:
+    """A registry that this store was served with."""
+
+    registry_hash: str
+    first_used_at: datetime
+    text: str
+    current: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backfill:
+    """A range of partitions that a person asked to run, and how far it has come."""
+
+    backfill_id: str
+    created_at: datetime
+    actor: str
+    reason: str
+    state: str
+    first: str
+    last: str
+    processors: tuple[str, ...]
+    only: str
+    max_concurrent: int
+    bypass: tuple[str, ...] = ()
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+TYPES: Mapping[Kind, type] = {
+    Kind.PARTITION: Partition,
+    Kind.TABLE_DATE: TableDate,
+    Kind.EVENT: LedgerEntry,
+    Kind.CALENDAR: CalendarDate,
+    Kind.RUN: Run,
+    Kind.CONTROL: Control,
+    Kind.QUARANTINE: Quarantined,
+    Kind.AUDIT: AuditEntry,
+    Kind.BACKFILL: Backfill,
+    Kind.REGISTRY: RegistryRecord,
+}
+
+Indexed = str | int | datetime | None
+
+INDEXES: Mapping[Kind, Mapping[str, Callable[[Any], Indexed]]] = {
+    Kind.PARTITION: {
+        "processor": lambda p: p.processor,
+        "game_date": lambda p: p.game_date,
+        "status": lambda p: p.status.value,
+        "wake_at": lambda p: p.wake_at,
+        "outbox_due": lambda p: p.outbox_due,
+        "paused": lambda p: int(bool(p.pauses)),
+        "registry_hash": lambda p: p.registry_hash,
+    },
+    Kind.TABLE_DATE: {"table": lambda t: t.table, "game_date": lambda t: t.game_date},
+    Kind.EVENT: {
+        "table": lambda e: e.table,
+        "game_date": lambda e: e.game_date,
+        "received_at": lambda e: e.received_at,
+        "correlation_id": lambda e: e.arrival.correlation_id,
+    },
+    Kind.CALENDAR: {"game_date": lambda c: c.game_date, "games_count": lambda c: len(c.games)},
+    Kind.RUN: {
+        "processor": lambda r: r.processor,
+        "game_date": lambda r: r.game_date,
+        "status": lambda r: r.status.value,
+        "fired_at": lambda r: r.fired_at,
+        "correlation_id": lambda r: r.correlation_id,
+    },
+    Kind.CONTROL: {"resume_pending": lambda c: int(c.resume_pending)},
+    Kind.QUARANTINE: {"received_at": lambda q: q.received_at, "state": lambda q: q.state},
+    Kind.AUDIT: {
+        "at": lambda a: a.at,
+        "actor": lambda a: a.actor,
+        "processor": lambda a: a.processor,
+        "game_date": lambda a: a.game_date,
+    },
+    Kind.BACKFILL: {"created_at": lambda b: b.created_at, "state": lambda b: b.state},
+    Kind.REGISTRY: {"first_used_at": lambda r: r.first_used_at, "current": lambda r: int(r.current)},
+}
+
+_ENCODER = msgspec.json.Encoder()
+_DECODERS = {kind: msgspec.json.Decoder(type_) for kind, type_ in TYPES.items()}
+
+
+def encode(document: Document) -> bytes:
+    """A document's bytes."""
+    return _ENCODER.encode(document)
+
+
+def decode(kind: Kind, data: bytes) -> Document:
+    """The document that ``encode`` gave these bytes for.
+
+    Raises ``Bug`` when they are not of this kind: a store that was written by something else.
+    """
+    try:
+        return _DECODERS[kind].decode(data)
+    except msgspec.MsgspecError as error:
+        raise Bug(f"a stored {kind.value} document cannot be read: {error}") from error
+
+
+def indexed(kind: Kind, document: Document) -> dict[str, Indexed]:
+    """The values of a document's index fields."""
+    return {name: of(document) for name, of in INDEXES[kind].items()}
+
+
+def partition_key(processor: str, game_date: str) -> Key:
+    return Key(Kind.PARTITION, partition_id(processor, game_date))
+
+
+def table_date_key(table: str, game_date: str) -> Key:
+    return Key(Kind.TABLE_DATE, f"{table}__{game_date}")
+
+
+def event_key(table: str, game_date: str, event_id: str) -> Key:
+    return Key(Kind.EVENT, f"{table}__{game_date}__{event_id}")
+
+
+def calendar_key(game_date: str) -> Key:
+    return Key(Kind.CALENDAR, game_date)
+
+
+def control_key(scope: str) -> Key:
+    return Key(Kind.CONTROL, scope)
+
+
+def run_key(run_id: str) -> Key:
+    return Key(Kind.RUN, run_id)

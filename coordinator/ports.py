@@ -1,0 +1,183 @@
+"""Protocols that the outside must fit: the store, launchers, announcers, notifiers, the clock.
+
+Owns the shapes only. A store holds documents (see ``documents``) under keys and changes any number
+of them at once, all or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from coordinator.core.model import Arrival, OutboxEntry, Run
+from coordinator.core.spec import LaunchTarget, ProcessorSpec
+
+T = TypeVar("T")
+
+
+class Kind(StrEnum):
+    """The collections of a store (architecture, "State in Firestore")."""
+
+    PARTITION = "partitions"
+    TABLE_DATE = "table_dates"
+    EVENT = "events"
+    CALENDAR = "calendar"
+    RUN = "runs"
+    CONTROL = "controls"
+    QUARANTINE = "quarantine"
+    AUDIT = "audit"
+    BACKFILL = "backfills"
+    REGISTRY = "registries"
+
+
+class Key(NamedTuple):
+    """The place of one document."""
+
+    kind: Kind
+    id: str
+
+
+Document = Any
+"""A frozen value of the type that ``documents.TYPES`` names for its kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A step's answer that it must read more documents before it can decide."""
+
+    keys: tuple[Key, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes(Generic[T]):
+    """What a step wants written, all or nothing, and what its caller gets once that is durable.
+
+    ``creates`` names those of ``puts`` that must not exist yet; where one does, the transaction is
+    run again on what is there now. ``puts`` with no entries commits nothing.
+    """
+
+    result: T
+    puts: Mapping[Key, Document] = field(default_factory=dict)
+    creates: frozenset[Key] = frozenset()
+
+
+Step = Callable[[Mapping[Key, Document | None]], Changes[T] | Need]
+"""A pure function of the documents read; it may be called again on newer ones."""
+
+
+class Op(StrEnum):
+    EQ = "="
+    LT = "<"
+    LE = "<="
+    GT = ">"
+    GE = ">="
+    IN = "in"
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """One condition on an indexed field (``documents.INDEXES``). Null never fits LT, LE, GT, GE."""
+
+    field: str
+    op: Op
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A bounded, ordered look at one collection. ``after`` is a ``next_page_token``."""
+
+    kind: Kind
+    where: tuple[Where, ...] = ()
+    order: str = "id"
+    descending: bool = False
+    limit: int = 100
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Documents with their ids, in order."""
+
+    items: tuple[tuple[str, Document], ...]
+    next_page_token: str | None = None
+
+
+class Store(Protocol):
+    """State with atomic, serialisable changes over any number of documents.
+
+    Every method raises ``Unavailable`` when the store cannot be reached; then nothing was changed.
+    """
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def transact(self, keys: Sequence[Key], step: Step[T]) -> T:
+        """Read ``keys``, call ``step``, and commit what it returns; durable when this returns."""
+        ...
+
+    async def get(self, keys: Sequence[Key]) -> Mapping[Key, Document | None]: ...
+
+    async def find(self, query: Query) -> Page: ...
+
+    async def ping(self) -> None:
+        """Prove that the store can be read."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, from outside."""
+
+    def now(self) -> datetime:
+        """The current instant, UTC, timezone-aware."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+Entropy = Callable[[], str]
+"""Draws an unguessable token (at least 128 bits, URL-safe)."""
+
+
+class Launcher(Protocol):
+    """Hands launch messages to whatever runs processors."""
+
+    async def launch(
+        self, target: LaunchTarget, spec: ProcessorSpec, run: Run, message: Mapping[str, Any]
+    ) -> str:
+        """Deliver, and return proof: a message id. Raises ``Unavailable`` when not delivered."""
+        ...
+
+
+class Announcer(Protocol):
+    """Tells the world outside that an output was loaded."""
+
+    async def announce(self, arrival: Arrival) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A message to people (contract section 6)."""
+
+    severity: str
+    kind: str
+    processor: str | None
+    game_date: str | None
+    summary: str
+    detail: str
+    link: str | None = None
+    notice_id: str = ""
+    at: datetime | None = None
+
+
+class Notifier(Protocol):
+    async def notify(self, notice: Notice) -> None:
+        """Deliver to people. Raises ``Unavailable`` when it could not be delivered."""
+        ...
+
+
+Deliver = Callable[[OutboxEntry], Awaitable[str]]
