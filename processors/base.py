@@ -1,0 +1,113 @@
+"""What every processor does around its one SQL file.
+
+Owns: declaring a processor's output and needs, judging for one date whether there is anything to
+work on, and replacing the date's output under the fence. Refuses: deciding when to run, reporting
+to the coordinator, reading a clock.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from importlib import resources
+from typing import Any, ClassVar, Literal
+
+from processors.warehouse import Warehouse
+
+RunStatus = Literal["success", "no_data", "skipped", "failed"]
+ERROR_LIMIT_CHARS = 1000
+
+
+@dataclass(frozen=True)
+class Need:
+    """One input: a table, or several in order of preference of which one with rows is enough."""
+
+    tables: tuple[str, ...]
+    critical: bool = True
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a run gets from outside: date, fencing number, time, and the word that it may go on.
+
+    `ensure_live` raises where the right to the run is gone; it is asked just before the commit.
+    """
+
+    game_date: date
+    generation: int
+    computed_at: datetime
+    ensure_live: Callable[[], None] | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended, in the words of the contract (section 3.2).
+
+    `record_count` is the number of rows the output holds for the date; `error` is set for `failed`
+    and says in the other cases only what was missing.
+    """
+
+    status: RunStatus
+    record_count: int | None = None
+    error: str | None = None
+
+
+class Processor:
+    """Base of the processors: subclasses name their output, needs and SQL file.
+
+    The SQL lies beside the subclass's module. The output is a pure function of the inputs, so a
+    rerun writes the same rows; a date without inputs ends with no rows and says `no_data`.
+    """
+
+    name: ClassVar[str]
+    output: ClassVar[str]
+    requires: ClassVar[tuple[Need, ...]]
+    sql_file: ClassVar[str]
+
+    def run(self, warehouse: Warehouse, context: RunContext) -> RunResult:
+        """Compute and replace the output of one date.
+
+        Raises StaleGenerationError (a newer generation wrote the date), whatever
+        `context.ensure_live` raises, and the warehouse's own errors.
+        """
+        missing = self.missing_needs(warehouse, context.game_date)
+        rows = warehouse.replace_date(
+            self.output,
+            context.game_date,
+            self.select_sql() if not missing else self._no_rows_sql(),
+            context.params,
+            generation=context.generation,
+            computed_at=context.computed_at,
+            before_commit=context.ensure_live,
+        )
+        if missing:
+            return RunResult("no_data", 0, f"no rows for {context.game_date} in {missing[0]}")
+        return RunResult("success" if rows else "no_data", rows)
+
+    def missing_needs(self, warehouse: Warehouse, game_date: date) -> list[str]:
+        """The critical needs of which no table holds a row for `game_date`, spelled for people."""
+        return [
+            " or ".join(need.tables)
+            for need in self.requires
+            if need.critical
+            and not any(warehouse.row_count(table, game_date) for table in need.tables)
+        ]
+
+    def select_sql(self) -> str:
+        """The text of the SQL file, in BigQuery's dialect."""
+        package = sys.modules[type(self).__module__].__package__ or ""
+        return resources.files(package).joinpath(self.sql_file).read_text(encoding="utf-8")
+
+    def _no_rows_sql(self) -> str:
+        return f"SELECT * FROM {self.output} WHERE FALSE"
+
+
+def failed(error: BaseException) -> RunResult:
+    """The result of a run that raised: its type and message, bounded in length."""
+    text = f"{type(error).__name__}: {error}".strip()
+    if len(text) > ERROR_LIMIT_CHARS:
+        text = text[: ERROR_LIMIT_CHARS - 1] + "…"
+    return RunResult("failed", None, text)

@@ -1,0 +1,60 @@
+"""Typed errors of the processors; the class says whose fault it is and whether to try again.
+
+Owns: the error names. Refuses: handling any of them.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+
+class ProcessorError(Exception):
+    """Root of every error raised on purpose by this package."""
+
+
+class LayoutError(ProcessorError):
+    """A file does not have the promised column layout; the text names place, value and the mend."""
+
+    def __init__(self, file: str, line: int, column: str, value: str, mend: str) -> None:
+        """Build the text. `line` is 1-based and counts the header line."""
+        super().__init__(f"{file}, line {line}, column {column!r}: {value!r}: {mend}")
+        self.file = file
+        self.line = line
+        self.column = column
+        self.value = value
+        self.mend = mend
+
+
+class WarehouseError(ProcessorError):
+    """The warehouse was asked for something it cannot do, e.g. an undeclared table."""
+
+
+class StaleGenerationError(WarehouseError):
+    """A newer generation already wrote this table and date, so this one must not (law 2)."""
+
+    def __init__(self, table: str, game_date: date, generation: int, held: int) -> None:
+        """`generation` is the one refused, `held` the newer one that the warehouse holds."""
+        super().__init__(
+            f"{table} {game_date.isoformat()}: generation {generation} may not replace "
+            f"generation {held}; the newer run's rows stay"
+        )
+        self.table = table
+        self.game_date = game_date
+        self.generation = generation
+        self.held = held
+
+
+class EntrypointError(ProcessorError):
+    """An entrypoint string does not lead to a processor."""
+
+
+class BadLaunchError(ProcessorError):
+    """A launch message lacks a field that the contract promises, or spells it wrongly."""
+
+
+class LeaseLostError(ProcessorError):
+    """The coordinator no longer grants this runner the run; its result must be discarded."""
+
+
+class DoorUnavailableError(ProcessorError):
+    """The coordinator could not be reached or answered out of contract; worth another try."""

@@ -1,0 +1,113 @@
+"""The launch message (contract section 6) as the runner reads it, and finding what to execute.
+
+Owns: reading a launch from a body or a Pub/Sub push envelope, and loading `module:attr`. Refuses:
+taking an entrypoint from a message; code is named by configuration only.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from importlib import import_module
+from typing import Any
+
+from processors.base import Processor
+from processors.errors import BadLaunchError, EntrypointError
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One attempt of one run. `generation` is the fencing number, `attempt` counts from 1."""
+
+    run_id: str
+    processor: str
+    game_date: date
+    generation: int
+    attempt: int
+    correlation_id: str | None
+    raw: Mapping[str, Any]
+
+
+def parse_launch(body: Mapping[str, Any]) -> Launch:
+    """Read a launch object; raises BadLaunchError that names the field and what it should hold."""
+    kind = body.get("event_type", "run_requested")
+    if kind != "run_requested":
+        raise BadLaunchError(f"event_type is {kind!r}; a launch says 'run_requested'")
+    correlation_id = body.get("correlation_id")
+    return Launch(
+        run_id=_text(body, "run_id"),
+        processor=_text(body, "processor"),
+        game_date=_date(body, "game_date"),
+        generation=_positive(body, "generation"),
+        attempt=_positive(body, "attempt"),
+        correlation_id=correlation_id if isinstance(correlation_id, str) else None,
+        raw=body,
+    )
+
+
+def unwrap(body: Any) -> Mapping[str, Any]:
+    """The launch object in `body`, which is that object or a Pub/Sub push envelope around it.
+
+    Raises BadLaunchError where there is none.
+    """
+    if not isinstance(body, Mapping):
+        raise BadLaunchError("the body must be a JSON object")
+    message = body.get("message")
+    if not isinstance(message, Mapping):
+        return body
+    try:
+        inner = json.loads(base64.b64decode(message.get("data") or "", validate=True))
+    except (ValueError, TypeError, binascii.Error) as error:
+        raise BadLaunchError(f"message.data must be base64 of a JSON object: {error}") from error
+    if not isinstance(inner, Mapping):
+        raise BadLaunchError("message.data must hold a JSON object")
+    return inner
+
+
+def load_entrypoint(entrypoint: str) -> Processor:
+    """Make the processor that `module:attr` names.
+
+    Raises EntrypointError that says which half of it leads nowhere.
+    """
+    module_name, colon, attribute = entrypoint.partition(":")
+    if not (module_name and colon and attribute):
+        raise EntrypointError(f"{entrypoint!r} is not of the form 'module:attr'")
+    try:
+        module = import_module(module_name)
+    except ImportError as error:
+        raise EntrypointError(f"{entrypoint!r}: cannot import {module_name!r}: {error}") from error
+    made = getattr(module, attribute, None)
+    if isinstance(made, type) and issubclass(made, Processor):
+        made = made()
+    if not isinstance(made, Processor):
+        raise EntrypointError(f"{entrypoint!r}: {module_name!r} has no processor {attribute!r}")
+    return made
+
+
+def _text(body: Mapping[str, Any], name: str) -> str:
+    value = body.get(name)
+    if not isinstance(value, str) or not value:
+        raise BadLaunchError(f"{name} is {value!r}; it must be a text that is not empty")
+    return value
+
+
+def _date(body: Mapping[str, Any], name: str) -> date:
+    value = _text(body, name)
+    try:
+        parsed = date.fromisoformat(value)
+    except ValueError:
+        parsed = None
+    if parsed is None or parsed.isoformat() != value:
+        raise BadLaunchError(f"{name} is {value!r}; it must be a date as YYYY-MM-DD")
+    return parsed
+
+
+def _positive(body: Mapping[str, Any], name: str) -> int:
+    value = body.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise BadLaunchError(f"{name} is {value!r}; it must be a whole number from 1")
+    return value

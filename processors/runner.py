@@ -1,0 +1,310 @@
+"""The runner: receives a launch, claims the run, keeps the lease, executes, reports.
+
+Owns: the life of one attempt on this machine, and the small HTTP app that launches arrive at.
+Refuses: deciding whether a run is due, and reporting anything about a run whose lease is lost. An
+outcome that is not known is a failure, never a success.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any, Literal, get_args
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from processors.base import RunContext, RunResult, RunStatus, failed
+from processors.door import HttpDoor, Lease, RunDoor
+from processors.errors import (
+    BadLaunchError,
+    DoorUnavailableError,
+    EntrypointError,
+    LeaseLostError,
+)
+from processors.launch import Launch, load_entrypoint, parse_launch, unwrap
+from processors.warehouse import Warehouse
+
+__all__ = [
+    "HttpDoor",
+    "Lease",
+    "RunDoor",
+    "RunReport",
+    "Runner",
+    "create_runner_app",
+    "execute",
+]
+
+log = structlog.get_logger(__name__)
+
+SHORTEST_BEAT_SECONDS = 0.05
+
+Outcome = Literal["reported", "refused", "lease_lost", "unreported", "not_claimed", "unreachable"]
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What became of one launch here.
+
+    `reported`: the coordinator took the result. `refused`: it did not (stale). `lease_lost`: the
+    result was discarded. `unreported`: the coordinator stayed out of reach, so the lease runs out.
+    `not_claimed`: another owner has it, or it is over. `unreachable`: it could not even be claimed.
+    """
+
+    run_id: str
+    outcome: Outcome
+    result: RunResult | None = None
+
+
+def execute(
+    entrypoint: str,
+    launch: Launch | Mapping[str, Any],
+    warehouse: Warehouse,
+    now: datetime,
+    *,
+    ensure_live: Callable[[], None] | None = None,
+) -> RunResult:
+    """Run what `entrypoint` names for the launch's date and generation, in this thread.
+
+    `now` becomes `computed_at`. `ensure_live` is asked just before the rows are committed. Every
+    Exception becomes a `failed` result that says its type and message; LeaseLostError alone is
+    raised, because there is nobody to tell.
+    """
+    try:
+        read = launch if isinstance(launch, Launch) else parse_launch(launch)
+        processor = load_entrypoint(entrypoint)
+        context = RunContext(read.game_date, read.generation, now, ensure_live)
+        return _known(processor.run(warehouse, context), entrypoint)
+    except LeaseLostError:
+        raise
+    except Exception as error:  # the boundary: whatever a processor raises is a failed run
+        log.exception("run_failed", entrypoint=entrypoint)
+        return failed(error)
+
+
+def _known(result: object, entrypoint: str) -> RunResult:
+    if isinstance(result, RunResult) and result.status in get_args(RunStatus):
+        return result
+    return RunResult("failed", None, f"{entrypoint} ended without a known outcome: {result!r:.200}")
+
+
+class Runner:
+    """Takes launches and sees each through. `handle` may run many times at once.
+
+    At most `max_parallel` processors execute at a time; further launches are claimed only once
+    there is room, so that no lease runs while nothing happens.
+    """
+
+    def __init__(
+        self,
+        door: RunDoor,
+        warehouse: Warehouse,
+        entrypoints: Mapping[str, str],
+        *,
+        owner: str,
+        clock: Callable[[], datetime],
+        max_parallel: int = 2,
+    ) -> None:
+        """`entrypoints` maps a processor's name to `module:attr`; `owner` names this runner."""
+        self._door = door
+        self._warehouse = warehouse
+        self._entrypoints = entrypoints
+        self._owner = owner
+        self._clock = clock
+        self._room = asyncio.Semaphore(max_parallel)
+        self._threads = ThreadPoolExecutor(max_parallel, thread_name_prefix="run")
+
+    def accept(self, body: Any) -> Launch:
+        """Read a launch, bare or in a push envelope.
+
+        Raises BadLaunchError for one that cannot be read, EntrypointError for a processor that
+        this runner does not know.
+        """
+        launch = parse_launch(unwrap(body))
+        if launch.processor not in self._entrypoints:
+            known = ", ".join(sorted(self._entrypoints)) or "none"
+            raise EntrypointError(f"no entrypoint for {launch.processor!r}; known: {known}")
+        return launch
+
+    async def handle(self, launch: Launch) -> RunReport:
+        """Claim, execute and report one attempt; problems end in the report, never raised."""
+        async with self._room:
+            try:
+                lease = await self._door.claim(
+                    launch.run_id, owner=self._owner, attempt=launch.attempt
+                )
+            except DoorUnavailableError as error:
+                return self._told(launch, "unreachable", error=str(error))
+            if lease is None:
+                return self._told(launch, "not_claimed")
+            return await self._run(launch, lease)
+
+    def close(self) -> None:
+        """Wait for what is executing and release the threads."""
+        self._threads.shutdown(wait=True)
+
+    async def _run(self, launch: Launch, lease: Lease) -> RunReport:
+        held = _HeldLease(self._door, launch.run_id, lease, self._clock)
+        beating = asyncio.create_task(held.keep())
+        entrypoint = self._entrypoints.get(launch.processor, "")
+        try:
+            result = await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._execute, entrypoint, launch, held
+            )
+        finally:
+            beating.cancel()
+            with suppress(asyncio.CancelledError):
+                await beating
+        if result is None or held.lost:
+            return self._told(launch, "lease_lost")
+        return await self._report(launch, held.token, result)
+
+    def _execute(self, entrypoint: str, launch: Launch, held: _HeldLease) -> RunResult | None:
+        try:
+            return execute(
+                entrypoint, launch, self._warehouse, self._clock(), ensure_live=held.ensure_live
+            )
+        except LeaseLostError:
+            return None
+
+    async def _report(self, launch: Launch, token: str, result: RunResult) -> RunReport:
+        try:
+            taken = await self._door.complete(
+                launch.run_id,
+                token,
+                status=result.status,
+                record_count=result.record_count,
+                error=result.error,
+            )
+        except DoorUnavailableError as error:
+            return self._told(launch, "unreported", result, error=str(error))
+        return self._told(launch, "reported" if taken else "refused", result)
+
+    def _told(
+        self, launch: Launch, outcome: Outcome, result: RunResult | None = None, **more: str
+    ) -> RunReport:
+        tell = log.info if outcome in ("reported", "not_claimed") else log.warning
+        tell(
+            "run_ended_here",
+            run_id=launch.run_id,
+            attempt=launch.attempt,
+            outcome=outcome,
+            status=result.status if result else None,
+            correlation_id=launch.correlation_id,
+            **more,
+        )
+        return RunReport(launch.run_id, outcome, result)
+
+
+class _HeldLease:
+    """A lease that is kept alive by heartbeats at a third of its time, until it is lost."""
+
+    def __init__(
+        self, door: RunDoor, run_id: str, lease: Lease, clock: Callable[[], datetime]
+    ) -> None:
+        self._door = door
+        self._run_id = run_id
+        self._lease = lease
+        self._clock = clock
+        self._lost = threading.Event()
+
+    @property
+    def token(self) -> str:
+        return self._lease.lease_token
+
+    @property
+    def lost(self) -> bool:
+        return self._lost.is_set() or self._seconds_left() <= 0
+
+    def ensure_live(self) -> None:
+        """Raise LeaseLostError where the lease is lost; called from the executing thread."""
+        if self.lost:
+            raise LeaseLostError(f"{self._run_id}: the lease was lost before the commit")
+
+    async def keep(self) -> None:
+        """Beat until cancelled or lost. An unanswered beat is tried again while time is left."""
+        while not self.lost:
+            await asyncio.sleep(max(SHORTEST_BEAT_SECONDS, self._seconds_left() / 3))
+            try:
+                self._lease = await self._door.heartbeat(self._run_id, self.token)
+            except LeaseLostError:
+                self._lost.set()
+            except DoorUnavailableError as error:
+                log.warning("heartbeat_unanswered", run_id=self._run_id, error=str(error))
+        self._lost.set()
+
+    def _seconds_left(self) -> float:
+        return (self._lease.lease_expires_at - self._clock()).total_seconds()
+
+
+def create_runner_app(runner: Runner, *, max_pending: int = 64) -> Starlette:
+    """An app that launches are POSTed to (at `/` or `/launch`), for `http` and push targets.
+
+    202 once accepted; the run then goes on in the background. The same attempt of a run that is
+    still here is accepted and not started twice. A bare body that cannot be read is 422; one in a
+    push envelope is acknowledged (204) and logged, since redelivery would not mend it: the
+    coordinator's claim timeout makes it news. 503 while `max_pending` launches are here. Shutting
+    down waits for what is executing. `GET /healthz` says how many launches are here.
+    """
+    pending: dict[tuple[str, int], asyncio.Task[RunReport]] = {}
+
+    def _ended(key: tuple[str, int], task: asyncio.Task[RunReport]) -> None:
+        pending.pop(key, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("run_crashed_here", run_id=key[0], attempt=key[1], exc_info=error)
+
+    async def receive(request: Request) -> Response:
+        try:
+            body = await request.json()
+        except ValueError:
+            return _problem(422, "The body is not JSON; post a launch object.")
+        try:
+            launch = runner.accept(body)
+        except (BadLaunchError, EntrypointError) as error:
+            log.warning("launch_unreadable", error=str(error))
+            wrapped = isinstance(body, dict) and "message" in body
+            return Response(status_code=204) if wrapped else _problem(422, str(error))
+        key = (launch.run_id, launch.attempt)
+        if key not in pending:
+            if len(pending) >= max_pending:
+                return _problem(503, "This runner is full; deliver the launch again later.")
+            task = asyncio.create_task(runner.handle(launch))
+            pending[key] = task
+            task.add_done_callback(partial(_ended, key))
+        return JSONResponse({"run_id": launch.run_id, "accepted": True}, status_code=202)
+
+    async def healthz(request: Request) -> Response:
+        return JSONResponse({"status": "ok", "pending": len(pending)})
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        await asyncio.gather(*pending.values(), return_exceptions=True)
+        runner.close()
+
+    return Starlette(
+        routes=[
+            Route("/", receive, methods=["POST"]),
+            Route("/launch", receive, methods=["POST"]),
+            Route("/healthz", healthz, methods=["GET"]),
+        ],
+        lifespan=lifespan,
+    )
+
+
+def _problem(status: int, detail: str) -> JSONResponse:
+    titles = {422: "Unprocessable launch", 503: "Runner full"}
+    return JSONResponse(
+        {"type": "about:blank", "title": titles[status], "status": status, "detail": detail},
+        status_code=status,
+        media_type="application/problem+json",
+    )
