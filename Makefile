@@ -73,7 +73,7 @@ types: install
 	$(BIN)/mypy
 
 imports: install
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 # Pages generated from code are compared with the code. Links, commands and words in all other
 # pages are held by tests/test_docs.py.
