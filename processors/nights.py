@@ -12,7 +12,7 @@ import random
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -192,7 +192,7 @@ def _planned(
     name = f"{seed}:{table}:{day.isoformat()}:{','.join(game_ids)}:{kind}"
     execution_id = hashlib.sha256(name.encode()).hexdigest()[:16]
     return PlannedLoad(
-        at=at.astimezone(ZoneInfo("UTC")),
+        at=at.astimezone(UTC),
         table=table,
         game_date=day,
         game_ids=game_ids,

@@ -31,7 +31,17 @@ _EASTERN = ZoneInfo("America/New_York")
 _TIPOFFS = ((19, 0), (19, 30), (20, 0), (21, 0), (22, 0), (22, 30))
 _OVERTIME_SHARE = 0.06
 _FIRST_NAMES = (
-    *("Abel", "Bram", "Cato", "Dario", "Emil", "Falk", "Gino", "Hugo", "Ivo", "Joss", "Kito"),
+    "Abel",
+    "Bram",
+    "Cato",
+    "Dario",
+    "Emil",
+    "Falk",
+    "Gino",
+    "Hugo",
+    "Ivo",
+    "Joss",
+    "Kito",
 )
 _LAST_NAMES = (
     *("Alder", "Birch", "Cedar", "Dogwood", "Elm", "Fir", "Gum", "Hazel", "Ivy", "Juniper"),
