@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 import httpx
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from processors.base import RunStatus
 from processors.errors import DoorUnavailableError, LeaseLostError
@@ -112,10 +112,8 @@ class HttpDoor:
         retrying = AsyncRetrying(
             retry=retry_if_exception(worth_retrying),
             stop=stop_after_attempt(attempts or self._attempts),
-            wait=wait_exponential_jitter(
-                initial=self._first_wait_seconds,
-                max=self._max_wait_seconds,
-                jitter=self._first_wait_seconds,
+            wait=wait_random_exponential(
+                multiplier=self._first_wait_seconds, max=self._max_wait_seconds
             ),
             reraise=True,
         )

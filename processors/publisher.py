@@ -17,7 +17,7 @@ from typing import Any, Protocol, Self
 
 import httpx
 import structlog
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from processors.errors import DoorUnavailableError
 
@@ -237,8 +237,6 @@ def retrying(attempts: int, first_wait_seconds: float, max_wait_seconds: float) 
     return Retrying(
         retry=retry_if_exception(worth_retrying),
         stop=stop_after_attempt(attempts),
-        wait=wait_exponential_jitter(
-            initial=first_wait_seconds, max=max_wait_seconds, jitter=first_wait_seconds
-        ),
+        wait=wait_random_exponential(multiplier=first_wait_seconds, max=max_wait_seconds),
         reraise=True,
     )

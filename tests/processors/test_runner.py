@@ -1,0 +1,363 @@
+"""The runner end to end: a real coordinator's door over HTTP, and the launch app over HTTP."""
+
+import asyncio
+import base64
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from processors.analytics import ENTRYPOINTS
+from processors.analytics.tables import TEAM_OFFENSE
+from processors.base import ERROR_LIMIT_CHARS
+from processors.errors import (
+    BadLaunchError,
+    DoorUnavailableError,
+    EntrypointError,
+    LeaseLostError,
+)
+from processors.launch import load_entrypoint, parse_launch, unwrap
+from processors.raw import tables as raw
+from processors.runner import HttpDoor, Runner, create_runner_app, execute
+from tests.processors import broken
+from tests.processors.support import NOW, Bench
+
+DAY = date(2024, 10, 22)
+OFFENSE = "TeamOffenseSummaryProcessor"
+HERE = "tests.processors.broken"
+
+
+def launch(processor: str = OFFENSE, generation: int = 1, attempt: int = 1) -> dict[str, Any]:
+    return {
+        "event_type": "run_requested",
+        "run_id": f"{processor}:{DAY}:{generation}",
+        "processor": processor,
+        "phase": 3,
+        "game_date": DAY.isoformat(),
+        "generation": generation,
+        "attempt": attempt,
+        "trigger": "dependencies",
+        "correlation_id": "c-1",
+    }
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class Door:
+    """The claim door of contract 5.3 over HTTP; leases last `lease_seconds`."""
+
+    lease_seconds: float = 30.0
+    lose_after_beats: int | None = None
+    broken_answers: int = 0
+    claimed: dict[str, tuple[str, int]] = field(default_factory=dict)
+    beats: list[str] = field(default_factory=list)
+    completed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    url: str = ""
+
+    def lease(self, run_id: str) -> dict[str, Any]:
+        expires = now() + timedelta(seconds=self.lease_seconds)
+        return {
+            "lease_token": f"token-{run_id}",
+            "lease_expires_at": expires.isoformat().replace("+00:00", "Z"),
+            "inputs": [],
+        }
+
+    async def claim(self, request: Request) -> Response:
+        if self.broken_answers:
+            self.broken_answers -= 1
+            return Response(status_code=503)
+        body, run_id = await request.json(), request.path_params["run_id"]
+        wanted = (body["owner"], body["attempt"])
+        if self.claimed.setdefault(run_id, wanted) != wanted or run_id in self.completed:
+            return self.refuse("another runner has this attempt")
+        return JSONResponse(self.lease(run_id))
+
+    async def heartbeat(self, request: Request) -> Response:
+        self.beats.append(request.path_params["run_id"])
+        if self.lose_after_beats is not None and len(self.beats) > self.lose_after_beats:
+            return self.refuse("the lease is over")
+        return JSONResponse(self.lease(request.path_params["run_id"]))
+
+    async def complete(self, request: Request) -> Response:
+        body, run_id = await request.json(), request.path_params["run_id"]
+        if body["lease_token"] != f"token-{run_id}":
+            return self.refuse("stale token")
+        self.completed[run_id] = body
+        return JSONResponse({"status": body["status"]})
+
+    def refuse(self, detail: str) -> Response:
+        problem = {"type": "about:blank", "title": "Refused", "status": 409, "detail": detail}
+        return JSONResponse(problem, status_code=409, media_type="application/problem+json")
+
+    def app(self) -> Starlette:
+        calls = {"claim": self.claim, "heartbeat": self.heartbeat, "complete": self.complete}
+        return Starlette(
+            routes=[
+                Route(f"/v1/runs/{{run_id}}/{verb}", call, methods=["POST"])
+                for verb, call in calls.items()
+            ]
+        )
+
+
+@contextmanager
+def serving(app: Starlette) -> Iterator[str]:
+    """Serve `app` on a free port by uvicorn in a thread; yields its URL."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(app, log_level="error", ws="none")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.fixture
+def door() -> Iterator[Door]:
+    served = Door()
+    with serving(served.app()) as url:
+        served.url = url
+        yield served
+
+
+def runner_of(bench: Bench, client: httpx.AsyncClient, **more: str) -> Runner:
+    http = HttpDoor(client, attempts=3, first_wait_seconds=0.01, max_wait_seconds=0.02)
+    return Runner(http, bench.warehouse, {**ENTRYPOINTS, **more}, owner="runner-1", clock=now)
+
+
+async def handle(bench: Bench, door: Door, body: dict[str, Any], **more: str) -> Any:
+    async with httpx.AsyncClient(base_url=door.url) as client:
+        runner = runner_of(bench, client, **more)
+        try:
+            return await runner.handle(runner.accept(body))
+        finally:
+            runner.close()
+
+
+async def test_a_launch_is_claimed_executed_and_reported(bench: Bench, door: Door) -> None:
+    bench.load(DAY, raw.BDL_BOXSCORES)
+    report = await handle(bench, door, launch())
+    assert report.outcome == "reported"
+    assert door.completed[report.run_id] == {
+        "lease_token": f"token-{report.run_id}",
+        "status": "success",
+        "record_count": 4,
+        "error": None,
+    }
+    assert door.claimed[report.run_id] == ("runner-1", 1)
+    assert bench.warehouse.row_count(TEAM_OFFENSE, DAY) == 4
+
+
+async def test_no_inputs_are_reported_as_no_data(bench: Bench, door: Door) -> None:
+    report = await handle(bench, door, launch())
+    assert door.completed[report.run_id]["status"] == "no_data"
+
+
+async def test_a_refused_claim_executes_nothing(bench: Bench, door: Door) -> None:
+    bench.load(DAY, raw.BDL_BOXSCORES)
+    body = launch()
+    door.claimed[body["run_id"]] = ("runner-2", 1)
+    report = await handle(bench, door, body)
+    assert (report.outcome, report.result) == ("not_claimed", None)
+    assert door.completed == {}
+    assert bench.warehouse.row_count(TEAM_OFFENSE, DAY) == 0
+
+
+async def test_an_exception_is_reported_as_failed_in_bounded_words(
+    bench: Bench, door: Door
+) -> None:
+    report = await handle(bench, door, launch(), **{OFFENSE: f"{HERE}:Failing"})
+    told = door.completed[report.run_id]
+    assert told["status"] == "failed"
+    assert told["error"].startswith("RuntimeError: no such luck")
+    assert len(told["error"]) == ERROR_LIMIT_CHARS
+
+
+async def test_an_unknown_outcome_is_never_a_success(bench: Bench, door: Door) -> None:
+    report = await handle(bench, door, launch(), **{OFFENSE: f"{HERE}:Mute"})
+    assert door.completed[report.run_id]["status"] == "failed"
+    assert "without a known outcome" in door.completed[report.run_id]["error"]
+
+
+async def test_a_wrong_entrypoint_is_reported_as_failed(bench: Bench, door: Door) -> None:
+    report = await handle(bench, door, launch(), **{OFFENSE: "processors.analytics:Nobody"})
+    assert "has no processor 'Nobody'" in door.completed[report.run_id]["error"]
+
+
+async def test_an_older_generation_fails_and_changes_nothing(bench: Bench, door: Door) -> None:
+    bench.load(DAY, raw.BDL_BOXSCORES)
+    bench.run(DAY, generation=2)
+    report = await handle(bench, door, launch(generation=1))
+    assert door.completed[report.run_id]["status"] == "failed"
+    assert "StaleGenerationError" in door.completed[report.run_id]["error"]
+
+
+async def test_heartbeats_outlast_a_short_lease(bench: Bench, door: Door) -> None:
+    bench.load(DAY, raw.BDL_BOXSCORES)
+    door.lease_seconds = 0.3
+    report = await handle(bench, door, launch(), **{OFFENSE: f"{HERE}:Slow"})
+    assert report.outcome == "reported"
+    assert len(door.beats) >= 2
+
+
+async def test_a_lost_lease_discards_result_and_rows(bench: Bench, door: Door) -> None:
+    bench.load(DAY, raw.BDL_BOXSCORES)
+    door.lease_seconds, door.lose_after_beats = 0.3, 1
+    report = await handle(bench, door, launch(), **{OFFENSE: f"{HERE}:Slow"})
+    assert (report.outcome, report.result) == ("lease_lost", None)
+    assert door.completed == {}
+    assert bench.warehouse.row_count(TEAM_OFFENSE, DAY) == 0
+
+
+async def test_a_door_out_of_order_is_tried_again_then_given_up(bench: Bench, door: Door) -> None:
+    door.broken_answers = 2
+    assert (await handle(bench, door, launch())).outcome == "reported"
+    door.broken_answers = 3
+    assert (await handle(bench, door, launch(generation=2))).outcome == "unreachable"
+
+
+async def test_a_heartbeat_that_is_refused_or_unanswered_is_told_apart(door: Door) -> None:
+    door.lose_after_beats = 0
+    async with httpx.AsyncClient(base_url=door.url) as client:
+        with pytest.raises(LeaseLostError):
+            await HttpDoor(client).heartbeat("a:2024-10-22:1", "t")
+    async with httpx.AsyncClient(base_url="http://127.0.0.1:9") as client:
+        with pytest.raises(DoorUnavailableError):
+            await HttpDoor(client).heartbeat("a:2024-10-22:1", "t")
+
+
+async def test_launches_run_in_a_bounded_pool(bench: Bench, door: Door) -> None:
+    broken.PEAK["most"] = 0
+    async with httpx.AsyncClient(base_url=door.url) as client:
+        runner = runner_of(bench, client, **{OFFENSE: f"{HERE}:Slow"})
+        asked = [runner.accept(launch(generation=generation)) for generation in range(1, 5)]
+        reports = await asyncio.gather(*map(runner.handle, asked))
+        runner.close()
+    assert {report.outcome for report in reports} == {"reported"}
+    assert broken.PEAK["most"] <= 2
+
+
+def push(body: dict[str, Any]) -> dict[str, Any]:
+    data = base64.b64encode(json.dumps(body).encode()).decode()
+    return {"message": {"data": data, "messageId": "1"}, "subscription": "s"}
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110 - the other side is a server in another thread
+            await asyncio.sleep(0.02)
+
+
+async def test_the_app_accepts_launches_bare_and_pushed(bench: Bench, door: Door) -> None:
+    bench.load(DAY, raw.BDL_BOXSCORES)
+    async with httpx.AsyncClient(base_url=door.url) as client:
+        app = create_runner_app(runner_of(bench, client))
+        transport = httpx.ASGITransport(app)
+        async with (
+            httpx.AsyncClient(transport=transport, base_url="http://runner") as posting,
+            app.router.lifespan_context(app),
+        ):
+            bare = await posting.post("/", json=launch())
+            pushed = await posting.post("/launch", json=push(launch("PlayerGameSummaryProcessor")))
+            assert (bare.status_code, pushed.status_code) == (202, 202)
+            await until(lambda: len(door.completed) == 2)
+            health = await posting.get("/healthz")
+            assert health.json()["status"] == "ok"
+    assert {told["status"] for told in door.completed.values()} == {"success"}
+
+
+async def test_the_app_starts_an_attempt_once_and_says_when_it_is_full(
+    bench: Bench, door: Door
+) -> None:
+    async with httpx.AsyncClient(base_url=door.url) as client:
+        runner = runner_of(bench, client, **{OFFENSE: f"{HERE}:Slow"})
+        app = create_runner_app(runner, max_pending=1)
+        transport = httpx.ASGITransport(app)
+        async with (
+            httpx.AsyncClient(transport=transport, base_url="http://runner") as posting,
+            app.router.lifespan_context(app),
+        ):
+            answers = [await posting.post("/", json=launch()) for _ in range(2)]
+            full = await posting.post("/", json=launch(generation=2))
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert full.status_code == 503
+    assert list(door.completed) == [launch()["run_id"]]
+
+
+async def test_the_app_refuses_bare_nonsense_and_acknowledges_pushed_nonsense(
+    bench: Bench, door: Door
+) -> None:
+    async with httpx.AsyncClient(base_url=door.url) as client:
+        app = create_runner_app(runner_of(bench, client))
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://runner") as posting:
+            unknown = await posting.post("/", json=launch("NobodyProcessor"))
+            bad = await posting.post("/", content=b"{")
+            pushed = await posting.post("/", json={"message": {"data": "!"}})
+    assert (unknown.status_code, bad.status_code, pushed.status_code) == (422, 422, 204)
+    assert unknown.headers["content-type"] == "application/problem+json"
+    assert "no entrypoint for 'NobodyProcessor'" in unknown.json()["detail"]
+
+
+def test_execute_runs_a_launch_in_this_thread(bench: Bench) -> None:
+    bench.load(DAY, raw.BDL_BOXSCORES)
+    done = execute(ENTRYPOINTS[OFFENSE], launch(), bench.warehouse, NOW)
+    assert (done.status, done.record_count) == ("success", 4)
+    bad = execute(ENTRYPOINTS[OFFENSE], {**launch(), "generation": 0}, bench.warehouse, NOW)
+    assert bad.status == "failed"
+    assert "generation is 0" in str(bad.error)
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "said"),
+    [
+        ("processors.analytics", "not of the form"),
+        ("processors.nowhere:Thing", "cannot import"),
+        ("processors.analytics:Thing", "has no processor"),
+        (f"{HERE}:NOT_A_PROCESSOR", "has no processor"),
+    ],
+)
+def test_an_entrypoint_that_leads_nowhere_says_where_it_ends(entrypoint: str, said: str) -> None:
+    with pytest.raises(EntrypointError, match=said):
+        load_entrypoint(entrypoint)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("event_type", "run_completed"),
+        ("run_id", ""),
+        ("processor", None),
+        ("game_date", "20241022"),
+        ("game_date", "TODAY"),
+        ("generation", "1"),
+        ("attempt", True),
+    ],
+)
+def test_a_bad_launch_names_its_field(name: str, value: object) -> None:
+    with pytest.raises(BadLaunchError, match=name):
+        parse_launch({**launch(), name: value})
+
+
+@pytest.mark.parametrize("body", [3, {"message": {"data": "e30"}}, {"message": {"data": "Mw=="}}])
+def test_a_body_without_a_launch_is_refused(body: object) -> None:
+    with pytest.raises(BadLaunchError):
+        unwrap(body)
