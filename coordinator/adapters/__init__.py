@@ -1,0 +1,1 @@
+"""Adapters: each fits one part of the outside to a port, and none knows another."""
