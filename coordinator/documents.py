@@ -158,11 +158,16 @@ INDEXES: Mapping[Kind, Mapping[str, Callable[[Any], Indexed]]] = {
         "game_date": lambda a: a.game_date,
     },
     Kind.BACKFILL: {"created_at": lambda b: b.created_at, "state": lambda b: b.state},
-    Kind.REGISTRY: {"first_used_at": lambda r: r.first_used_at, "current": lambda r: int(r.current)},
+    Kind.REGISTRY: {
+        "first_used_at": lambda r: r.first_used_at,
+        "current": lambda r: int(r.current),
+    },
 }
 
 _ENCODER = msgspec.json.Encoder()
-_DECODERS = {kind: msgspec.json.Decoder(type_) for kind, type_ in TYPES.items()}
+_DECODERS: Mapping[Kind, msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(type_) for kind, type_ in TYPES.items()
+}
 
 
 def encode(document: Document) -> bytes:

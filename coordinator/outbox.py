@@ -1,0 +1,251 @@
+"""The relay: takes committed effects out to the world and records the proof.
+
+Owns delivery of launches, announcements and notices, at least once each. An effect leaves a
+partition's outbox only when its delivery is proved, or when its reason is gone. A failed delivery
+is tried again for ever, with a pause that grows to a minute. It never decides: proof and failure go
+back as facts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from coordinator.core.facts import Delivered, DeliveryFailed, Fact
+from coordinator.core.model import EffectKind, OutboxEntry, Partition
+from coordinator.core.spec import LaunchKind, LaunchTarget, ProcessorSpec
+from coordinator.documents import partition_key
+from coordinator.errors import Bug, CoordinatorError, Unavailable
+from coordinator.ports import (
+    Announcer,
+    Kind,
+    Launcher,
+    Notice,
+    Notifier,
+    Op,
+    Query,
+    Where,
+)
+from coordinator.service.engine import Committed, Engine, Target
+from coordinator.service.ingest import Ingest
+from coordinator.wire import launch_message
+
+log = structlog.get_logger(__name__)
+
+DELIVERIES_AT_ONCE = 32
+DUE_PER_ROUND = 200
+IDLE_LOOK = timedelta(seconds=30)
+"""How often the store is asked for due effects that no commit of this process told of."""
+
+
+class Relay:
+    """Delivers what is due. One per process; several processes may deliver the same effect twice,
+    which claims and event ids make harmless."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        ingest: Ingest,
+        launchers: Mapping[LaunchKind, Launcher],
+        default_target: LaunchTarget,
+        announcers: Sequence[Announcer] = (),
+        notifiers: Sequence[Notifier] = (),
+        link_base: str | None = None,
+    ) -> None:
+        self._engine = engine
+        self._ingest = ingest
+        self._launchers = launchers
+        self._default = default_target
+        self._announcers = announcers
+        self._notifiers = notifiers
+        self._link_base = link_base
+        self._pending: dict[Target, datetime] = {}
+        self._kick = asyncio.Event()
+        self._busy: set[Target] = set()
+        self._slots = asyncio.Semaphore(DELIVERIES_AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.deliveries: dict[tuple[str, str], int] = {}
+        """(kind of effect, ``delivered`` or ``failed``) → count since the start."""
+        engine.listen(self._heard)
+
+    def _heard(self, committed: Sequence[Committed]) -> None:
+        for c in committed:
+            partition = c.decision.partition
+            due = partition.outbox_due
+            if due is not None:
+                self._pending[partition.processor, partition.game_date] = due
+                self._kick.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing this process knows of is due or on its way."""
+        now = self._engine.clock.now()
+        return not self._busy and not any(due <= now for due in self._pending.values())
+
+    @property
+    def next_due(self) -> datetime | None:
+        """When the earliest effect that this process knows of is due."""
+        return min(self._pending.values(), default=None)
+
+    async def run(self) -> None:
+        """Deliver for ever. Cancel to stop."""
+        clock = self._engine.clock
+        look_at = clock.now()
+        while True:
+            if clock.now() >= look_at:
+                try:
+                    await self.discover()
+                except CoordinatorError as error:
+                    log.warning("outbox look-up failed", error=error.detail)
+                look_at = clock.now() + IDLE_LOOK
+            self._kick.clear()
+            self.start_due()
+            wake = min([look_at, *(d for t, d in self._pending.items() if t not in self._busy)])
+            pause = max(0.0, (wake - clock.now()).total_seconds())
+            waiter = asyncio.ensure_future(self._kick.wait())
+            sleeper = asyncio.ensure_future(clock.sleep(pause))
+            try:
+                await asyncio.wait({waiter, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiter.cancel()
+                sleeper.cancel()
+
+    async def discover(self) -> int:
+        """Ask the store which partitions have due effects: after a start, or another's crash."""
+        now = self._engine.clock.now()
+        page = await self._engine.store.find(
+            Query(
+                Kind.PARTITION,
+                (Where("outbox_due", Op.LE, now),),
+                order="outbox_due",
+                limit=DUE_PER_ROUND,
+            )
+        )
+        for _, partition in page.items:
+            self._pending.setdefault((partition.processor, partition.game_date), now)
+        return len(page.items)
+
+    def start_due(self) -> None:
+        """Start delivering for every partition that is due and not being delivered already."""
+        now = self._engine.clock.now()
+        for target, due in list(self._pending.items()):
+            if due <= now and target not in self._busy:
+                del self._pending[target]
+                self._busy.add(target)
+                task = asyncio.create_task(self._partition(target))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def drain(self) -> None:
+        """Deliver everything that is due now, and wait for it."""
+        await self.discover()
+        self.start_due()
+        while self._tasks:
+            await asyncio.gather(*list(self._tasks))
+            self.start_due()
+
+    async def stop(self) -> None:
+        """Cancel what is on its way; it is still in the outbox."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _partition(self, target: Target) -> None:
+        try:
+            async with self._slots:
+                await self._deliver_due(target)
+        except CoordinatorError as error:
+            log.warning("delivery was not recorded", target=target, error=error.detail)
+            self._pending.setdefault(target, self._engine.clock.now() + timedelta(seconds=1))
+        except Exception:
+            log.exception("delivery failed unexpectedly", target=target)
+            self._pending.setdefault(target, self._engine.clock.now() + timedelta(seconds=10))
+        finally:
+            self._busy.discard(target)
+            self._kick.set()
+
+    async def _deliver_due(self, target: Target) -> None:
+        spec = self._engine.registry.processors.get(target[0])
+        key = partition_key(*target)
+        partition: Partition | None = (await self._engine.store.get([key]))[key]
+        if partition is None or spec is None:
+            return  # a processor that the registry no longer has keeps its intents
+        now = self._engine.clock.now()
+        due = [e for e in partition.outbox if e.due_at <= now]
+        if not due:
+            if partition.outbox_due is not None:
+                self._pending[target] = partition.outbox_due
+            return
+        facts: list[Fact] = []
+        for entry in due:
+            try:
+                proof = await self._deliver(entry, partition, spec)
+            except Exception as error:
+                words = error.detail if isinstance(error, CoordinatorError) else repr(error)
+                if not isinstance(error, CoordinatorError):
+                    log.exception("an adapter raised", effect_id=entry.effect_id)
+                log.warning("delivery failed", effect_id=entry.effect_id, error=words)
+                facts.append(DeliveryFailed(effect_id=entry.effect_id, error=words))
+                self._count(entry, "failed")
+            else:
+                facts.append(Delivered(effect_id=entry.effect_id, message_id=proof))
+                self._count(entry, "delivered")
+        await self._engine.apply(spec, target[1], facts)
+
+    def _count(self, entry: OutboxEntry, result: str) -> None:
+        key = (entry.kind.value, result)
+        self.deliveries[key] = self.deliveries.get(key, 0) + 1
+
+    async def _deliver(self, entry: OutboxEntry, partition: Partition, spec: ProcessorSpec) -> str:
+        if entry.kind is EffectKind.LAUNCH:
+            return await self._launch(partition, spec)
+        if entry.kind is EffectKind.ANNOUNCE:
+            return await self._announce(entry, spec)
+        notice = self._notice(entry, partition)
+        for notifier in self._notifiers:
+            await notifier.notify(notice)
+        return entry.effect_id
+
+    async def _launch(self, partition: Partition, spec: ProcessorSpec) -> str:
+        run = partition.live
+        if run is None:
+            raise Bug(f"{partition.id} has a launch in its outbox and no live run")
+        target = spec.launch or self._default
+        if target.kind is LaunchKind.PUBSUB and not target.address:
+            target = LaunchTarget(kind=LaunchKind.PUBSUB, address=f"nba-phase{spec.phase}-trigger")
+        launcher = self._launchers.get(target.kind)
+        if launcher is None:
+            raise Unavailable(
+                f"{spec.name} launches by {target.kind.value}, which this deployment does not "
+                "have; set `launch` in the registry, or install and configure it"
+            )
+        message: dict[str, Any] = launch_message(run, spec, self._engine.clock.now())
+        return await launcher.launch(target, spec, run, message)
+
+    async def _announce(self, entry: OutboxEntry, spec: ProcessorSpec) -> str:
+        if entry.announcement is None:
+            raise Bug(f"{entry.effect_id} announces nothing")
+        await self._ingest.announce(entry.announcement, spec.name)
+        for announcer in self._announcers:
+            await announcer.announce(entry.announcement)
+        return entry.effect_id
+
+    def _notice(self, entry: OutboxEntry, partition: Partition) -> Notice:
+        link = None
+        if self._link_base:
+            link = f"{self._link_base}/v1/status/{partition.game_date}/{partition.processor}"
+        return Notice(
+            severity=entry.severity,
+            kind=entry.subject,
+            processor=partition.processor,
+            game_date=partition.game_date,
+            summary=entry.summary,
+            detail=entry.detail,
+            link=link,
+            notice_id=f"{partition.id}:{entry.effect_id}",
+            at=entry.created_at,
+        )

@@ -1,0 +1,340 @@
+"""The one way to a decision: read a partition and what surrounds it, decide, write it all.
+
+Owns the transaction around ``machine.decide``: which documents it reads (the partition, the
+calendar of its dates, the pauses, its windows), how a partition that is new or was last judged
+under another registry is filled from the ledger, and which documents a decision becomes. Every
+door of the service goes through here, so no two of them can treat a partition differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from coordinator.core.facts import Fact, Surveyed
+from coordinator.core.machine import Decision, Reply, blank, decide
+from coordinator.core.model import (
+    Grain,
+    Partition,
+    TableDate,
+    WindowDay,
+    arrivals_key,
+)
+from coordinator.core.readiness import Verdict, judge, judge_source
+from coordinator.core.schedule import shift, window_dates
+from coordinator.core.spec import ProcessorSpec, Requirement
+from coordinator.documents import (
+    calendar_key,
+    control_key,
+    partition_key,
+    run_key,
+    table_date_key,
+)
+from coordinator.ports import (
+    Changes,
+    Clock,
+    Document,
+    Entropy,
+    Key,
+    Kind,
+    Need,
+    Op,
+    Query,
+    Store,
+    Where,
+)
+from coordinator.registry import Registry
+
+ALL = "_all"
+"""The control document that pauses every processor."""
+
+Docs = Mapping[Key, Document | None]
+Target = tuple[str, str]
+"""(processor, game date)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lookback:
+    """The game dates that one window requirement of one partition looks at."""
+
+    requirement: Requirement
+    dates: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Reading:
+    """The documents of one transaction, read or about to be written."""
+
+    docs: Docs
+    puts: dict[Key, Document] = field(default_factory=dict)
+    creates: set[Key] = field(default_factory=set)
+    missing: list[Key] = field(default_factory=list)
+
+    def get(self, key: Key) -> Document | None:
+        """A document as this transaction sees it; one not read yet is asked for."""
+        if key in self.puts:
+            return self.puts[key]
+        if key not in self.docs:
+            self.missing.append(key)
+            return None
+        return self.docs[key]
+
+    def put(self, key: Key, document: Document, *, create: bool = False) -> None:
+        self.puts[key] = document
+        if create:
+            self.creates.add(key)
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A decision that is durable now."""
+
+    before: Partition | None
+    decision: Decision
+
+
+Also = Callable[[Decision], Mapping[Key, Document]]
+Listener = Callable[[Sequence[Committed]], None]
+
+
+class Engine:
+    """Decides on partitions inside transactions of one store."""
+
+    def __init__(self, store: Store, registry: Registry, clock: Clock, entropy: Entropy) -> None:
+        self.store = store
+        self.registry = registry
+        self.clock = clock
+        self.entropy = entropy
+        self._listeners: list[Listener] = []
+
+    def listen(self, listener: Listener) -> None:
+        """Call ``listener`` with every batch of committed decisions."""
+        self._listeners.append(listener)
+
+    def committed(self, decisions: Sequence[Committed]) -> None:
+        """Tell the listeners (the relay, the sweeper, the stream) what has become durable."""
+        for listener in self._listeners:
+            listener(decisions)
+
+    # ── one partition ────────────────────────────────────────────────────────────────────────
+
+    async def apply(
+        self,
+        spec: ProcessorSpec,
+        game_date: str,
+        facts: Sequence[Fact],
+        *,
+        dry_run: bool = False,
+        also: Also | None = None,
+    ) -> Decision:
+        """Apply facts to one partition, durably. With ``dry_run`` decide and write nothing.
+
+        ``also`` gives further documents to write in the same transaction, such as an audit entry.
+        """
+        work = {(spec.name, game_date): facts}
+        return (await self.apply_each(work, dry_run=dry_run, also=also))[0]
+
+    async def apply_each(
+        self,
+        work: Mapping[Target, Sequence[Fact]],
+        *,
+        dry_run: bool = False,
+        also: Also | None = None,
+    ) -> list[Decision]:
+        """Apply facts to several partitions in one transaction."""
+        now = self.clock.now()
+        lookbacks = await self.lookbacks(work)
+
+        def step(docs: Docs) -> Changes[list[Committed]] | Need:
+            reading = Reading(docs)
+            found = [
+                self.decide_in(reading, target, facts, now, lookbacks)
+                for target, facts in work.items()
+            ]
+            if reading.missing:
+                return Need(tuple(reading.missing))
+            decisions = [f for f in found if f is not None]
+            if dry_run:
+                return Changes(decisions)
+            if also is not None:
+                for key, document in also(decisions[0].decision).items():
+                    reading.put(key, document)
+            return Changes(decisions, reading.puts, frozenset(reading.creates))
+
+        keys = [k for target in work for k in self.keys_of(target, lookbacks)]
+        committed = await self.store.transact(keys, step)
+        if not dry_run:
+            self.committed(committed)
+        return [c.decision for c in committed]
+
+    def keys_of(self, target: Target, lookbacks: Mapping[Target, Sequence[Lookback]]) -> list[Key]:
+        """Every document a decision on this partition reads."""
+        processor, game_date = target
+        spec = self.registry.processors[processor]
+        keys = [partition_key(processor, game_date), control_key(ALL), control_key(processor)]
+        dates = {game_date, *(shift(game_date, o) for o in spec.offsets)}
+        for lookback in lookbacks.get(target, ()):
+            dates.update(lookback.dates)
+            table = lookback.requirement.sources[0]
+            keys += [table_date_key(table, d) for d in lookback.dates]
+        keys += [calendar_key(d) for d in sorted(dates)]
+        return keys
+
+    async def lookbacks(self, work: Mapping[Target, object]) -> dict[Target, tuple[Lookback, ...]]:
+        """The dates that the windows of these partitions look at, by calendar and ledger."""
+        found: dict[Target, tuple[Lookback, ...]] = {}
+        for processor, game_date in work:
+            windows = self.registry.processors[processor].windows
+            if windows:
+                found[processor, game_date] = tuple(
+                    [await self._lookback(r, processor, game_date) for r in windows]
+                )
+        return found
+
+    async def _lookback(self, requirement: Requirement, processor: str, date: str) -> Lookback:
+        window, table = requirement.window, requirement.sources[0]
+        assert window is not None
+        known_from = self.registry.processors[processor].known_from
+        floor = known_from or "0000-00-00"
+        most = window.game_dates or window.days or 0
+        calendar = await self.store.find(
+            Query(
+                Kind.CALENDAR,
+                (
+                    Where("game_date", Op.LT, date),
+                    Where("game_date", Op.GE, floor),
+                    Where("games_count", Op.GT, 0),
+                ),
+                order="game_date",
+                descending=True,
+                limit=most,
+            )
+        )
+        loaded = await self.store.find(
+            Query(
+                Kind.TABLE_DATE,
+                (
+                    Where("table", Op.EQ, table),
+                    Where("game_date", Op.LT, date),
+                    Where("game_date", Op.GE, floor),
+                ),
+                order="game_date",
+                descending=True,
+                limit=most,
+            )
+        )
+        games = {d.game_date: d.games for _, d in calendar.items}
+        loaded_dates = [d.game_date for _, d in loaded.items]
+        unknown = [d for d in loaded_dates if d not in games]
+        off = await self.store.get([calendar_key(d) for d in unknown])
+        games.update({c.game_date: c.games for c in off.values() if c is not None})
+        return Lookback(requirement, window_dates(window, date, games, loaded_dates, known_from))
+
+    def decide_in(
+        self,
+        reading: Reading,
+        target: Target,
+        facts: Sequence[Fact],
+        now: datetime,
+        lookbacks: Mapping[Target, Sequence[Lookback]],
+    ) -> Committed | None:
+        """Decide on one partition inside a transaction; None while documents are missing."""
+        processor, game_date = target
+        spec = self.registry.processors[processor]
+        before: Partition | None = reading.get(partition_key(processor, game_date))
+        stale = before is None or before.registry_hash != spec.registry_hash
+        arrivals = self._refill(reading, spec, game_date) if stale else None
+        pauses = []
+        for scope in (ALL, processor):
+            control = reading.get(control_key(scope))
+            if control is not None and control.pause is not None:
+                pauses.append(control.pause)
+        games: dict[str, tuple[str, ...]] = {}
+        for offset in {0, *spec.offsets}:
+            date = shift(game_date, offset)
+            calendar = reading.get(calendar_key(date))
+            if calendar is not None:
+                games[date] = calendar.games
+        windows = {
+            lookback.requirement.key: self._survey(reading, lookback, spec, now)
+            for lookback in lookbacks.get(target, ())
+        }
+        if reading.missing:
+            return None
+        survey = Surveyed(games=games, windows=windows, pauses=tuple(pauses), arrivals=arrivals)
+        partition = before or blank(spec, game_date, now)
+        decision = decide(partition, (survey, *facts), spec, now)
+        if decision.changed or before is None:
+            reading.put(
+                partition_key(processor, game_date), decision.partition, create=before is None
+            )
+        for run in decision.runs:
+            created = decision.fired is not None and run.run_id == decision.fired.run_id
+            reading.put(run_key(run.run_id), run, create=created)
+        return Committed(before, decision)
+
+    def _refill(
+        self, reading: Reading, spec: ProcessorSpec, game_date: str
+    ) -> dict[str, TableDate]:
+        """Every input of a partition, from the ledger: for a new partition or registry."""
+        arrivals: dict[str, TableDate] = {}
+        for requirement in spec.requirements:
+            if requirement.window is not None:
+                continue
+            date = shift(game_date, requirement.offset)
+            for table in requirement.sources:
+                known = reading.get(table_date_key(table, date))
+                if known is not None:
+                    arrivals[arrivals_key(table, date)] = known
+        return arrivals
+
+    def _survey(
+        self, reading: Reading, lookback: Lookback, spec: ProcessorSpec, now: datetime
+    ) -> tuple[WindowDay, ...]:
+        """Judge each date of a window."""
+        requirement = lookback.requirement
+        table = requirement.sources[0]
+        days = []
+        for date in lookback.dates:
+            calendar = reading.get(calendar_key(date))
+            source = judge_source(
+                requirement,
+                table,
+                date,
+                reading.get(table_date_key(table, date)),
+                spec.grains.get(table, Grain.DATE),
+                None if calendar is None else calendar.games,
+                now,
+                freshness=False,
+            )
+            days.append(
+                WindowDay(
+                    game_date=date,
+                    met=source.met,
+                    state=source.state.value,
+                    since=source.since if source.event_ids else None,
+                    record_count=source.record_count,
+                    event_ids=source.event_ids,
+                )
+            )
+        return tuple(days)
+
+    # ── looking ──────────────────────────────────────────────────────────────────────────────
+
+    async def view(self, spec: ProcessorSpec, game_date: str) -> tuple[Partition, Verdict]:
+        """A partition and its judgement now; nothing is written.
+
+        One that is not stored yet is shown as it would be made.
+        """
+        key = partition_key(spec.name, game_date)
+        partition: Partition | None = (await self.store.get([key]))[key]
+        if partition is None:
+            decision = await self.apply(spec, game_date, (), dry_run=True)
+            return decision.partition, decision.verdict
+        return partition, judge(partition, spec, self.clock.now())
+
+
+def reply_of(decision: Decision) -> Reply:
+    """The answer to the last fact given."""
+    return decision.replies[-1]

@@ -1,0 +1,500 @@
+"""The door for events: what was loaded, and what runners report by message.
+
+Owns the outcome of every event (contract 3.3): one transaction over its ledger, its table's date,
+the calendar where it sets one, and every dependent partition. Events that wait at the same time
+are combined into one transaction, so a burst on one date costs far fewer commits than events.
+What cannot be read goes to quarantine whole; nothing is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from coordinator.core.facts import Fact, Loaded, Ticked
+from coordinator.core.model import (
+    Arrival,
+    CalendarDate,
+    Fold,
+    Grain,
+    LoadStatus,
+    Status,
+    TableDate,
+)
+from coordinator.core.schedule import shift
+from coordinator.core.spec import TableSpec
+from coordinator.documents import (
+    LedgerEntry,
+    calendar_key,
+    event_key,
+    table_date_key,
+)
+from coordinator.errors import BadInput, Bug, CoordinatorError, Mistake
+from coordinator.ports import Changes, Key, Kind, Need, Op, Query, Where
+from coordinator.registry import Registry
+from coordinator.service.engine import Committed, Docs, Engine, Lookback, Reading, Target
+from coordinator.service.quarantine import Quarantine
+from coordinator.service.runs import Runs
+from coordinator.wire import (
+    BadMessage,
+    LoadMessage,
+    RunMessage,
+    read_envelope,
+    read_event,
+    read_json,
+    shown,
+)
+
+BATCH_LIMIT = 256
+"""Events that share one transaction at the most."""
+WINDOW_DEPENDENTS_LIMIT = 400
+"""Open partitions that one load inside their windows re-judges at the most."""
+_OPEN = (Status.WAITING.value, Status.SETTLING.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Affected:
+    """A partition that an event was delivered to, as it stood after the commit."""
+
+    processor: str
+    game_date: str
+    status: str
+    fired_run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What an event got (contract 3.3)."""
+
+    outcome: str
+    event_id: str | None = None
+    affected: tuple[Affected, ...] = ()
+    errors: tuple[Mistake, ...] = ()
+    warnings: tuple[str, ...] = ()
+    quarantine_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Arriving:
+    """One event on its way through a transaction."""
+
+    message: LoadMessage
+    table: TableSpec
+    arrival: Arrival
+    windowed: tuple[Target, ...] = ()
+
+
+@dataclass(slots=True)
+class _Waiting:
+    arriving: _Arriving
+    future: asyncio.Future[Outcome]
+    received_at: datetime = field(kw_only=True)
+
+
+class Ingest:
+    """Takes events in."""
+
+    def __init__(self, engine: Engine, runs: Runs, quarantine: Quarantine) -> None:
+        self._engine = engine
+        self._runs = runs
+        self._quarantine = quarantine
+        self._queue: list[_Waiting] = []
+        self._worker: asyncio.Task[None] | None = None
+        self.counts: dict[tuple[str, str], int] = {}
+        """(table or ``?``, outcome) → events since the start, for metrics."""
+
+    @property
+    def registry(self) -> Registry:
+        return self._engine.registry
+
+    # ── the two ways in ──────────────────────────────────────────────────────────────────────
+
+    async def push(self, body: bytes) -> Outcome:
+        """Take a Pub/Sub push body in. What is bad in any way is quarantined, not refused.
+
+        Raises ``Unavailable`` when the store is out of reach; then nothing was recorded.
+        """
+        received_at = self._engine.clock.now()
+        message_id = None
+        try:
+            envelope = read_envelope(body)
+            message_id = envelope.message_id
+            event = read_json(envelope.data, "message.data")
+            return await self._take(event, received_at, message_id)
+        except BadInput as error:
+            return await self._set_aside(body, "push", error, message_id, received_at)
+
+    async def take(self, event: Any) -> Outcome:
+        """Take one event in over REST: a bad one is answered with its mistakes and not stored.
+
+        Raises ``Unavailable`` when the store is out of reach.
+        """
+        try:
+            return await self._take(event, self._engine.clock.now(), None)
+        except BadInput as error:
+            mistakes = error.mistakes or (Mistake("event", error.detail),)
+            self._count("?", "rejected")
+            return Outcome(outcome="rejected", errors=mistakes)
+
+    async def replay(self, raw: bytes, source: str, message_id: str | None) -> Outcome:
+        """Take a quarantined message in again. Raises ``BadInput`` when it is still bad."""
+        received_at = self._engine.clock.now()
+        if source == "push":
+            envelope = read_envelope(raw)
+            raw, message_id = envelope.data, envelope.message_id
+        return await self._take(read_json(raw, "message.data"), received_at, message_id)
+
+    def examine(self, raw: bytes, source: str, message_id: str | None) -> None:
+        """Say whether a quarantined message would be read now. Raises ``BadInput`` if not."""
+        if source == "push":
+            raw = read_envelope(raw).data
+        event = read_json(raw, "message.data")
+        message = read_event(event, self._engine.clock.now(), message_id)
+        if isinstance(message, LoadMessage):
+            self._table(message)
+
+    async def announce(self, arrival: Arrival, processor: str) -> Outcome:
+        """Take in the announcement of a processor's own output."""
+        table = self.registry.tables.get(arrival.table)
+        if table is None:
+            raise Bug(f"{processor} announces {arrival.table}, which the registry does not have")
+        message = LoadMessage(
+            names=(arrival.table,),
+            game_date=arrival.game_date,
+            status=arrival.status,
+            timestamp=arrival.timestamp,
+            event_id=arrival.event_id,
+            given_id=False,
+            digest=arrival.event_id,
+            record_count=arrival.record_count,
+            quiet=arrival.quiet,
+            correlation_id=arrival.correlation_id,
+            processor_name=processor,
+        )
+        return await self._enqueue(message, table, self._engine.clock.now())
+
+    async def _take(self, event: Any, received_at: datetime, message_id: str | None) -> Outcome:
+        message = read_event(event, received_at, message_id)
+        if isinstance(message, RunMessage):
+            return await self._report(message)
+        return await self._enqueue(message, self._table(message), received_at)
+
+    def _table(self, message: LoadMessage) -> TableSpec:
+        """The table a message names. Raises ``BadMessage`` where it names none that is declared."""
+        table = next((t for n in message.names if (t := self.registry.table_for(n))), None)
+        if table is None:
+            raise BadMessage(
+                f"no declared table is named {', '.join(message.names)}",
+                (
+                    Mistake(
+                        "target_table",
+                        "names no declared table or alias; declare it in registry.yaml, "
+                        "or mend the name",
+                        shown(message.names[0]),
+                    ),
+                ),
+                code="unknown_table",
+            )
+        return table
+
+    async def _report(self, message: RunMessage) -> Outcome:
+        """A runner's report as a message. What the state machine refuses is ``refused``."""
+        try:
+            if message.status is not None:
+                await self._runs.complete(
+                    message.run_id,
+                    message.lease_token,
+                    message.status,
+                    message.record_count,
+                    message.error,
+                )
+            else:
+                await self._runs.heartbeat(message.run_id, message.lease_token)
+        except CoordinatorError as error:
+            if error.status not in (404, 409):
+                raise
+            self._count("runs", "refused")
+            return Outcome(outcome="refused", errors=(Mistake("run_id", error.detail),))
+        self._count("runs", "applied")
+        return Outcome(outcome="applied")
+
+    async def _set_aside(
+        self,
+        body: bytes,
+        source: str,
+        error: BadInput,
+        message_id: str | None,
+        received_at: datetime,
+    ) -> Outcome:
+        quarantined = await self._quarantine.add(body, source, error, message_id, received_at)
+        self._count("?", "quarantined")
+        return Outcome(
+            outcome="quarantined",
+            errors=error.mistakes,
+            quarantine_id=quarantined.quarantine_id,
+        )
+
+    def _count(self, table: str, outcome: str) -> None:
+        self.counts[table, outcome] = self.counts.get((table, outcome), 0) + 1
+
+    # ── combining ────────────────────────────────────────────────────────────────────────────
+
+    async def _enqueue(
+        self, message: LoadMessage, table: TableSpec, received_at: datetime
+    ) -> Outcome:
+        arrival = Arrival(
+            event_id=message.event_id,
+            table=table.name,
+            game_date=message.game_date,
+            status=message.status,
+            timestamp=min(message.timestamp, received_at),
+            received_at=received_at,
+            record_count=message.record_count,
+            game_ids=message.game_ids,
+            content_hash=message.content_hash,
+            quiet=message.quiet,
+            correlation_id=message.correlation_id,
+        )
+        arriving = _Arriving(message, table, arrival, await self._windowed(table, arrival))
+        future = asyncio.get_running_loop().create_future()
+        self._queue.append(_Waiting(arriving, future, received_at=received_at))
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._drain())
+        outcome: Outcome = await future
+        self._count(table.name, outcome.outcome)
+        if outcome.outcome == "conflict":
+            raise BadMessage(
+                f"event_id {message.event_id} is known with other content",
+                (
+                    Mistake(
+                        "event_id",
+                        "came before with other content; give each load an id of its own",
+                        shown(message.event_id),
+                    ),
+                ),
+                code="event_id_conflict",
+            )
+        return outcome
+
+    async def _drain(self) -> None:
+        """Commit what waits, batch after batch, until nothing does."""
+        while self._queue:
+            batch, self._queue = self._queue[:BATCH_LIMIT], self._queue[BATCH_LIMIT:]
+            try:
+                outcomes = await self._commit([w.arriving for w in batch])
+            except Exception as error:  # noqa: BLE001 - handed to the waiters, never swallowed
+                if len(batch) == 1 or (isinstance(error, CoordinatorError) and error.status == 503):
+                    for waiting in batch:
+                        if not waiting.future.done():
+                            waiting.future.set_exception(error)
+                    continue
+                await self._commit_each(batch)
+                continue
+            for waiting, outcome in zip(batch, outcomes, strict=True):
+                if not waiting.future.done():
+                    waiting.future.set_result(outcome)
+
+    async def _commit_each(self, batch: Sequence[_Waiting]) -> None:
+        """One bad event must not take its neighbours down."""
+        for waiting in batch:
+            try:
+                result = (await self._commit([waiting.arriving]))[0]
+            except Exception as error:  # noqa: BLE001 - handed to the waiters, never swallowed
+                if not waiting.future.done():
+                    waiting.future.set_exception(error)
+            else:
+                if not waiting.future.done():
+                    waiting.future.set_result(result)
+
+    async def _commit(self, batch: Sequence[_Arriving]) -> list[Outcome]:
+        """Fold a batch into the ledger and decide on every dependent partition, atomically."""
+        engine = self._engine
+        now = engine.clock.now()
+        targets: dict[Target, None] = {}
+        for arriving in batch:
+            targets.update(dict.fromkeys(self._targets(arriving)))
+        lookbacks = await engine.lookbacks(targets)
+
+        def step(docs: Docs) -> Changes[tuple[list[Outcome], list[Committed]]] | Need:
+            return self._step(Reading(docs), batch, lookbacks, now)
+
+        keys: dict[Key, None] = {}
+        for arriving in batch:
+            a = arriving.arrival
+            keys[event_key(a.table, a.game_date, a.event_id)] = None
+            keys[table_date_key(a.table, a.game_date)] = None
+            keys[calendar_key(a.game_date)] = None
+        for target in targets:
+            keys.update(dict.fromkeys(engine.keys_of(target, lookbacks)))
+        outcomes, committed = await engine.store.transact(list(keys), step)
+        engine.committed(committed)
+        return outcomes
+
+    # ── one transaction ──────────────────────────────────────────────────────────────────────
+
+    def _targets(self, arriving: _Arriving) -> list[Target]:
+        """The partitions an event is delivered to."""
+        table, date = arriving.table, arriving.arrival.game_date
+        if not table.enabled:
+            return []
+        found: dict[Target, None] = {}
+        for dependency in self.registry.dependents(table.name):
+            if dependency.window is None:
+                found[dependency.spec.name, shift(date, -(dependency.offset or 0))] = None
+        if table.name == self.registry.calendar_table:
+            for spec in self.registry.processors.values():
+                for offset in {0, *spec.offsets}:
+                    found[spec.name, shift(date, -offset)] = None
+        found.update(dict.fromkeys(arriving.windowed))
+        return list(found)
+
+    async def _windowed(self, table: TableSpec, arrival: Arrival) -> tuple[Target, ...]:
+        """Open partitions whose windows may look at this load."""
+        if not table.enabled:
+            return ()
+        names = {d.spec.name for d in self.registry.dependents(table.name) if d.window}
+        if table.name == self.registry.calendar_table:
+            names |= {s.name for s in self.registry.processors.values() if s.windows}
+        found: list[Target] = []
+        for name in sorted(names):
+            page = await self._engine.store.find(
+                Query(
+                    Kind.PARTITION,
+                    (
+                        Where("processor", Op.EQ, name),
+                        Where("game_date", Op.GT, arrival.game_date),
+                        Where("status", Op.IN, _OPEN),
+                    ),
+                    order="game_date",
+                    limit=WINDOW_DEPENDENTS_LIMIT,
+                )
+            )
+            found += [(p.processor, p.game_date) for _, p in page.items]
+        return tuple(found)
+
+    def _step(
+        self,
+        reading: Reading,
+        batch: Sequence[_Arriving],
+        lookbacks: Mapping[Target, Sequence[Lookback]],
+        now: datetime,
+    ) -> Changes[tuple[list[Outcome], list[Committed]]] | Need:
+        facts: dict[Target, list[Fact]] = {}
+        results = [self._fold(reading, arriving, facts) for arriving in batch]
+        committed: dict[Target, Committed] = {}
+        for target, target_facts in facts.items():
+            decided = self._engine.decide_in(reading, target, target_facts, now, lookbacks)
+            if decided is not None:
+                committed[target] = decided
+        if reading.missing:
+            return Need(tuple(reading.missing))
+        outcomes = [
+            Outcome(
+                outcome=outcome,
+                event_id=arriving.arrival.event_id,
+                affected=tuple(_affected(committed[t]) for t in targets),
+                warnings=warnings,
+            )
+            for arriving, (outcome, targets, warnings) in zip(batch, results, strict=True)
+        ]
+        return Changes(
+            (outcomes, list(committed.values())), reading.puts, frozenset(reading.creates)
+        )
+
+    def _fold(
+        self, reading: Reading, arriving: _Arriving, facts: dict[Target, list[Fact]]
+    ) -> tuple[str, list[Target], tuple[str, ...]]:
+        """Fold one event into the ledger; says its outcome, its partitions and its warnings."""
+        arrival, table, message = arriving.arrival, arriving.table, arriving.message
+        ledger_key = event_key(arrival.table, arrival.game_date, arrival.event_id)
+        known: LedgerEntry | None = reading.get(ledger_key)
+        targets = self._targets(arriving)
+        if known is not None:
+            if known.digest != message.digest:
+                return "conflict", [], ()
+            for target in targets:
+                facts.setdefault(target, []).append(Ticked())
+            return "duplicate", targets, ()
+        date_key = table_date_key(arrival.table, arrival.game_date)
+        before: TableDate | None = reading.get(date_key)
+        calendar: CalendarDate | None = reading.get(calendar_key(arrival.game_date))
+        grain = Grain.DATE if table.name == self.registry.calendar_table else table.grain
+        folded, fold = (before or TableDate(table=arrival.table, game_date=arrival.game_date)).fold(
+            arrival, grain, None if calendar is None else calendar.games
+        )
+        warnings: tuple[str, ...] = ()
+        is_calendar = table.name == self.registry.calendar_table
+        if fold is Fold.SUPERSEDED:
+            outcome = "superseded"
+        elif not targets and not is_calendar:
+            outcome = "ignored"
+        else:
+            outcome = "applied"
+        reading.put(
+            ledger_key,
+            LedgerEntry(
+                event_id=arrival.event_id,
+                table=arrival.table,
+                game_date=arrival.game_date,
+                outcome=outcome,
+                digest=message.digest,
+                received_at=arrival.received_at,
+                arrival=arrival,
+                execution_id=message.execution_id,
+                processor_name=message.processor_name,
+                source_scraper_execution_id=message.source_scraper_execution_id,
+                message_id=message.message_id,
+            ),
+            create=True,
+        )
+        if fold is Fold.APPLIED:
+            reading.put(date_key, folded)
+            if is_calendar and table.enabled:
+                warnings = self._set_calendar(reading, arrival)
+        named = {
+            (d.spec.name, shift(arrival.game_date, -(d.offset or 0)))
+            for d in self.registry.dependents(table.name)
+            if d.window is None
+        }
+        for target in targets:
+            delivered: Fact = Ticked()
+            if fold is Fold.APPLIED and target in named:
+                delivered = Loaded(table_date=folded, arrival=arrival)
+            facts.setdefault(target, []).append(delivered)
+        return outcome, targets, warnings
+
+    def _set_calendar(self, reading: Reading, arrival: Arrival) -> tuple[str, ...]:
+        """Take the games a schedule load expects on its date (contract 3.1)."""
+        if not arrival.informs:
+            return ()
+        none = arrival.status is LoadStatus.NO_DATA or arrival.record_count == 0
+        if not arrival.game_ids and not none:
+            return (
+                f"{arrival.table} for {arrival.game_date} has rows but no game_ids; "
+                "the calendar is unchanged. Send the ids of the games it lists.",
+            )
+        games = () if arrival.status is LoadStatus.NO_DATA else arrival.game_ids
+        reading.put(
+            calendar_key(arrival.game_date),
+            CalendarDate(
+                game_date=arrival.game_date,
+                games=games,
+                event_id=arrival.event_id,
+                timestamp=arrival.timestamp,
+                received_at=arrival.received_at,
+            ),
+        )
+        return ()
+
+
+def _affected(committed: Committed) -> Affected:
+    decision = committed.decision
+    return Affected(
+        processor=decision.partition.processor,
+        game_date=decision.partition.game_date,
+        status=decision.partition.status.value,
+        fired_run_id=decision.fired.run_id if decision.fired else None,
+    )

@@ -1,0 +1,193 @@
+"""The door for time: every partition whose ``wake_at`` has passed gets a look.
+
+Owns when to look. Embedded, it sleeps until the earliest ``wake_at`` and is woken by every commit
+that sets an earlier one, so a grace of two seconds ends within a second; a scheduler may also call
+it. What time does to a partition is the core's to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from coordinator.core.facts import Fact, Ticked
+from coordinator.core.model import Control
+from coordinator.errors import CoordinatorError
+from coordinator.ports import Changes, Key, Kind, Op, Query, Where
+from coordinator.service.engine import ALL, Committed, Docs, Engine, Target
+
+log = structlog.get_logger(__name__)
+
+PARTITIONS_PER_SWEEP = 2000
+PER_TRANSACTION = 50
+IDLE_LOOK = timedelta(seconds=30)
+"""How often the store is asked for its earliest ``wake_at`` when no commit told of one."""
+LATE_AFTER = timedelta(minutes=5)
+"""A partition found this long after its ``wake_at`` makes the sweep late, which is news."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """What one sweep did."""
+
+    at: datetime
+    looked_at: int
+    changed: int
+    fired: tuple[str, ...]
+    late_seconds: float
+    more: bool
+    """The limit per sweep was reached: what is left comes with the next one."""
+
+
+class Sweeper:
+    """Gives time to partitions."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._kick = asyncio.Event()
+        self._next: datetime | None = None
+        self.last_at: datetime | None = None
+        self.limit_reached = 0
+        engine.listen(self._heard)
+
+    def _heard(self, committed: Sequence[Committed]) -> None:
+        for c in committed:
+            wake = c.decision.partition.wake_at
+            if wake is not None and (self._next is None or wake < self._next):
+                self._next = wake
+                self._kick.set()
+
+    async def run(self) -> None:
+        """Sweep for ever, each time at the earliest ``wake_at``. Cancel to stop."""
+        clock = self._engine.clock
+        while True:
+            self._kick.clear()
+            try:
+                swept = await self.sweep()
+                self._next = await self.next_wake(swept.at)
+            except CoordinatorError as error:
+                log.warning("sweep failed; it will be tried again", error=error.detail)
+                self._next = clock.now() + timedelta(seconds=5)
+            else:
+                if swept.more:
+                    continue
+            look_at = clock.now() + IDLE_LOOK
+            wake = min(look_at, self._next) if self._next else look_at
+            pause = max(0.0, (wake - clock.now()).total_seconds())
+            waiter = asyncio.ensure_future(self._kick.wait())
+            sleeper = asyncio.ensure_future(clock.sleep(pause))
+            try:
+                await asyncio.wait({waiter, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiter.cancel()
+                sleeper.cancel()
+
+    async def next_wake(self, after: datetime) -> datetime | None:
+        """The earliest ``wake_at`` in the store that a sweep at ``after`` did not look at."""
+        page = await self._engine.store.find(
+            Query(Kind.PARTITION, (Where("wake_at", Op.GT, after),), order="wake_at", limit=1)
+        )
+        return page.items[0][1].wake_at if page.items else None
+
+    def _now(self) -> datetime:
+        return self._engine.clock.now()
+
+    async def sweep(self, *, limit: int = PARTITIONS_PER_SWEEP) -> Swept:
+        """Look at every partition that is due, at most ``limit`` of them."""
+        now = self._now()
+        self.last_at = now
+        await self._finish_resumes()
+        looked = changed = 0
+        late = 0.0
+        fired: list[str] = []
+        after: str | None = None
+        more = False
+        while True:
+            if looked >= limit:
+                more = True
+                self.limit_reached += 1
+                log.warning("the sweep reached its limit", limit=limit)
+                break
+            page = await self._engine.store.find(
+                Query(
+                    Kind.PARTITION,
+                    (Where("wake_at", Op.LE, now),),
+                    order="wake_at",
+                    limit=PER_TRANSACTION,
+                    after=after,
+                )
+            )
+            known = self._engine.registry.processors
+            work: dict[Target, Sequence[Fact]] = {}
+            for _, p in page.items:
+                if p.processor in known:
+                    work[p.processor, p.game_date] = (Ticked(),)
+                    late = max(late, (now - p.wake_at).total_seconds())
+            if work:
+                for decision in await self._engine.apply_each(work):
+                    looked += 1
+                    changed += decision.changed
+                    if decision.fired is not None:
+                        fired.append(decision.fired.run_id)
+            after = page.next_page_token
+            if after is None:
+                break
+        return Swept(
+            at=now,
+            looked_at=looked,
+            changed=changed,
+            fired=tuple(fired),
+            late_seconds=late,
+            more=more,
+        )
+
+    # ── resumes ──────────────────────────────────────────────────────────────────────────────
+
+    async def _finish_resumes(self) -> None:
+        """Look at what a pause held, for every resume that was committed and not finished."""
+        page = await self._engine.store.find(
+            Query(Kind.CONTROL, (Where("resume_pending", Op.EQ, 1),))
+        )
+        for _, control in page.items:
+            await self.release(control.scope)
+
+    async def release(self, scope: str) -> list[str]:
+        """Re-judge every partition that a pause held; returns the runs that fired."""
+        where = [Where("paused", Op.EQ, 1)]
+        if scope != ALL:
+            where.append(Where("processor", Op.EQ, scope))
+        fired: list[str] = []
+        after: str | None = None
+        while True:
+            page = await self._engine.store.find(
+                Query(Kind.PARTITION, tuple(where), limit=PER_TRANSACTION, after=after)
+            )
+            known = self._engine.registry.processors
+            work: dict[Target, Sequence[Fact]] = {
+                (p.processor, p.game_date): (Ticked(),)
+                for _, p in page.items
+                if p.processor in known
+            }
+            if work:
+                decisions = await self._engine.apply_each(work)
+                fired += [d.fired.run_id for d in decisions if d.fired is not None]
+            after = page.next_page_token
+            if after is None:
+                break
+        await self._released(scope)
+        return fired
+
+    async def _released(self, scope: str) -> None:
+        key = Key(Kind.CONTROL, scope)
+
+        def step(docs: Docs) -> Changes[None]:
+            control: Control | None = docs[key]
+            if control is None or not control.resume_pending:
+                return Changes(None)
+            return Changes(None, {key: replace(control, resume_pending=False)})
+
+        await self._engine.store.transact([key], step)
