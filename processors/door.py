@@ -25,10 +25,14 @@ REFUSALS = (404, 409, 410)
 
 @dataclass(frozen=True)
 class Lease:
-    """The time-bounded right to a run. `answer` is all that the coordinator said with it."""
+    """The time-bounded right to a run. `answer` is all that the coordinator said with it.
+
+    `lease_expires_at` is None only after a heartbeat whose answer names no instant: the lease then
+    lasts as long again as it did at first.
+    """
 
     lease_token: str
-    lease_expires_at: datetime
+    lease_expires_at: datetime | None
     answer: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -76,7 +80,12 @@ class HttpDoor:
     async def claim(self, run_id: str, *, owner: str, attempt: int) -> Lease | None:
         """See RunDoor.claim."""
         answer = await self._post(run_id, "claim", {"owner": owner, "attempt": attempt})
-        return None if answer is None else _lease(answer, None)
+        if answer is None:
+            return None
+        token, expires_at = answer.get("lease_token"), _expiry(answer)
+        if not isinstance(token, str) or expires_at is None:
+            raise DoorUnavailableError(f"claim of {run_id}: the answer carries no readable lease")
+        return Lease(token, expires_at, answer)
 
     async def heartbeat(self, run_id: str, lease_token: str) -> Lease:
         """See RunDoor.heartbeat; one request only, since the next beat is the retry."""
@@ -84,7 +93,7 @@ class HttpDoor:
         answer = await self._post(run_id, "heartbeat", body, attempts=1)
         if answer is None:
             raise LeaseLostError(f"{run_id}: the lease is no longer this runner's")
-        return _lease(answer, lease_token)
+        return Lease(lease_token, _expiry(answer), answer)
 
     async def complete(
         self,
@@ -144,12 +153,9 @@ def _object(response: httpx.Response, what: str) -> Mapping[str, Any]:
     return body
 
 
-def _lease(answer: Mapping[str, Any], held_token: str | None) -> Lease:
-    token = answer.get("lease_token") or held_token
+def _expiry(answer: Mapping[str, Any]) -> datetime | None:
     try:
         expires_at = datetime.fromisoformat(answer["lease_expires_at"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DoorUnavailableError("the answer carries no readable lease_expires_at") from error
-    if not isinstance(token, str) or expires_at.tzinfo is None:
-        raise DoorUnavailableError("the answer carries no readable lease")
-    return Lease(token, expires_at, answer)
+    except (KeyError, TypeError, ValueError):
+        return None
+    return expires_at if expires_at.tzinfo is not None else None

@@ -96,14 +96,15 @@ class RawDataPubSubPublisher:
         """
         try:
             message_id = self._transport.publish(event)
-        except Exception:  # whatever a transport raises, the load stands
+        except Exception as error:  # noqa: BLE001 - whatever a transport raises, the load stands
             with self._counting:
                 self.failed_count += 1
-            log.exception(
+            log.error(  # noqa: TRY400 - one line, not a traceback per load of an outage
                 "raw_data_loaded_not_published",
                 target_table=event.get("target_table"),
                 game_date=event.get("game_date"),
                 correlation_id=event.get("correlation_id"),
+                error=f"{type(error).__name__}: {error}",
             )
             return None
         with self._counting:

@@ -213,13 +213,15 @@ class _HeldLease:
     ) -> None:
         self._door = door
         self._run_id = run_id
-        self._lease = lease
+        self._token = lease.lease_token
         self._clock = clock
+        self._expires_at = lease.lease_expires_at or clock()
+        self._length = self._expires_at - clock()
         self._lost = threading.Event()
 
     @property
     def token(self) -> str:
-        return self._lease.lease_token
+        return self._token
 
     @property
     def lost(self) -> bool:
@@ -235,7 +237,8 @@ class _HeldLease:
         while not self.lost:
             await asyncio.sleep(max(SHORTEST_BEAT_SECONDS, self._seconds_left() / 3))
             try:
-                self._lease = await self._door.heartbeat(self._run_id, self.token)
+                kept = await self._door.heartbeat(self._run_id, self.token)
+                self._expires_at = kept.lease_expires_at or self._clock() + self._length
             except LeaseLostError:
                 self._lost.set()
             except DoorUnavailableError as error:
@@ -243,7 +246,7 @@ class _HeldLease:
         self._lost.set()
 
     def _seconds_left(self) -> float:
-        return (self._lease.lease_expires_at - self._clock()).total_seconds()
+        return (self._expires_at - self._clock()).total_seconds()
 
 
 def create_runner_app(runner: Runner, *, max_pending: int = 64) -> Starlette:

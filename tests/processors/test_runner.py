@@ -64,6 +64,8 @@ class Door:
     lease_seconds: float = 30.0
     lose_after_beats: int | None = None
     broken_answers: int = 0
+    silent_beats: bool = False
+    deaf_to_completions: bool = False
     claimed: dict[str, tuple[str, int]] = field(default_factory=dict)
     beats: list[str] = field(default_factory=list)
     completed: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -89,11 +91,15 @@ class Door:
 
     async def heartbeat(self, request: Request) -> Response:
         self.beats.append(request.path_params["run_id"])
+        if self.silent_beats:
+            return Response(status_code=204)
         if self.lose_after_beats is not None and len(self.beats) > self.lose_after_beats:
             return self.refuse("the lease is over")
         return JSONResponse(self.lease(request.path_params["run_id"]))
 
     async def complete(self, request: Request) -> Response:
+        if self.deaf_to_completions:
+            return Response(status_code=503)
         body, run_id = await request.json(), request.path_params["run_id"]
         if body["lease_token"] != f"token-{run_id}":
             return self.refuse("stale token")
@@ -210,8 +216,10 @@ async def test_an_older_generation_fails_and_changes_nothing(bench: Bench, door:
     assert "StaleGenerationError" in door.completed[report.run_id]["error"]
 
 
-async def test_heartbeats_outlast_a_short_lease(bench: Bench, door: Door) -> None:
+@pytest.mark.parametrize("silent", [False, True])
+async def test_heartbeats_outlast_a_short_lease(bench: Bench, door: Door, silent: bool) -> None:
     bench.load(DAY, raw.BDL_BOXSCORES)
+    door.silent_beats = silent
     door.lease_seconds = 0.3
     report = await handle(bench, door, launch(), **{OFFENSE: f"{HERE}:Slow"})
     assert report.outcome == "reported"
@@ -225,6 +233,19 @@ async def test_a_lost_lease_discards_result_and_rows(bench: Bench, door: Door) -
     assert (report.outcome, report.result) == ("lease_lost", None)
     assert door.completed == {}
     assert bench.warehouse.row_count(TEAM_OFFENSE, DAY) == 0
+
+
+async def test_a_completion_that_is_refused_or_unanswered_is_no_success(
+    bench: Bench, door: Door
+) -> None:
+    async with httpx.AsyncClient(base_url=door.url) as client:
+        http = HttpDoor(client)
+        assert not await http.complete(
+            "a:2024-10-22:1", "stale", status="success", record_count=1, error=None
+        )
+    door.deaf_to_completions = True
+    report = await handle(bench, door, launch())
+    assert (report.outcome, door.completed) == ("unreported", {})
 
 
 async def test_a_door_out_of_order_is_tried_again_then_given_up(bench: Bench, door: Door) -> None:
