@@ -58,7 +58,7 @@ class RunResult:
 class Processor:
     """Base of the processors: subclasses name their output, needs and SQL file.
 
-    The SQL lies beside the subclass's module. The output is a pure function of the inputs, so a
+    The SQL lies beside the module of the class that names it. The output is a pure function of the inputs, so a
     rerun writes the same rows; a date without inputs ends with no rows and says `no_data`.
     """
 
@@ -98,7 +98,8 @@ class Processor:
 
     def select_sql(self) -> str:
         """The text of the SQL file, in BigQuery's dialect."""
-        package = sys.modules[type(self).__module__].__package__ or ""
+        owner = next(each for each in type(self).__mro__ if "sql_file" in vars(each))
+        package = sys.modules[owner.__module__].__package__ or ""
         return resources.files(package).joinpath(self.sql_file).read_text(encoding="utf-8")
 
     def _no_rows_sql(self) -> str:

@@ -224,6 +224,7 @@ async def test_heartbeats_outlast_a_short_lease(bench: Bench, door: Door, silent
     report = await handle(bench, door, launch(), **{OFFENSE: f"{HERE}:Slow"})
     assert report.outcome == "reported"
     assert len(door.beats) >= 2
+    assert door.completed[report.run_id]["status"] == "success"
 
 
 async def test_a_lost_lease_discards_result_and_rows(bench: Bench, door: Door) -> None:
@@ -268,11 +269,13 @@ async def test_a_heartbeat_that_is_refused_or_unanswered_is_told_apart(door: Doo
 async def test_launches_run_in_a_bounded_pool(bench: Bench, door: Door) -> None:
     broken.PEAK["most"] = 0
     async with httpx.AsyncClient(base_url=door.url) as client:
+        bench.load(DAY, raw.BDL_BOXSCORES)
         runner = runner_of(bench, client, **{OFFENSE: f"{HERE}:Slow"})
         asked = [runner.accept(launch(generation=generation)) for generation in range(1, 5)]
         reports = await asyncio.gather(*map(runner.handle, asked))
         runner.close()
     assert {report.outcome for report in reports} == {"reported"}
+    assert "success" in {told["status"] for told in door.completed.values()}
     assert broken.PEAK["most"] <= 2
 
 
@@ -321,6 +324,7 @@ async def test_the_app_starts_an_attempt_once_and_says_when_it_is_full(
     assert [answer.status_code for answer in answers] == [202, 202]
     assert full.status_code == 503
     assert list(door.completed) == [launch()["run_id"]]
+    assert not broken.PEAK["now"]
 
 
 async def test_the_app_refuses_bare_nonsense_and_acknowledges_pushed_nonsense(
