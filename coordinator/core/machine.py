@@ -373,9 +373,7 @@ class _Work:
             return self._refuse_token(run)
         assert run.current.claimed_at is not None
         if self.now >= run.current.claimed_at + self.policy.run_timeout:
-            return Reply(
-                ok=False, code="over", detail=f"{run.run_id} has used up its run_timeout."
-            )
+            return Reply(ok=False, code="over", detail=f"{run.run_id} has used up its run_timeout.")
         extended = replace(run, lease_expires_at=self.now + self.policy.heartbeat_timeout)
         self.live = extended
         self.runs[extended.run_id] = extended

@@ -196,7 +196,9 @@ def judge(
     """
     if freshness is None:
         freshness = partition.generation == 0
-    requirements = tuple(_requirement(partition, spec, r, now, freshness) for r in spec.requirements)
+    requirements = tuple(
+        _requirement(partition, spec, r, now, freshness) for r in spec.requirements
+    )
     critical = [r for r in requirements if r.requirement.critical]
     usable = any(_has_rows(t) for t in partition.arrivals.values())
     critical_met = all(r.met for r in critical) if critical else usable
@@ -241,8 +243,10 @@ def _requirement(
 ) -> RequirementVerdict:
     if requirement.window is not None:
         return _window(partition, spec, requirement, now)
-    date = shift(partition.game_date, requirement.offset) if requirement.offset else (
-        partition.game_date
+    date = (
+        shift(partition.game_date, requirement.offset)
+        if requirement.offset
+        else (partition.game_date)
     )
     expected = partition.games.get(date)
     if requirement.offset and expected == ():
@@ -376,7 +380,9 @@ def _by_game(
     unexpected = tuple(sorted(g for g in known.games if g not in expected))
     warnings = list(_minimum(requirement, expected)[1])
     if unexpected:
-        warnings.append(f"{table} has games that the calendar does not expect: {listed(unexpected)}")
+        warnings.append(
+            f"{table} has games that the calendar does not expect: {listed(unexpected)}"
+        )
     covering: dict[str, Arrival] = {}
     total: float | None = 0.0
     covered = 0
@@ -546,9 +552,7 @@ def _window(
     state = State.READY
     warnings: tuple[str, ...] = ()
     since = ready[needed - 1] if days and len(ready) >= needed > 0 else partition.created_at
-    waiver = next(
-        (w for w in partition.waivers if w.table == table and w.open_at(now)), None
-    )
+    waiver = next((w for w in partition.waivers if w.table == table and w.open_at(now)), None)
     if not days and spec.known_from is not None:
         warnings = (f"{table}: no game dates before {partition.game_date} are known",)
     elif not days:
@@ -733,9 +737,7 @@ def _dirt(
                 games = _changed(marks_of(known), consumed.marks.get(source.table, {}))
             if not games:
                 continue
-            ready = (
-                source.met and source.unwaived_state in (None, *MET) and _would_use(r, source)
-            )
+            ready = source.met and source.unwaived_state in (None, *MET) and _would_use(r, source)
             found.append(
                 Dirt(
                     key=r.key,
@@ -762,9 +764,11 @@ def _sources_that_count(
         return tuple(s for s in r.sources if s.table in consumed.used)
     if not consumed.used:
         return r.sources
-    last_used = r.requirement.sources.index(consumed.used[0]) if (
-        consumed.used[0] in r.requirement.sources
-    ) else 0
+    last_used = (
+        r.requirement.sources.index(consumed.used[0])
+        if (consumed.used[0] in r.requirement.sources)
+        else 0
+    )
     return r.sources[: last_used + 1]
 
 
