@@ -147,6 +147,15 @@ class Arrival:
         """Whether it says that there are no rows (``no_data``, or zero of them)."""
         return self.status is LoadStatus.NO_DATA or self.record_count == 0
 
+    def outranks(self, other: Arrival) -> bool:
+        """Whether it wins over ``other``: the newer timestamp, of equal ones the later received.
+
+        Where both are equal neither outranks, and the one taken in last wins.
+        """
+        if self.timestamp != other.timestamp:
+            return self.timestamp > other.timestamp
+        return self.received_at > other.received_at
+
     @property
     def share(self) -> float | None:
         """Rows per game it covers: the record count shared evenly (contract 3.1)."""
@@ -200,23 +209,26 @@ class TableDate:
         load of the whole date still wins for any game.
         """
         if not arrival.informs:
-            known = self.last_failure
-            if known is not None and known.timestamp > arrival.timestamp:
+            if self.last_failure is not None and self.last_failure.outranks(arrival):
                 return self, Fold.SUPERSEDED
             return replace(self, last_failure=arrival), Fold.APPLIED
         whole = self.whole_arrival
         covers_date = grain is Grain.DATE or not arrival.game_ids
-        if whole is not None and whole.timestamp > arrival.timestamp:
+        if whole is not None and whole.outranks(arrival):
             return self, Fold.SUPERSEDED
         games = dict(self.games)
         new_whole = self.whole
         if covers_date:
-            newer = {g: e for g, e in games.items() if self._at(e) > arrival.timestamp}
+            newer = {g: e for g, e in games.items() if self.arrivals[e].outranks(arrival)}
             if expected and grain is Grain.GAME and all(g in newer for g in expected):
                 return self, Fold.SUPERSEDED
             games, new_whole = newer, arrival.event_id
         else:
-            won = [g for g in arrival.game_ids if not self._newer(games.get(g), arrival)]
+            won = [
+                g
+                for g in arrival.game_ids
+                if g not in games or not self.arrivals[games[g]].outranks(arrival)
+            ]
             if not won:
                 return self, Fold.SUPERSEDED
             games.update((g, arrival.event_id) for g in won)
@@ -226,12 +238,6 @@ class TableDate:
         known_arrivals = {**self.arrivals, arrival.event_id: arrival}
         arrivals = {e: a for e, a in known_arrivals.items() if e in kept}
         return replace(self, arrivals=arrivals, games=games, whole=new_whole), Fold.APPLIED
-
-    def _at(self, event_id: str) -> datetime:
-        return self.arrivals[event_id].timestamp
-
-    def _newer(self, event_id: str | None, arrival: Arrival) -> bool:
-        return event_id is not None and self._at(event_id) > arrival.timestamp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
