@@ -16,17 +16,24 @@ def instant(game_date: str, clock: ClockTime, timezone: str) -> datetime:
     """The UTC instant of a clock time relative to a game date.
 
     A wall-clock time that a change to summer time skips is read with the offset in force before
-    the change (02:30 becomes 03:30); one that occurs twice is read as its first occurrence.
+    the change (02:30 becomes 03:30); one that occurs twice is read as its first occurrence. What
+    lies outside the years that can be counted is read as their first or last instant.
     """
-    day = date.fromisoformat(game_date) + timedelta(days=clock.day)
+    day = date.fromisoformat(shift(game_date, clock.day))
     wall = datetime.combine(day, time(clock.hour, clock.minute, clock.second))
-    return wall.replace(tzinfo=ZoneInfo(timezone), fold=0).astimezone(UTC)
+    try:
+        return wall.replace(tzinfo=ZoneInfo(timezone), fold=0).astimezone(UTC)
+    except OverflowError:
+        return wall.replace(tzinfo=UTC)
 
 
 @lru_cache(maxsize=16384)
 def shift(game_date: str, days: int) -> str:
-    """The game date ``days`` later (negative: earlier)."""
-    return (date.fromisoformat(game_date) + timedelta(days=days)).isoformat()
+    """The game date ``days`` later (negative: earlier), within the years 1 to 9999."""
+    try:
+        return (date.fromisoformat(game_date) + timedelta(days=days)).isoformat()
+    except OverflowError:
+        return (date.max if days > 0 else date.min).isoformat()
 
 
 def window_dates(
