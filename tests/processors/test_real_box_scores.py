@@ -38,8 +38,8 @@ def test_points_per_team_and_game_are_the_final_score(real_bench: Bench) -> None
 
 def test_ratings_and_four_factors_are_sane(real_bench: Bench) -> None:
     for row in real_bench.rows("SELECT * FROM nba_analytics.team_offense_game_summary"):
-        assert 70 <= row["offensive_rating"] <= 150
-        assert 70 <= row["defensive_rating"] <= 150
+        assert 60 <= row["offensive_rating"] <= 165
+        assert 60 <= row["defensive_rating"] <= 165
         assert 80 <= row["pace"] <= 120
         assert 0.3 <= row["effective_fg_pct"] <= 0.8
         assert 0 <= row["turnover_pct"] <= 35
