@@ -190,6 +190,17 @@ class TableDate:
     def whole_arrival(self) -> Arrival | None:
         return self.arrivals[self.whole] if self.whole is not None else None
 
+    @property
+    def newest(self) -> Arrival | None:
+        """The arrival that speaks for the whole date where loads replace each other.
+
+        Normally the whole one; after a table's grain was changed from game to date, per-game loads
+        are all there is, and the newest of them stands in.
+        """
+        if self.whole is not None:
+            return self.arrivals[self.whole]
+        return max(self.arrivals.values(), key=lambda a: (a.timestamp, a.received_at), default=None)
+
     def winner(self, game_id: str) -> Arrival | None:
         """The newest arrival that covers ``game_id``, or None."""
         event_id = self.games.get(game_id, self.whole)

@@ -342,8 +342,8 @@ def judge_source(
         )
     if grain is Grain.GAME:
         return _by_game(requirement, table, date, known, expected, now, freshness)
-    arrival = known.whole_arrival
-    assert arrival is not None, "a date-grain table with arrivals has a whole one"
+    arrival = known.newest
+    assert arrival is not None  # it has arrivals
     if arrival.empty:
         state = State.READY if expected is not None and not expected else State.EMPTY
         return _settled(
