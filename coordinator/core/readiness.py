@@ -452,16 +452,14 @@ def _games_unjudged(
         *warnings,
         f"{table}: the calendar does not know {date}, so coverage cannot be judged",
     )
-    counts = [known.arrivals[e].share for e in known.games.values()]
-    games_total = None if None in counts else sum(c for c in counts if c is not None)
+    by_game = [known.arrivals[e] for e in known.games.values()]
+    counts = [0.0 if a.empty else a.share for a in by_game]
+    total = None if None in counts else sum(c for c in counts if c is not None)
     whole = known.whole_arrival
-    total = games_total
-    if whole is not None:
-        total = (
-            None
-            if whole.record_count is None or games_total is None
-            else max(whole.record_count, games_total)
-        )
+    if whole is not None and not whole.empty:
+        # Nobody can say which of its rows the newer per-game loads replaced.
+        unknown = whole.record_count is None or total is None
+        total = None if unknown else max(whole.record_count or 0, total or 0)
     return _settled(
         requirement,
         table,
@@ -473,7 +471,7 @@ def _games_unjudged(
         now,
         freshness,
         expected=None,
-        covered=sum(not known.arrivals[e].empty for e in known.games.values()),
+        covered=sum(not a.empty for a in by_game),
         warnings=warnings,
     )
 
