@@ -776,11 +776,15 @@ def _would_use(r: RequirementVerdict, source: SourceVerdict) -> bool:
 
 
 def _changed(now: Mapping[str, Mark], before: Mapping[str, Mark]) -> tuple[str, ...]:
-    """The games (or ``*``) whose content is not what was consumed."""
+    """The games (or ``*``) whose content is not what was consumed.
+
+    A game without a mark of its own is read from the load of the whole date, then and now: a whole
+    load that replaces per-game ones changes those games, even where an equal one was consumed.
+    """
     changed = []
-    for name, mark in now.items():
-        known = before.get(name) or before.get(WHOLE)
-        if known is None or not mark.same_content(known):
+    for name in {**now, **before}:
+        mark, known = now.get(name) or now.get(WHOLE), before.get(name) or before.get(WHOLE)
+        if mark is not None and (known is None or not mark.same_content(known)):
             changed.append(name)
     return tuple(changed)
 
