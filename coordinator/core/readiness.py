@@ -759,15 +759,14 @@ def _sources_that_count(
         # news once it is met.
         return r.sources if r.requirement.critical or r.met else ()
     if r.requirement.kind is RequirementKind.AT_LEAST:
+        if len(consumed.used) < r.requirement.needed:
+            return r.sources  # a waiver stood in for the rest; their data is news
         return tuple(s for s in r.sources if s.table in consumed.used)
     if not consumed.used:
         return r.sources
-    last_used = (
-        r.requirement.sources.index(consumed.used[0])
-        if (consumed.used[0] in r.requirement.sources)
-        else 0
-    )
-    return r.sources[: last_used + 1]
+    names = r.requirement.sources
+    used = consumed.used[0]
+    return r.sources[: names.index(used) + 1] if used in names else r.sources
 
 
 def _would_use(r: RequirementVerdict, source: SourceVerdict) -> bool:
