@@ -69,7 +69,6 @@ from coordinator.core.model import (
 )
 from coordinator.core.readiness import (
     MET,
-    HoldKind,
     RequirementVerdict,
     SourceVerdict,
     State,
@@ -170,7 +169,7 @@ def status_of(
         return Status.SETTLING if verdict.critical_met else Status.WAITING
     if outcome.status not in GOOD_OUTCOMES:
         return Status.FAILED
-    held_for_good = verdict.refires_spent or verdict.hold(HoldKind.QUIET) is not None
+    held_for_good = verdict.refires_spent or verdict.quiet
     return Status.COOLING if verdict.newer_ready and not held_for_good else Status.SUCCEEDED
 
 
@@ -269,7 +268,8 @@ class _Work:
         key = arrivals_key(fact.table_date.table, fact.table_date.game_date)
         self.arrivals = {**self.arrivals, key: fact.table_date}
         arrival = fact.arrival
-        if arrival.informs:
+        known = self.latest
+        if arrival.informs and (known is None or known.received_at <= arrival.received_at):
             self.latest = Latest(
                 event_id=arrival.event_id, received_at=arrival.received_at, quiet=arrival.quiet
             )
@@ -730,9 +730,9 @@ class _Work:
         if self.fired is not None:
             verdict = judge(self._draft(), self.spec, self.now)
         elif verdict.newer_ready:
-            since = self.latest.received_at if self.latest else self.now
-            self.dirty_since = self.dirty_since or since
-            if verdict.refires_spent and self.live is None:
+            latest = max(d.latest.received_at for d in verdict.dirty)
+            self.dirty_since = self.dirty_since or latest
+            if verdict.refires_spent and self.live is None and self.skip is None:
                 self._notify_budget(verdict)
         else:
             self.dirty_since = None
@@ -827,9 +827,8 @@ class _Work:
         assert self.policy.deadline is not None
         action = self.policy.deadline.then
         unmet = _unmet(verdict)
-        quiet = verdict.hold(HoldKind.QUIET) is not None
         done = "nobody has fired it"
-        if action is DeadlineAction.FIRE and verdict.usable and not quiet:
+        if action is DeadlineAction.FIRE and verdict.usable and not verdict.quiet:
             forced = not verdict.critical_met
             self._fire(
                 verdict,
@@ -897,12 +896,14 @@ class _Work:
             return
         self.schedule_done_at = max(at for at, _ in due)
         always = any(e.when is ScheduleWhen.ALWAYS for _, e in due)
-        held = verdict.hold(HoldKind.QUIET) is not None
-        spent = self.outcome is not None and self.refires >= self.policy.max_refires
-        if verdict.off_day or not verdict.critical_met or held or spent:
+        if verdict.off_day or not verdict.critical_met or verdict.quiet:
             return
-        if always or self.outcome is None or verdict.newer_ready:
-            self._fire(verdict, Trigger.SCHEDULE)
+        if not (always or self.outcome is None or verdict.newer_ready):
+            return
+        if self.outcome is not None and self.refires >= self.policy.max_refires:
+            self._notify_budget(verdict)
+            return
+        self._fire(verdict, Trigger.SCHEDULE)
 
     def _next_wake(self, verdict: Verdict) -> datetime | None:
         instants = [verdict.wake_at] if verdict.wake_at is not None else []
@@ -951,12 +952,13 @@ class _Work:
 
     def _notify_budget(self, verdict: Verdict) -> None:
         tables = ", ".join(dict.fromkeys(d.table for d in verdict.dirty))
+        what = f"newer data in {tables}" if tables else "its schedule asks for a run"
         self._notify(
             "refires_spent",
             f"{self.before.processor}:{self.before.game_date}:{self.generation}",
             "warning",
-            f"{self.before.processor} {self.before.game_date} has newer data and no re-fires left.",
-            f"newer data in {tables}; trigger it by hand, or reset it",
+            f"{self.before.processor} {self.before.game_date} has no re-fires left.",
+            f"{what}; trigger it by hand, or reset it",
         )
 
     def _notify(self, kind: str, cause: str, severity: str, summary: str, detail: str) -> None:
@@ -1025,7 +1027,7 @@ class _Work:
             yield Flag.OVERDUE
         if self.forced:
             yield Flag.FORCED
-        if self.latest is not None and self.latest.quiet:
+        if verdict.quiet:
             yield Flag.QUIET
         if verdict.dirty and self.live is None:
             yield Flag.NEWER_DATA

@@ -19,6 +19,7 @@ from coordinator.core.model import (
     Arrival,
     ConsumedRequirement,
     Grain,
+    Latest,
     Mark,
     Partition,
     TableDate,
@@ -143,6 +144,8 @@ class Dirt:
     game_date: str
     games: tuple[str, ...]
     ready: bool
+    latest: Latest
+    """The newest load behind it, by receipt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +162,8 @@ class Verdict:
     """At least one input holds rows."""
     ready_since: datetime | None
     holds: tuple[Hold, ...]
+    quiet: bool
+    """The latest arrival that no generation has consumed was announced quiet."""
     dirty: tuple[Dirt, ...]
     refires_spent: bool
     wake_at: datetime | None
@@ -207,15 +212,19 @@ def judge(
     off_day = today == () and spec.policy.off_day is OffDay.SKIP
     ready_since = _ready_since(partition, critical, requirements) if critical_met else None
     dirty: tuple[Dirt, ...] = ()
-    if partition.consumed is not None and partition.outcome is not None:
+    latest = partition.latest
+    if partition.outcome is not None:
         dirty = _dirt(partition, spec, requirements)
-    spent = partition.refires >= spec.policy.max_refires
-    holds: tuple[Hold, ...] = ()
-    if partition.outcome is None:
-        if critical_met and not off_day:
-            holds = _first_holds(partition, spec, requirements, ready_since, optional_met, now)
-    elif critical_met and any(d.ready for d in dirty):
-        holds = _late_holds(partition, spec, now, spent)
+        latest = max((d.latest for d in dirty), key=lambda x: x.received_at, default=None)
+    newer_ready = critical_met and any(d.ready for d in dirty)
+    spent = newer_ready and partition.refires >= spec.policy.max_refires
+    holds: list[Hold] = []
+    if partition.outcome is None and ready_since is not None and not off_day:
+        holds = _first_holds(partition, spec, requirements, ready_since, optional_met, now)
+        holds += _common_holds(partition, spec, latest, now)
+    elif newer_ready:
+        holds = _late_holds(partition, spec, latest, now, spent)
+        holds += _common_holds(partition, spec, latest, now)
     return Verdict(
         at=now,
         requirements=requirements,
@@ -224,9 +233,10 @@ def judge(
         optional_met=optional_met,
         usable=usable,
         ready_since=ready_since,
-        holds=holds,
+        holds=tuple(holds),
+        quiet=latest is not None and latest.quiet,
         dirty=dirty,
-        refires_spent=spent and any(d.ready for d in dirty) and critical_met,
+        refires_spent=spent,
         wake_at=_wake_at(partition, requirements, holds, freshness, now),
     )
 
@@ -601,12 +611,11 @@ def _first_holds(
     partition: Partition,
     spec: ProcessorSpec,
     requirements: Sequence[RequirementVerdict],
-    ready_since: datetime | None,
+    ready_since: datetime,
     optional_met: bool,
     now: datetime,
-) -> tuple[Hold, ...]:
+) -> list[Hold]:
     """What still holds the first firing (or the first after a reset)."""
-    assert ready_since is not None
     policy = spec.policy
     grace_end = ready_since + policy.grace
     holds: list[Hold] = []
@@ -623,13 +632,12 @@ def _first_holds(
         until = min(partition.latest.received_at + policy.debounce, ready_since + policy.max_settle)
         if until > now:
             holds.append(Hold(kind=HoldKind.DEBOUNCE, until=until))
-    holds += _common_holds(partition, spec, now)
-    return tuple(holds)
+    return holds
 
 
 def _late_holds(
-    partition: Partition, spec: ProcessorSpec, now: datetime, spent: bool
-) -> tuple[Hold, ...]:
+    partition: Partition, spec: ProcessorSpec, latest: Latest | None, now: datetime, spent: bool
+) -> list[Hold]:
     """What still holds the generation that newer data asks for."""
     assert partition.outcome is not None
     policy = spec.policy
@@ -639,22 +647,23 @@ def _late_holds(
     cool = partition.outcome.at + policy.cooldown
     if cool > now:
         holds.append(Hold(kind=HoldKind.COOLDOWN, until=cool))
-    if partition.latest is not None and policy.debounce:
-        since = partition.dirty_since or partition.latest.received_at
-        until = min(partition.latest.received_at + policy.debounce, since + policy.max_settle)
+    if latest is not None and policy.debounce:
+        since = partition.dirty_since or latest.received_at
+        until = min(latest.received_at + policy.debounce, since + policy.max_settle)
         if until > now:
             holds.append(Hold(kind=HoldKind.DEBOUNCE, until=until))
-    holds += _common_holds(partition, spec, now)
-    return tuple(holds)
+    return holds
 
 
-def _common_holds(partition: Partition, spec: ProcessorSpec, now: datetime) -> Iterable[Hold]:
+def _common_holds(
+    partition: Partition, spec: ProcessorSpec, latest: Latest | None, now: datetime
+) -> Iterable[Hold]:
     if spec.policy.not_before is not None:
         earliest = instant(partition.game_date, spec.policy.not_before, spec.timezone)
         if earliest > now:
             yield Hold(kind=HoldKind.NOT_BEFORE, until=earliest)
-    if partition.latest is not None and partition.latest.quiet:
-        yield Hold(kind=HoldKind.QUIET, detail=partition.latest.event_id)
+    if latest is not None and latest.quiet:
+        yield Hold(kind=HoldKind.QUIET, detail=latest.event_id)
     for pause in partition.pauses:
         yield Hold(kind=HoldKind.PAUSE, detail=f"{pause.actor}: {pause.reason}")
 
@@ -717,7 +726,8 @@ def _dirt(
     partition: Partition, spec: ProcessorSpec, requirements: Sequence[RequirementVerdict]
 ) -> tuple[Dirt, ...]:
     """Newer data than the latest generation consumed (contract section 2, Dirty)."""
-    assert partition.consumed is not None
+    if partition.consumed is None:
+        return ()
     found: list[Dirt] = []
     for r in requirements:
         if r.requirement.window is not None:
@@ -743,6 +753,7 @@ def _dirt(
                     game_date=source.game_date,
                     games=_game_names(games, known, partition.games.get(source.game_date)),
                     ready=ready,
+                    latest=_latest_of(games, known),
                 )
             )
     return tuple(found)
@@ -797,6 +808,13 @@ def _received_after(known: TableDate, since: datetime | None) -> tuple[str, ...]
     if whole is not None and whole.received_at > since:
         names.append(WHOLE)
     return tuple(names)
+
+
+def _latest_of(changed: Sequence[str], known: TableDate) -> Latest:
+    """The newest load behind changed marks, by receipt."""
+    found = [a for name in changed if (a := known.winner(name)) is not None]
+    newest = max(found, key=lambda a: a.received_at)
+    return Latest(event_id=newest.event_id, received_at=newest.received_at, quiet=newest.quiet)
 
 
 def _game_names(
