@@ -693,7 +693,8 @@ class _Work:
                 error,
             )
             return
-        wait = min(self.policy.retry_backoff * 2 ** (run.attempt - 1), RETRY_BACKOFF_CAP)
+        base = self.policy.retry_backoff
+        wait = min(base * 2 ** min(run.attempt - 1, 10), max(base, RETRY_BACKOFF_CAP))
         spent = replace(run.current, ended_at=self.now, error=error)
         following = Attempt(number=run.attempt + 1, launch_at=self.now + wait)
         retry = replace(
