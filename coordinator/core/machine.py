@@ -392,6 +392,9 @@ class _Work:
                 return Reply(code="unchanged", detail="already reported")
             return self._refuse_stale(fact.generation)
         if run.lease_token != fact.token or run.status is not RunStatus.RUNNING:
+            failed = fact.status is RunStatus.FAILED
+            if failed and any(a.reported_token == fact.token for a in run.attempts):
+                return Reply(code="unchanged", detail="already reported")
             return self._refuse_token(run)
         if fact.status not in REPORTABLE_STATUSES:
             return Reply(ok=False, code="bad_status", detail=f"{fact.status} ends no run.")
@@ -695,7 +698,7 @@ class _Work:
             return
         base = self.policy.retry_backoff
         wait = min(base * 2 ** min(run.attempt - 1, 10), max(base, RETRY_BACKOFF_CAP))
-        spent = replace(run.current, ended_at=self.now, error=error)
+        spent = replace(run.current, ended_at=self.now, error=error, reported_token=token)
         following = Attempt(number=run.attempt + 1, launch_at=self.now + wait)
         retry = replace(
             run,

@@ -372,6 +372,8 @@ class Attempt:
     owner: str | None = None
     ended_at: datetime | None = None
     error: str | None = None
+    reported_token: str | None = None
+    """The ended lease whose holder reported this failure; it makes a repeated report harmless."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
