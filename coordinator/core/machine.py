@@ -322,6 +322,8 @@ class _Work:
         return entry.created_at
 
     def _claimed(self, fact: Claimed) -> Reply:
+        if self.live is not None and self.live.status is RunStatus.RUNNING:
+            self._expire_attempt()  # no token of a lease that ended is handed out again
         run = self.live
         if run is None or run.generation != fact.generation:
             return self._refuse_stale(fact.generation)
