@@ -427,33 +427,30 @@ class _Work:
     def _requested(self, fact: Requested) -> Reply:
         if self.live is not None:
             return self._refuse_live()
-        freshness = (
-            self.generation == 0
-            and Bypass.FRESHNESS not in fact.bypass
-            and fact.trigger is not Trigger.BACKFILL
-        )
-        verdict = judge(self._draft(), self.spec, self.now, freshness=freshness)
-        forced = Bypass.DEPENDENCIES in fact.bypass
-        unmet = _unmet(verdict)
+        draft = self._draft()
+        freshness = self.generation == 0 and fact.trigger is not Trigger.BACKFILL
+        ruled = verdict = judge(draft, self.spec, self.now, freshness=freshness)
+        if freshness and Bypass.FRESHNESS in fact.bypass:
+            verdict = judge(draft, self.spec, self.now, freshness=False)
         problems = []
-        if verdict.off_day and not forced:
-            problems.append(
-                f"the calendar has no games on {self.before.game_date} (bypass: dependencies)"
-            )
-        elif not verdict.critical_met and not forced:
-            what = "; ".join(unmet) or "no input has arrived"
-            problems.append(f"not ready: {what} (bypass: dependencies)")
+        if Bypass.DEPENDENCIES not in fact.bypass:
+            if verdict.off_day:
+                problems.append(
+                    f"the calendar has no games on {self.before.game_date} (bypass: dependencies)"
+                )
+            elif not verdict.critical_met:
+                what = "; ".join(_unmet(verdict)) or "no input has arrived"
+                problems.append(f"not ready: {what} (bypass: dependencies)")
         if self.pauses and Bypass.PAUSE not in fact.bypass:
             problems.append(f"paused by {self.pauses[0].actor} (bypass: pause)")
         if problems:
             return Reply(ok=False, code="not_ready", detail="; ".join(problems))
-        if fact.trigger is Trigger.BACKFILL or Bypass.FRESHNESS in fact.bypass:
-            unmet = [] if verdict.critical_met else unmet
         self._fire(
             verdict,
             fact.trigger,
+            forced=ruled.off_day or not ruled.critical_met or bool(self.pauses),
             bypassed=tuple(sorted(b.value for b in fact.bypass)),
-            unmet=tuple(unmet),
+            unmet=tuple(_unmet(ruled)),
             reason=fact.reason,
             actor=fact.actor,
             skip_downstream=fact.skip_downstream,
@@ -539,6 +536,7 @@ class _Work:
         verdict: Verdict,
         trigger: Trigger,
         *,
+        forced: bool = False,
         bypassed: tuple[str, ...] = (),
         unmet: tuple[str, ...] = (),
         reason: str | None = None,
@@ -578,7 +576,7 @@ class _Work:
         self.latest = None
         self.dirty_since = None
         self.skip = None
-        self.forced = bool(unmet) or (bool(bypassed) and (verdict.off_day or bool(self.pauses)))
+        self.forced = forced
         self.outbox = (*self.outbox, effects.launch(run, self.now))
         self.fired = run
         self._move(run, "fired", trigger.value, actor)
@@ -839,6 +837,7 @@ class _Work:
             self._fire(
                 verdict,
                 Trigger.DEADLINE,
+                forced=forced,
                 bypassed=(Bypass.DEPENDENCIES.value,) if forced else (),
                 unmet=tuple(unmet),
             )
