@@ -731,6 +731,7 @@ class _Work:
         self._note_overdue(verdict)
         if self.live is None and self.skip is None:
             self._fire_if_free(verdict)
+        self.pass_idle_instants()
         if self.fired is not None:
             verdict = judge(self._draft(), self.spec, self.now)
         elif verdict.newer_ready:
@@ -874,7 +875,8 @@ class _Work:
         """Mark schedule instants as passed that had nothing to do when they came.
 
         An instant acts on what was known then. Without this, data that comes later would find an
-        old instant unused and fire at once.
+        old instant unused and fire at once. Called before the facts, on what was known, and again
+        when everything has acted, so that a second look at the same instant finds nothing to do.
         """
         if not self.policy.schedule or self.pauses:
             return
@@ -887,7 +889,7 @@ class _Work:
         elif self.skip is not None:
             idle = True
         elif self.outcome is None:
-            idle = False
+            idle = self.before.status in (Status.WAITING, Status.NOT_EXPECTED)
         else:
             idle = not always and self.dirty_since is None
         if idle:
