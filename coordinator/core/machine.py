@@ -484,6 +484,9 @@ class _Work:
         return Reply()
 
     def _reset_requested(self, fact: ResetRequested) -> Reply:
+        waiting = self.live is None and self.outcome is None and self.skip is None
+        if not waiting and self._deadline_passed():
+            self.deadline_done = True  # it acted, or found nothing to do, at its instant
         if self.live is not None:
             self._cancel(fact.actor, f"reset: {fact.reason}")
         self.outcome = None
@@ -495,8 +498,6 @@ class _Work:
         self.dirty_since = None
         self.latest = None
         self.schedule_done_at = self.now
-        if self._deadline_passed():
-            self.deadline_done = True
         self._remember("reset", fact.reason, fact.actor)
         return Reply()
 
@@ -915,25 +916,27 @@ class _Work:
     def _next_wake(self, verdict: Verdict) -> datetime | None:
         instants = [verdict.wake_at] if verdict.wake_at is not None else []
         run = self.live
-        if run is not None:
+        if run is not None or self.skip is not None:
+            # What holds a firing does not matter now; only what ends by itself does.
             instants = [w.until for w in self.waivers if w.until and w.open_at(self.now)]
-            if run.status is RunStatus.DELIVERED and run.current.delivered_at is not None:
-                instants.append(run.current.delivered_at + self.policy.claim_timeout)
-            elif run.status is RunStatus.RUNNING:
-                assert run.lease_expires_at is not None
-                assert run.current.claimed_at is not None
-                instants.append(run.lease_expires_at)
-                instants.append(run.current.claimed_at + self.policy.run_timeout)
-            return min(instants, default=None)
-        if self.skip is None and not self.pauses and not verdict.off_day:
-            instants += self._clock_instants()
+        if run is not None and run.status is RunStatus.DELIVERED:
+            assert run.current.delivered_at is not None
+            instants.append(run.current.delivered_at + self.policy.claim_timeout)
+        elif run is not None and run.status is RunStatus.RUNNING:
+            assert run.lease_expires_at is not None
+            assert run.current.claimed_at is not None
+            instants.append(run.lease_expires_at)
+            instants.append(run.current.claimed_at + self.policy.run_timeout)
+        if self.skip is None and not verdict.off_day:
+            at = self._deadline_at()
+            if at is not None and self.outcome is None:
+                instants.append(at)
+            if run is None and not self.pauses:
+                instants += self._schedule_instants()
         return min((i for i in instants if i > self.now), default=None)
 
-    def _clock_instants(self) -> Iterable[datetime]:
-        """Deadline and schedule instants ahead that would act on this partition."""
-        at = self._deadline_at()
-        if at is not None and self.outcome is None and not self.deadline_done:
-            yield at
+    def _schedule_instants(self) -> Iterable[datetime]:
+        """Schedule instants that would act on this partition as it stands."""
         for entry in self.policy.schedule:
             acts = (
                 self.outcome is None
