@@ -502,12 +502,19 @@ class _Work:
         return Reply()
 
     def _waiver_granted(self, fact: WaiverGranted) -> Reply:
+        if fact.table not in self.spec.named_tables():
+            return Reply(
+                ok=False,
+                code="unknown",
+                detail=f"No requirement of {self.before.processor} names {fact.table}.",
+            )
         waiver = Waiver(
             table=fact.table, reason=fact.reason, actor=fact.actor, at=self.now, until=fact.until
         )
         self._close_waivers({fact.table: "replaced by a newer waiver"})
-        kept = self.waivers[-(WAIVERS_LIMIT - 1) :]
-        self.waivers = (*kept, waiver)
+        closed = [w for w in self.waivers if w.closed_at is not None]
+        dropped = closed[: max(0, len(self.waivers) + 1 - WAIVERS_LIMIT)]  # never one that holds
+        self.waivers = (*(w for w in self.waivers if w not in dropped), waiver)
         self._remember("waived", f"{fact.table}: {fact.reason}", fact.actor)
         return Reply()
 
