@@ -21,6 +21,7 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import functools
 import json
 import os
 import queue
@@ -31,9 +32,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
-from coordinator.documents import INDEXES, TYPES, Indexed, decode, encode, indexed
+from coordinator.documents import INDEXES, TYPES, Indexed, decode, encode
 from coordinator.errors import BadInput, Bug, CoordinatorError, Refused, Unavailable
 from coordinator.ports import Changes, Document, Key, Kind, Need, Op, Page, Query, Step, Where
 
@@ -202,6 +203,7 @@ def _connect_writer(path: str, busy_timeout_seconds: float) -> sqlite3.Connectio
             _to_wal(connection, path, busy_timeout_seconds)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA fullfsync = ON")  # macOS: an fsync alone is no promise
+            connection.execute("PRAGMA wal_autocheckpoint = 4000")  # pages of 4 KiB
             connection.execute(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")
         connection.execute("PRAGMA cache_size = -16384")  # KiB
         _migrate(connection, path)
@@ -260,22 +262,28 @@ def _connect_reader(path: str, busy_timeout_seconds: float) -> sqlite3.Connectio
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
+Cell = str | int | None
+Cells = tuple[Cell, ...]
+"""A document's index values as SQLite keeps them, in the order of ``documents.INDEXES``."""
 
-def _cell(value: Indexed) -> str | int | None:
+
+def _cell(value: Indexed) -> Cell:
     """An index value as SQLite keeps it. Raises ``Bug`` for an instant without a zone."""
+    if value is None or type(value) is str or type(value) is int:
+        return value
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise Bug(f"an indexed instant has no zone: {value.isoformat()}")
         since = value - _EPOCH
         return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-    if isinstance(value, str):
-        return str(value)
-    return value if value is None else int(value)
+    return str(value) if isinstance(value, str) else int(value)
 
 
-def _row(key: Key, document: Document) -> tuple[str | int | bytes | None, ...]:
-    cells = [_cell(value) for value in indexed(key.kind, document).values()]
-    return (key.id, *cells, encode(document))
+_FIELDS: Final = {kind: tuple(fields.values()) for kind, fields in INDEXES.items()}
+
+
+def _cells(kind: Kind, document: Document) -> Cells:
+    return tuple([_cell(of(document)) for of in _FIELDS[kind]])
 
 
 def _quoted(name: str) -> str:
@@ -283,8 +291,8 @@ def _quoted(name: str) -> str:
 
 
 def _upsert(kind: Kind) -> str:
-    names = [_quoted(name) for name in ("id", *INDEXES[kind], "body")]
-    updates = ", ".join(f"{name} = excluded.{name}" for name in names[1:])
+    names = [_quoted(name) for name in (*INDEXES[kind], "body", "id")]
+    updates = ", ".join(f"{name} = excluded.{name}" for name in names[:-1])
     marks = ", ".join("?" * len(names))
     return (
         f"INSERT INTO {kind.value} ({', '.join(names)}) VALUES ({marks}) "
@@ -293,6 +301,16 @@ def _upsert(kind: Kind) -> str:
 
 
 _UPSERT: Final = {kind: _upsert(kind) for kind in Kind}
+
+
+@functools.cache
+def _update(kind: Kind, changed: tuple[int, ...]) -> str:
+    """SQLite rewrites the index of every column that is set, so only those that differ are."""
+    names = tuple(INDEXES[kind])
+    sets = ", ".join(f"{_quoted(names[n])} = ?" for n in changed)
+    return f"UPDATE {kind.value} SET {sets}{', ' if sets else ''}body = ? WHERE id = ?"
+
+
 _SELECT: Final = {kind: f"SELECT body FROM {kind.value} WHERE id = ?" for kind in Kind}
 
 
@@ -312,12 +330,12 @@ def _get(connection: sqlite3.Connection, keys: Iterable[Key]) -> dict[Key, Docum
 # --------------------------------------------------------------------------- queries
 
 
-def _token(query: Query, value: str | int | None, id_: str) -> str:
+def _token(query: Query, value: Cell, id_: str) -> str:
     data = json.dumps([query.order, int(query.descending), value, id_], separators=(",", ":"))
     return base64.urlsafe_b64encode(data.encode()).decode().rstrip("=")
 
 
-def _from_token(query: Query, token: str) -> tuple[str | int | None, str]:
+def _from_token(query: Query, token: str) -> tuple[Cell, str]:
     """Where the page before ended. Raises ``BadInput`` for anything that ``_token`` did not make."""
     try:
         padded = token.encode("ascii") + b"=" * (-len(token) % 4)
@@ -360,7 +378,7 @@ def _column(kind: Kind, field: str) -> str:
     return _quoted(field)
 
 
-def _past(query: Query, value: str | int | None, id_: str) -> tuple[str, list[Any]]:
+def _past(query: Query, value: Cell, id_: str) -> tuple[str, list[Any]]:
     """The rows after (value, id) in the query's order; null comes before everything else."""
     column = _column(query.kind, query.order)
     beyond = "<" if query.descending else ">"
@@ -472,33 +490,89 @@ def _from_sqlite(error: sqlite3.Error, path: str) -> CoordinatorError:
     return made
 
 
+class _Held(NamedTuple):
+    """A document as the file has it."""
+
+    document: Document
+    size: int
+    """Bytes, encoded."""
+    cells: Cells | None
+    """None: not worked out yet."""
+
+
 class _Cache:
     """The decoded documents used last, bounded by number and by their encoded bytes."""
 
     def __init__(self, documents_max: int, bytes_max: int) -> None:
         self._documents_max = documents_max
         self._bytes_max = bytes_max
-        self._held: OrderedDict[Key, tuple[Document, int]] = OrderedDict()
+        self._held: OrderedDict[Key, _Held] = OrderedDict()
         self._bytes = 0
 
-    def get(self, key: Key) -> Document | None:
+    def get(self, key: Key) -> _Held | None:
         held = self._held.get(key)
-        if held is None:
-            return None
-        self._held.move_to_end(key)
-        return held[0]
+        if held is not None:
+            self._held.move_to_end(key)
+        return held
 
-    def put(self, key: Key, document: Document, size: int) -> None:
+    def put(self, key: Key, held: _Held) -> None:
         before = self._held.pop(key, None)
-        self._bytes += size - (0 if before is None else before[1])
-        self._held[key] = document, size
+        self._bytes += held.size - (0 if before is None else before.size)
+        self._held[key] = held
         while len(self._held) > self._documents_max or self._bytes > self._bytes_max:
-            _, (_, freed) = self._held.popitem(last=False)
-            self._bytes -= freed
+            _, freed = self._held.popitem(last=False)
+            self._bytes -= freed.size
 
     def clear(self) -> None:
         self._held.clear()
         self._bytes = 0
+
+
+class _Batch:
+    """What one commit has read and is about to write."""
+
+    __slots__ = ("puts", "read")
+
+    def __init__(self) -> None:
+        self.read: dict[Key, _Held | None] = {}
+        """As the file has it; a key that nobody asked for is absent."""
+        self.puts: dict[Key, Document] = {}
+
+    def write(self, connection: sqlite3.Connection) -> dict[Key, _Held]:
+        """Write the documents; what the file has of them once committed.
+
+        Raises ``_Unwritable`` where one cannot be stored.
+        """
+        rows: dict[str, list[tuple[Cell | bytes, ...]]] = {}
+        written: dict[Key, _Held] = {}
+        try:
+            for key, document in self.puts.items():
+                body = encode(document)
+                cells = _cells(key.kind, document)
+                written[key] = _Held(document, len(body), cells)
+                sql, row = self._statement(key, cells, body)
+                rows.setdefault(sql, []).append(row)
+            for sql, of_sql in rows.items():
+                connection.executemany(sql, of_sql)
+        except sqlite3.DataError as error:
+            raise _Unwritable(str(error)) from error
+        except sqlite3.Error:
+            raise
+        except Exception as error:
+            raise _Unwritable(f"{type(error).__name__}: {error}") from error
+        return written
+
+    def _statement(
+        self, key: Key, cells: Cells, body: bytes
+    ) -> tuple[str, tuple[Cell | bytes, ...]]:
+        held = self.read.get(key)
+        if held is None:
+            return _UPSERT[key.kind], (*cells, body, key.id)
+        before = held.cells if held.cells is not None else _cells(key.kind, held.document)
+        if before == cells:
+            return _update(key.kind, ()), (body, key.id)
+        changed = tuple([n for n, cell in enumerate(cells) if cell != before[n]])
+        return _update(key.kind, changed), (*[cells[n] for n in changed], body, key.id)
 
 
 class _Writer:
@@ -568,18 +642,18 @@ class _Writer:
             if version != self._data_version:
                 self._cache.clear()
                 self._data_version = version
-            overlay: dict[Key, Document] = {}
+            batch = _Batch()
             for job in jobs:
-                self._run(connection, job, overlay)
-            sizes = _write(connection, overlay)
+                self._run(connection, job, batch)
+            written = batch.write(connection)
             connection.execute("COMMIT")
         except BaseException:
             self._undo(connection)
             raise
-        if overlay:
+        if written:
             self.commits += 1
-        for key, document in overlay.items():
-            self._cache.put(key, document, sizes[key])
+        for key, held in written.items():
+            self._cache.put(key, held)
 
     def _undo(self, connection: sqlite3.Connection) -> None:
         """Forget what was not committed; a connection that cannot is given up."""
@@ -591,12 +665,10 @@ class _Writer:
             self._connection = None
             connection.close()
 
-    def _run(
-        self, connection: sqlite3.Connection, job: _Transaction, overlay: dict[Key, Document]
-    ) -> None:
+    def _run(self, connection: sqlite3.Connection, job: _Transaction, batch: _Batch) -> None:
         job.value, job.error = None, None
         try:
-            job.value = self._settle(connection, job, overlay)
+            job.value = self._settle(connection, job, batch)
         except sqlite3.Error:
             raise
         except StopIteration as error:  # no future can carry it
@@ -605,17 +677,14 @@ class _Writer:
         except Exception as error:  # noqa: BLE001 - it is handed to the caller
             job.error = error
 
-    def _settle(
-        self, connection: sqlite3.Connection, job: _Transaction, overlay: dict[Key, Document]
-    ) -> Any:
-        """Call the step until it decides, and put its changes into ``overlay``."""
+    def _settle(self, connection: sqlite3.Connection, job: _Transaction, batch: _Batch) -> Any:
+        """Call the step until it decides, and take its changes into ``batch``."""
         docs: dict[Key, Document | None] = {}
         missing: Iterable[Key] = job.keys
         for _ in range(ROUNDS_MAX):
             for key in missing:
-                if key not in docs:
-                    docs[key] = self._read(connection, key, overlay)
-            answer: Changes[Any] | Need = job.step(dict(docs))
+                docs[key] = self._read(connection, key, batch)
+            answer: Changes[Any] | Need = job.step(docs.copy())
             if isinstance(answer, Need):
                 missing = [key for key in answer.keys if key not in docs]
                 if not missing:
@@ -623,37 +692,35 @@ class _Writer:
                 continue
             missing = [key for key in answer.creates if key not in docs]
             for key in missing:
-                docs[key] = self._read(connection, key, overlay)
+                docs[key] = self._read(connection, key, batch)
             taken = [key for key in answer.creates if docs[key] is not None]
             if not taken:
                 _check(answer)
-                overlay.update(
-                    (key, document)
-                    for key, document in answer.puts.items()
-                    if docs.get(key) is not document
-                )
+                for key, document in answer.puts.items():
+                    if document is not docs.get(key):
+                        batch.puts[key] = document
                 return answer.result
             if not set(taken) <= set(missing):
                 raise Bug(f"a step creates what it was shown to exist: {taken}")
         raise Bug(f"a step has not decided after {ROUNDS_MAX} calls")
 
-    def _read(
-        self, connection: sqlite3.Connection, key: Key, overlay: Mapping[Key, Document]
-    ) -> Document | None:
-        document = overlay.get(key)
+    def _read(self, connection: sqlite3.Connection, key: Key, batch: _Batch) -> Document | None:
+        document = batch.puts.get(key)
         if document is not None:
             return document
-        document = self._cache.get(key)
-        if document is not None:
+        held = self._cache.get(key)
+        if held is not None:
             self.cache_hits += 1
-            return document
-        self.cache_misses += 1
-        row = connection.execute(_SELECT[key.kind], (key.id,)).fetchone()
-        if row is None:
-            return None
-        document = decode(key.kind, row[0])
-        self._cache.put(key, document, len(row[0]))
-        return document
+        elif key in batch.read:
+            held = batch.read[key]
+        else:
+            self.cache_misses += 1
+            row = connection.execute(_SELECT[key.kind], (key.id,)).fetchone()
+            if row is not None:
+                held = _Held(decode(key.kind, row[0]), len(row[0]), None)
+                self._cache.put(key, held)
+        batch.read[key] = held
+        return None if held is None else held.document
 
 
 def _check(changes: Changes[Any]) -> None:
@@ -663,26 +730,6 @@ def _check(changes: Changes[Any]) -> None:
             raise Bug(f"{key.kind.value} cannot hold a {type(document).__name__}")
     if not changes.creates <= changes.puts.keys():
         raise Bug("a step creates a document that it does not put")
-
-
-def _write(connection: sqlite3.Connection, overlay: Mapping[Key, Document]) -> dict[Key, int]:
-    """Write the documents; their encoded sizes. Raises ``_Unwritable`` for one that cannot be."""
-    rows: dict[Kind, list[tuple[Any, ...]]] = {}
-    sizes: dict[Key, int] = {}
-    try:
-        for key, document in overlay.items():
-            row = _row(key, document)
-            sizes[key] = len(cast(bytes, row[-1]))
-            rows.setdefault(key.kind, []).append(row)
-        for kind, of_kind in rows.items():
-            connection.executemany(_UPSERT[kind], of_kind)
-    except sqlite3.DataError as error:
-        raise _Unwritable(str(error)) from error
-    except sqlite3.Error:
-        raise
-    except Exception as error:
-        raise _Unwritable(f"{type(error).__name__}: {error}") from error
-    return sizes
 
 
 # --------------------------------------------------------------------------- threads
