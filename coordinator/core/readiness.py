@@ -159,7 +159,7 @@ class Verdict:
     critical_met: bool
     optional_met: bool
     usable: bool
-    """At least one input holds rows."""
+    """At least one input holds rows, be it on a date inside a window."""
     ready_since: datetime | None
     holds: tuple[Hold, ...]
     quiet: bool
@@ -205,8 +205,13 @@ def judge(
         _requirement(partition, spec, r, now, freshness) for r in spec.requirements
     )
     critical = [r for r in requirements if r.requirement.critical]
-    usable = any(_has_rows(t) for t in partition.arrivals.values())
-    critical_met = all(r.met for r in critical) if critical else usable
+    arrived = any(_has_rows(t) for t in partition.arrivals.values())
+    usable = arrived or any(d.met for r in requirements for d in r.days)
+    if critical:
+        critical_met = all(r.met for r in critical)
+    else:  # one arrival is needed; a window's history is no arrival unless nothing else is asked for
+        own = [r for r in requirements if r.requirement.window is None]
+        critical_met = arrived or any(r.used for r in own or requirements)
     optional_met = all(r.met for r in requirements if not r.requirement.critical)
     today = partition.games.get(partition.game_date)
     off_day = today == () and spec.policy.off_day is OffDay.SKIP
