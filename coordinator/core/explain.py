@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from coordinator.core.model import Partition, RunStatus, Status, Waiver
+from coordinator.core.model import LoadStatus, Partition, RunStatus, Status, Waiver
 from coordinator.core.readiness import (
     Hold,
     HoldKind,
@@ -33,7 +33,10 @@ def source_sentence(source: SourceVerdict, *, opening: bool = False) -> str:
         case State.MISSING:
             return f"{name}: no load yet for {source.game_date}"
         case State.FAILED:
-            return f"{name}: the only loads for {source.game_date} failed"
+            load = source.last_failure
+            how = "was skipped" if load and load.status is LoadStatus.SKIPPED else "failed"
+            at = f" at {clock(load.timestamp)}" if load else ""
+            return f"{name}: no load for {source.game_date} succeeded; the last {how}{at}"
         case State.EMPTY:
             return f"{name}: loaded with no rows for {source.game_date}"
         case State.INCOMPLETE:
@@ -194,10 +197,7 @@ def _done(partition: Partition, verdict: Verdict) -> str:
         RunStatus.SKIPPED: "The run said it had nothing to do",
     }.get(outcome.status, outcome.status.value.capitalize())
     rows = f" with {outcome.record_count} rows" if outcome.record_count is not None else ""
-    return (
-        f"{how} at {clock(outcome.at)}{rows} (generation {outcome.generation})."
-        f"{_newer(verdict)}{_by(partition)}"
-    )
+    return f"{how} at {clock(outcome.at)}{rows} (generation {outcome.generation}).{_newer(verdict)}"
 
 
 def _newer(verdict: Verdict) -> str:

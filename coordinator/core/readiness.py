@@ -104,6 +104,8 @@ class SourceVerdict:
     warnings: tuple[str, ...] = ()
     waiver: Waiver | None = None
     unwaived_state: State | None = None
+    last_failure: Arrival | None = None
+    """Where nothing else is known: the load that failed or was skipped."""
 
     @property
     def met(self) -> bool:
@@ -347,11 +349,12 @@ def judge_source(
 ) -> SourceVerdict:
     """Judge one table on one date. ``expected`` are the calendar's games, None where unknown."""
     if known is None or not known.arrivals:
-        failed = known is not None and known.last_failure is not None
+        failure = known.last_failure if known is not None else None
         return SourceVerdict(
             table=table,
             game_date=date,
-            state=State.FAILED if failed else State.MISSING,
+            state=State.MISSING if failure is None else State.FAILED,
+            last_failure=failure,
             games_expected=None if expected is None else len(expected),
             missing_games=tuple(expected or ()) if grain is Grain.GAME else (),
         )
