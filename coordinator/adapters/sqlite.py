@@ -314,14 +314,23 @@ def _update(kind: Kind, changed: tuple[int, ...]) -> str:
 _SELECT: Final = {kind: f"SELECT body FROM {kind.value} WHERE id = ?" for kind in Kind}
 
 
+def _body(connection: sqlite3.Connection, key: Key) -> bytes | None:
+    """The stored bytes under ``key``. Raises ``BadInput`` for an id that is no Unicode text."""
+    try:
+        row = connection.execute(_SELECT[key.kind], (key.id,)).fetchone()
+    except UnicodeEncodeError as error:
+        raise BadInput(f"{key.id!r} holds half a character and cannot be an id.") from error
+    return None if row is None else row[0]
+
+
 def _get(connection: sqlite3.Connection, keys: Iterable[Key]) -> dict[Key, Document | None]:
     """The documents under ``keys`` as of one instant."""
     found: dict[Key, Document | None] = {}
     connection.execute("BEGIN")
     try:
         for key in keys:
-            row = connection.execute(_SELECT[key.kind], (key.id,)).fetchone()
-            found[key] = None if row is None else decode(key.kind, row[0])
+            body = _body(connection, key)
+            found[key] = None if body is None else decode(key.kind, body)
     finally:
         connection.execute("ROLLBACK")
     return found
@@ -407,7 +416,10 @@ def _find(connection: sqlite3.Connection, query: Query) -> Page:
         f"{' WHERE ' + where if where else ''} ORDER BY {by} LIMIT ?"
     )
     parameters = [value for _, values in conditions for value in values]
-    rows = connection.execute(sql, (*parameters, limit + 1)).fetchall()
+    try:
+        rows = connection.execute(sql, (*parameters, limit + 1)).fetchall()
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise BadInput(f"A value that was asked for cannot be compared: {error}.") from error
     more = len(rows) > limit
     rows = rows[:limit]
     return Page(
@@ -715,9 +727,9 @@ class _Writer:
             held = batch.read[key]
         else:
             self.cache_misses += 1
-            row = connection.execute(_SELECT[key.kind], (key.id,)).fetchone()
-            if row is not None:
-                held = _Held(decode(key.kind, row[0]), len(row[0]), None)
+            body = _body(connection, key)
+            if body is not None:
+                held = _Held(decode(key.kind, body), len(body), None)
                 self._cache.put(key, held)
         batch.read[key] = held
         return None if held is None else held.document
