@@ -9,6 +9,7 @@ back as facts.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -38,6 +39,8 @@ log = structlog.get_logger(__name__)
 
 DELIVERIES_AT_ONCE = 32
 DUE_PER_ROUND = 200
+TOLD_LIMIT = 10_000
+NOTICE_PAUSES_SECONDS = (1.0, 5.0, 15.0, 60.0, 60.0)
 IDLE_LOOK = timedelta(seconds=30)
 """How often the store is asked for due effects that no commit of this process told of."""
 
@@ -70,6 +73,8 @@ class Relay:
         self._tasks: set[asyncio.Task[None]] = set()
         self.deliveries: dict[tuple[str, str], int] = {}
         """(kind of effect, ``delivered`` or ``failed``) → count since the start."""
+        self._told: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._notices: set[asyncio.Task[None]] = set()
         engine.listen(self._heard)
 
     def _heard(self, committed: Sequence[Committed]) -> None:
@@ -150,9 +155,10 @@ class Relay:
 
     async def stop(self) -> None:
         """Cancel what is on its way; it is still in the outbox."""
-        for task in list(self._tasks):
+        tasks = [*self._tasks, *self._notices]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _partition(self, target: Target) -> None:
         try:
@@ -205,10 +211,39 @@ class Relay:
             return await self._launch(partition, spec)
         if entry.kind is EffectKind.ANNOUNCE:
             return await self._announce(entry, spec)
-        notice = self._notice(entry, partition)
-        for notifier in self._notifiers:
-            await notifier.notify(notice)
+        await self._tell_all(self._notice(entry, partition))
         return entry.effect_id
+
+    async def _tell_all(self, notice: Notice) -> None:
+        """Tell every notifier once: a retry for the sake of one does not repeat the others."""
+        for place, notifier in enumerate(self._notifiers):
+            name = (notice.notice_id, place)
+            if name in self._told:
+                continue
+            await notifier.notify(notice)
+            self._told[name] = None
+            if len(self._told) > TOLD_LIMIT:
+                self._told.popitem(last=False)
+
+    def tell(self, notice: Notice) -> None:
+        """Deliver a notice that belongs to no partition, in the background.
+
+        What it tells of is durable elsewhere (quarantine, the sweep's metrics), so a notice lost
+        with the process loses no fact.
+        """
+        task = asyncio.create_task(self._tell_patiently(notice))
+        self._notices.add(task)
+        task.add_done_callback(self._notices.discard)
+
+    async def _tell_patiently(self, notice: Notice) -> None:
+        for pause in NOTICE_PAUSES_SECONDS:
+            try:
+                await self._tell_all(notice)
+            except CoordinatorError as error:
+                log.warning("a notice was not delivered", kind=notice.kind, error=error.detail)
+                await self._engine.clock.sleep(pause)
+            else:
+                return
 
     async def _launch(self, partition: Partition, spec: ProcessorSpec) -> str:
         run = partition.live

@@ -7,12 +7,13 @@ message that comes again is counted rather than kept twice.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
 from coordinator.documents import Quarantined
 from coordinator.errors import BadInput, NotFound, Refused
-from coordinator.ports import Changes, Document, Key, Kind, Op, Page, Query, Where
+from coordinator.ports import Changes, Document, Key, Kind, Notice, Op, Page, Query, Where
 from coordinator.service.engine import Docs, Engine
 
 
@@ -21,7 +22,8 @@ class Quarantine:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.listeners: list[object] = []
+        self.tell: Callable[[Notice], None] | None = None
+        """Where news of a new entry goes."""
 
     async def add(
         self,
@@ -51,7 +53,21 @@ class Quarantine:
                 kept = replace(entry, times_seen=known.times_seen + 1)
             return Changes(kept, {key: kept})
 
-        return await self._engine.store.transact([key], step)
+        kept = await self._engine.store.transact([key], step)
+        if kept.times_seen == 1 and self.tell is not None:
+            self.tell(
+                Notice(
+                    severity="warning",
+                    kind="quarantined",
+                    processor=None,
+                    game_date=None,
+                    summary=f"A message was quarantined: {kept.reason[:200]}",
+                    detail=f"see coordinator quarantine show {identity}",
+                    notice_id=f"quarantined:{identity}",
+                    at=received_at,
+                )
+            )
+        return kept
 
     async def page(
         self, *, state: str | None = None, limit: int = 100, after: str | None = None

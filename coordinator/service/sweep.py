@@ -8,7 +8,7 @@ it. What time does to a partition is the core's to say.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -17,7 +17,7 @@ import structlog
 from coordinator.core.facts import Fact, Ticked
 from coordinator.core.model import Control
 from coordinator.errors import CoordinatorError
-from coordinator.ports import Changes, Key, Kind, Op, Query, Where
+from coordinator.ports import Changes, Key, Kind, Notice, Op, Query, Where
 from coordinator.service.engine import ALL, Committed, Docs, Engine, Target
 
 log = structlog.get_logger(__name__)
@@ -52,6 +52,8 @@ class Sweeper:
         self._next: datetime | None = None
         self.last_at: datetime | None = None
         self.limit_reached = 0
+        self.tell: Callable[[Notice], None] | None = None
+        """Where news of a late sweep goes."""
         engine.listen(self._heard)
 
     def _heard(self, committed: Sequence[Committed]) -> None:
@@ -136,6 +138,19 @@ class Sweeper:
             after = page.next_page_token
             if after is None:
                 break
+        if late > LATE_AFTER.total_seconds() and self.tell is not None:
+            self.tell(
+                Notice(
+                    severity="warning",
+                    kind="sweep_late",
+                    processor=None,
+                    game_date=None,
+                    summary=f"A sweep came {timedelta(seconds=round(late))} late.",
+                    detail="The service was down, or nothing called POST /v1/sweep.",
+                    notice_id=f"sweep_late:{now.isoformat()}",
+                    at=now,
+                )
+            )
         return Swept(
             at=now,
             looked_at=looked,

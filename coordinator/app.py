@@ -1,0 +1,399 @@
+"""The composition root: the only place that knows which adapter stands behind which port.
+
+``build`` wires the service; ``Application.start`` and ``stop`` are its life; ``serve`` is the whole
+process behind ``coordinator serve``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+
+from coordinator.adapters.clock import SystemClock
+from coordinator.adapters.http import HttpLauncher
+from coordinator.adapters.local import LocalLauncher
+from coordinator.adapters.notify import LogNotifier, SlackNotifier, WebhookNotifier
+from coordinator.adapters.sqlite import SqliteStore
+from coordinator.core.model import LIVE_STATUSES, RunStatus
+from coordinator.core.spec import LaunchKind, LaunchTarget
+from coordinator.errors import BadInput, NotFound, Refused, Unavailable
+from coordinator.outbox import Relay
+from coordinator.ports import (
+    Clock,
+    Entropy,
+    Kind,
+    Launcher,
+    Notice,
+    Notifier,
+    Op,
+    Query,
+    Store,
+    Where,
+)
+from coordinator.registry import Registry, load
+from coordinator.service.adopt import adopt
+from coordinator.service.engine import Engine
+from coordinator.service.ingest import Ingest
+from coordinator.service.operate import Operate
+from coordinator.service.quarantine import Quarantine
+from coordinator.service.runs import Runs
+from coordinator.service.status import StatusViews
+from coordinator.service.sweep import Sweeper
+from coordinator.settings import SEVERITIES, Settings, Severity
+from coordinator.web.api import create_app
+from coordinator.wire import instant_text, launch_message, report_status
+from processors.door import Lease
+from processors.errors import DoorUnavailableError, LeaseLostError
+from processors.launch import parse_launch
+from processors.runner import Runner
+from processors.catalog import CATALOG
+from processors.warehouse import DuckDBWarehouse, Warehouse
+
+log = structlog.get_logger(__name__)
+
+LOCAL_OWNER = "local"
+"""Who local runs are claimed by. It outlives the process, and only one process serves a state file
+(it holds the file's lock), so a restarted one gets the same lease back and finishes the attempt."""
+
+
+@dataclass(slots=True)
+class Application:
+    """The wired service."""
+
+    settings: Settings
+    registry: Registry
+    store: Store
+    clock: Clock
+    engine: Engine
+    ingest: Ingest
+    runs: Runs
+    operate: Operate
+    quarantine: Quarantine
+    sweeper: Sweeper
+    relay: Relay
+    status: StatusViews
+    local: LocalLauncher | None = None
+    resources: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def start(self) -> None:
+        """Open the store, take the registry into use, find what was going on, and go."""
+        await self.store.open()
+        self.resources.push_async_callback(self.store.close)
+        await adopt(self.engine)
+        await self._resume_local()
+        self._tasks = [
+            asyncio.create_task(self.sweeper.run(), name="sweeper"),
+            asyncio.create_task(self.relay.run(), name="relay"),
+        ]
+        for task in self._tasks:
+            task.add_done_callback(_died)
+
+    async def stop(self) -> None:
+        """Stop in order: no new work, then what is going on, then the store."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.relay.stop()
+        if self.local is not None:
+            await self.local.stop()
+        await self.resources.aclose()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Application]:
+        """Start, and stop whatever happens."""
+        try:
+            await self.start()
+            yield self
+        finally:
+            await self.stop()
+
+    async def _resume_local(self) -> None:
+        """Take up the local runs that a killed process had delivered or claimed."""
+        if self.local is None:
+            return
+        live = (RunStatus.DELIVERED.value, RunStatus.RUNNING.value)
+        after: str | None = None
+        while True:
+            page = await self.store.find(
+                Query(Kind.RUN, (Where("status", Op.IN, live),), limit=500, after=after)
+            )
+            for _, run in page.items:
+                spec = self.registry.processors.get(run.processor)
+                if spec is None or run.status not in LIVE_STATUSES:
+                    continue
+                if (spec.launch or default_target(self.settings)).kind is not LaunchKind.LOCAL:
+                    continue
+                log.info("taking up a local run again", run_id=run.run_id, attempt=run.attempt)
+                message = launch_message(run, spec, self.clock.now())
+                self.local.submit(run.run_id, run.attempt, message)
+            after = page.next_page_token
+            if after is None:
+                return
+
+
+def _died(task: asyncio.Task[None]) -> None:
+    """A loop that ends by itself is a bug, and must not go unseen."""
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("a loop of the service ended", loop=task.get_name(), exc_info=task.exception())
+
+
+def default_target(settings: Settings) -> LaunchTarget:
+    """Where launches go when the registry does not say."""
+    if settings.launch == "local":
+        return LaunchTarget(kind=LaunchKind.LOCAL)
+    return LaunchTarget(kind=LaunchKind.HTTP, address=settings.launch)
+
+
+def build(
+    settings: Settings,
+    *,
+    registry: Registry | None = None,
+    store: Store | None = None,
+    clock: Clock | None = None,
+    entropy: Entropy = lambda: secrets.token_urlsafe(24),
+    warehouse: Warehouse | None = None,
+    launchers: Mapping[LaunchKind, Launcher] | None = None,
+    notifiers: Sequence[Notifier] | None = None,
+) -> Application:
+    """Wire the service. What is given replaces what the settings would choose.
+
+    Raises ``RegistryError`` on an invalid registry.
+    """
+    registry = registry or load(settings.registry)
+    clock = clock or SystemClock()
+    store = store or SqliteStore(settings.sqlite_path)
+    resources = AsyncExitStack()
+    engine = Engine(store, registry, clock, entropy)
+    runs = Runs(engine)
+    quarantine = Quarantine(engine)
+    ingest = Ingest(engine, runs, quarantine)
+    sweeper = Sweeper(engine)
+    local = None
+    if launchers is None:
+        local = _local_launcher(settings, registry, runs, clock, warehouse, resources)
+        http = HttpLauncher()
+        resources.push_async_callback(http.close)
+        launchers = {LaunchKind.LOCAL: local, LaunchKind.HTTP: http}
+    if notifiers is None:
+        notifiers = _notifiers(settings, clock, resources)
+    relay = Relay(
+        engine,
+        ingest,
+        launchers,
+        default_target(settings),
+        notifiers=notifiers,
+        link_base=settings.public_url,
+    )
+    quarantine.tell = relay.tell
+    sweeper.tell = relay.tell
+    return Application(
+        settings=settings,
+        registry=registry,
+        store=store,
+        clock=clock,
+        engine=engine,
+        ingest=ingest,
+        runs=runs,
+        operate=Operate(engine, sweeper, ingest, quarantine),
+        quarantine=quarantine,
+        sweeper=sweeper,
+        relay=relay,
+        status=StatusViews(engine),
+        local=local,
+        resources=resources,
+    )
+
+
+def _local_launcher(
+    settings: Settings,
+    registry: Registry,
+    runs: Runs,
+    clock: Clock,
+    warehouse: Warehouse | None,
+    resources: AsyncExitStack,
+) -> LocalLauncher:
+    """Local runs go through the same runner and the same door as remote ones."""
+    entrypoints = {p.name: p.entrypoint for p in registry.processors.values() if p.entrypoint}
+    runner: Runner | None = None
+
+    def get_runner() -> Runner:
+        nonlocal runner
+        if runner is None:
+            house = warehouse or DuckDBWarehouse(settings.duckdb_path, catalog=CATALOG)
+            runner = Runner(
+                InProcessDoor(runs),
+                house,
+                entrypoints,
+                owner=LOCAL_OWNER,
+                clock=clock.now,
+                max_parallel=settings.workers,
+            )
+            if warehouse is None:
+                resources.callback(house.close)
+            resources.callback(runner.close)
+        return runner
+
+    async def handle(message: Mapping[str, Any]) -> None:
+        await get_runner().handle(parse_launch(message))
+
+    return LocalLauncher(handle, workers=settings.workers)
+
+
+class InProcessDoor:
+    """The claim, heartbeat and complete door for runs in this process."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+
+    async def claim(self, run_id: str, *, owner: str, attempt: int) -> Lease | None:
+        """Claim one attempt; None where it is refused."""
+        try:
+            run = await self._runs.claim(run_id, owner, attempt)
+        except (Refused, NotFound):
+            return None
+        except Unavailable as error:
+            raise DoorUnavailableError(error.detail) from error
+        return Lease(
+            run.lease_token or "",
+            run.lease_expires_at,
+            {"lease_expires_at": instant_text(run.lease_expires_at)},
+        )
+
+    async def heartbeat(self, run_id: str, lease_token: str) -> Lease:
+        """Prolong the lease."""
+        try:
+            run = await self._runs.heartbeat(run_id, lease_token)
+        except (Refused, NotFound) as error:
+            raise LeaseLostError(error.detail) from error
+        except Unavailable as error:
+            raise DoorUnavailableError(error.detail) from error
+        return Lease(lease_token, run.lease_expires_at)
+
+    async def complete(
+        self,
+        run_id: str,
+        lease_token: str,
+        *,
+        status: str,
+        record_count: int | None,
+        error: str | None,
+    ) -> bool:
+        """Report how the run ended; False where the report is refused."""
+        word = report_status(status) or RunStatus.FAILED
+        try:
+            await self._runs.complete(run_id, lease_token, word, record_count, error)
+        except (Refused, NotFound):
+            return False
+        except Unavailable as refusal:
+            raise DoorUnavailableError(refusal.detail) from refusal
+        return True
+
+
+class _Routed:
+    """A notifier that takes notices from a least severity upwards."""
+
+    def __init__(self, notifier: Notifier, least: Severity) -> None:
+        self._notifier = notifier
+        self._least = SEVERITIES.index(least)
+
+    async def notify(self, notice: Notice) -> None:
+        known = notice.severity if notice.severity in SEVERITIES else "error"
+        if SEVERITIES.index(known) >= self._least:
+            await self._notifier.notify(notice)
+
+
+def _notifiers(settings: Settings, clock: Clock, resources: AsyncExitStack) -> list[Notifier]:
+    found: list[Notifier] = [_Routed(LogNotifier(), settings.log_severity)]
+    if settings.webhook_url is not None:
+        secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else None
+        webhook = WebhookNotifier(settings.webhook_url.get_secret_value(), secret, clock.now)
+        resources.push_async_callback(webhook.close)
+        found.append(_Routed(webhook, settings.webhook_severity))
+    if settings.slack_url is not None:
+        slack = SlackNotifier(settings.slack_url.get_secret_value())
+        resources.push_async_callback(slack.close)
+        found.append(_Routed(slack, settings.slack_severity))
+    return found
+
+
+def configure_logging(settings: Settings) -> None:
+    """Structured log lines on standard error."""
+    level = getattr(logging, settings.log_level.upper())
+    console = settings.log_format == "console" or (
+        settings.log_format == "auto" and sys.stderr.isatty()
+    )
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.StackInfoRenderer(),
+            *([] if console else [structlog.processors.format_exc_info]),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def serve(settings: Settings) -> None:
+    """Serve until interrupted.
+
+    Raises ``RegistryError`` on an invalid registry, ``BadInput`` and ``Unavailable`` where the
+    store or the address cannot be used.
+    """
+    configure_logging(settings)
+    registry = load(settings.registry)
+    for path in (settings.sqlite_path, settings.duckdb_path):
+        if not Path(path).resolve().parent.is_dir():
+            raise BadInput(f"{path}: its folder does not exist; create it first")
+    asyncio.run(_serve(settings, registry))
+
+
+async def _serve(settings: Settings, registry: Registry) -> None:
+    store = SqliteStore(settings.sqlite_path)
+    with store.lock_for_serving():
+        application = build(settings, registry=registry, store=store)
+        async with application.running():
+            await serve_http(application)
+
+
+async def serve_http(application: Application) -> None:
+    """Listen until the process is told to stop."""
+    settings = application.settings
+    config = uvicorn.Config(
+        create_app(application),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        lifespan="off",
+    )
+    server = uvicorn.Server(config)
+    log.info(
+        "serving",
+        url=f"http://{settings.host}:{settings.port}",
+        registry=str(settings.registry),
+        hash=application.registry.registry_hash[:12],
+        store=settings.store,
+    )
+    await server.serve()
+    if not server.started:
+        raise Unavailable(f"cannot listen on {settings.host}:{settings.port}; is the port taken?")

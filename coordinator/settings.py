@@ -1,0 +1,127 @@
+"""Settings: command line over environment (``COORDINATOR_…``) over a settings file over defaults.
+
+The settings file is TOML: ``coordinator.toml`` in the working directory, or the file that
+``COORDINATOR_SETTINGS`` names. Its keys are the fields below.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+Severity = Literal["info", "warning", "error"]
+SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
+
+
+class Settings(BaseSettings):
+    """Everything a deployment can choose."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="COORDINATOR_", extra="forbid", env_ignore_empty=True
+    )
+
+    registry: Path = Field(Path("registry.yaml"), description="The registry file.")
+    store: str = Field("sqlite:state.db", description="Where state lives: sqlite:PATH.")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    warehouse: str = Field(
+        "duckdb:warehouse.duckdb",
+        description="Where local runs read and write tables: duckdb:PATH.",
+    )
+    launch: Literal["local"] | str = Field(
+        "local",
+        description="Default launch target where the registry names none: local, or an http URL.",
+    )
+    workers: int = Field(2, ge=1, le=64, description="Local runs that execute at a time.")
+    public_url: str | None = Field(None, description="Base URL that links in notices start with.")
+    webhook_url: SecretStr | None = Field(None, description="POST notices here, as JSON.")
+    webhook_secret: SecretStr | None = Field(
+        None, description="Shared secret that signs webhook notices (HMAC-SHA256)."
+    )
+    webhook_severity: Severity = Field("info", description="Least severity for the webhook.")
+    slack_url: SecretStr | None = Field(None, description="Slack-compatible incoming webhook.")
+    slack_severity: Severity = Field("warning", description="Least severity for Slack.")
+    log_severity: Severity = Field("info", description="Least severity of notices in the log.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level of log lines."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="auto: console on a terminal, JSON elsewhere."
+    )
+
+    @field_validator("store")
+    @classmethod
+    def _known_store(cls, value: str) -> str:
+        kind, _, rest = value.partition(":")
+        if kind == "firestore":
+            raise ValueError("firestore is not available in this version; use sqlite:PATH")
+        if kind != "sqlite" or not rest:
+            raise ValueError("must read sqlite:PATH")
+        return value
+
+    @field_validator("warehouse")
+    @classmethod
+    def _known_warehouse(cls, value: str) -> str:
+        kind, _, rest = value.partition(":")
+        if kind != "duckdb" or not rest:
+            raise ValueError("must read duckdb:PATH")
+        return value
+
+    @field_validator("launch")
+    @classmethod
+    def _known_launch(cls, value: str) -> str:
+        if value != "local" and not value.startswith(("http://", "https://")):
+            raise ValueError("must be local or an http(s) URL")
+        return value
+
+    @field_validator("host")
+    @classmethod
+    def _loopback_only(cls, value: str) -> str:
+        """Without an identity provider the service listens on loopback alone (contract 5)."""
+        if not is_loopback(value):
+            raise ValueError(
+                "is not a loopback address, and no identity provider is configured: the service "
+                "would be open to everyone who reaches it. Listen on 127.0.0.1 and put an "
+                "authenticating proxy in front"
+            )
+        return value
+
+    @property
+    def sqlite_path(self) -> str:
+        return self.store.partition(":")[2]
+
+    @property
+    def duckdb_path(self) -> str:
+        return self.warehouse.partition(":")[2]
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = Path(os.environ.get("COORDINATOR_SETTINGS", "coordinator.toml"))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
