@@ -23,7 +23,7 @@ it. Identifiers are derived; the one token a claim needs comes in with the fact.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from coordinator.core import effects
@@ -69,7 +69,6 @@ from coordinator.core.model import (
 )
 from coordinator.core.readiness import (
     MET,
-    RequirementVerdict,
     SourceVerdict,
     State,
     Verdict,
@@ -140,7 +139,7 @@ def decide(
     result = work.freeze(verdict)
     changed = result != partition
     if changed:
-        result = replace(result, revision=partition.revision + 1)
+        result = work.draft(partition.revision + 1)
     return Decision(
         partition=result if changed else partition,
         verdict=verdict,
@@ -156,11 +155,7 @@ def status_of(
 ) -> Status:
     """The one derivation of a status from verdict, live run and last outcome."""
     if live is not None:
-        return {
-            RunStatus.PENDING: Status.FIRING,
-            RunStatus.DELIVERED: Status.FIRED,
-            RunStatus.RUNNING: Status.RUNNING,
-        }[live.status]
+        return _LIVE_STATUS[live.status]
     if skip is not None:
         return Status.SKIPPED
     if outcome is None:
@@ -173,7 +168,11 @@ def status_of(
     return Status.COOLING if verdict.newer_ready and not held_for_good else Status.SUCCEEDED
 
 
-_FIELDS = tuple(f.name for f in fields(Partition))
+_LIVE_STATUS = {
+    RunStatus.PENDING: Status.FIRING,
+    RunStatus.DELIVERED: Status.FIRED,
+    RunStatus.RUNNING: Status.RUNNING,
+}
 
 
 class _Work:
@@ -208,6 +207,9 @@ class _Work:
         self.outbox = partition.outbox
         self.notified = partition.notified
         self.history = partition.history
+        self.status = partition.status
+        self.flags = partition.flags
+        self.wake_at = partition.wake_at
 
     # ── facts ────────────────────────────────────────────────────────────────────────────────
 
@@ -427,7 +429,7 @@ class _Work:
     def _requested(self, fact: Requested) -> Reply:
         if self.live is not None:
             return self._refuse_live()
-        draft = self._draft()
+        draft = self.draft()
         freshness = self.generation == 0 and fact.trigger is not Trigger.BACKFILL
         ruled = verdict = judge(draft, self.spec, self.now, freshness=freshness)
         if freshness and Bypass.FRESHNESS in fact.bypass:
@@ -579,7 +581,7 @@ class _Work:
             warnings=verdict.warnings,
             correlation_id=self._correlation_id(),
         )
-        self.consumed = consume(self._draft(), verdict)
+        self.consumed = consume(self.draft(), verdict)
         self.consumed_at = self.now
         self.latest = None
         self.dirty_since = None
@@ -729,9 +731,9 @@ class _Work:
         """Let time act, judge, and fire if nothing holds."""
         self._expire_waivers()
         self._expire_attempt()
-        verdict = judge(self._draft(), self.spec, self.now)
+        verdict = judge(self.draft(), self.spec, self.now)
         if self._waivers_met(verdict):
-            verdict = judge(self._draft(), self.spec, self.now)
+            verdict = judge(self.draft(), self.spec, self.now)
         self._note_met(verdict)
         if self.live is None and self.skip is None and not self.pauses:
             self._act_on_deadline(verdict)
@@ -741,7 +743,7 @@ class _Work:
             self._fire_if_free(verdict)
         self.pass_idle_instants()
         if self.fired is not None:
-            verdict = judge(self._draft(), self.spec, self.now)
+            verdict = judge(self.draft(), self.spec, self.now)
         elif verdict.newer_ready:
             latest = max(d.latest.received_at for d in verdict.dirty)
             self.dirty_since = self.dirty_since or latest
@@ -992,15 +994,15 @@ class _Work:
 
     # ── freezing ─────────────────────────────────────────────────────────────────────────────
 
-    def _draft(self) -> Partition:
-        """The partition as it stands, for the judge; derived fields are not set yet."""
+    def draft(self, revision: int | None = None) -> Partition:
+        """The partition as it stands. Until ``freeze`` its derived fields are those of before."""
         before = self.before
         return Partition(
             processor=before.processor,
             game_date=before.game_date,
             created_at=before.created_at,
             registry_hash=self.spec.registry_hash,
-            revision=before.revision,
+            revision=before.revision if revision is None else revision,
             arrivals=self.arrivals,
             games=self.games,
             windows=self.windows,
@@ -1023,19 +1025,17 @@ class _Work:
             outbox=self.outbox,
             notified=self.notified,
             history=self.history,
-            status=before.status,
-            flags=before.flags,
-            wake_at=before.wake_at,
+            status=self.status,
+            flags=self.flags,
+            wake_at=self.wake_at,
         )
 
     def freeze(self, verdict: Verdict) -> Partition:
         """The finished partition, with status, flags and wake_at derived."""
-        return replace(
-            self._draft(),
-            status=status_of(self.live, self.skip, self.outcome, verdict),
-            flags=tuple(self._flags(verdict)),
-            wake_at=self._next_wake(verdict),
-        )
+        self.status = status_of(self.live, self.skip, self.outcome, verdict)
+        self.flags = tuple(self._flags(verdict))
+        self.wake_at = self._next_wake(verdict)
+        return self.draft()
 
     def _flags(self, verdict: Verdict) -> Iterable[Flag]:
         if self.pauses:
@@ -1058,8 +1058,3 @@ def _unmet(verdict: Verdict) -> list[str]:
         for r in verdict.requirements
         if r.requirement.critical and not r.met
     ]
-
-
-def unmet_requirements(verdict: Verdict) -> tuple[RequirementVerdict, ...]:
-    """The critical requirements that are not met."""
-    return tuple(r for r in verdict.requirements if r.requirement.critical and not r.met)

@@ -14,7 +14,6 @@ from enum import StrEnum
 from math import ceil
 
 from coordinator.core.model import (
-    GOOD_OUTCOMES,
     WHOLE,
     Arrival,
     ConsumedRequirement,
@@ -46,7 +45,7 @@ class State(StrEnum):
     STALE = "stale"
 
 
-MET = frozenset({State.READY, State.AGING, State.WAIVED, State.NOT_EXPECTED})
+MET = (State.READY, State.AGING, State.WAIVED, State.NOT_EXPECTED)
 _NEAREST_FIRST = (
     State.STALE,
     State.SHORT,
@@ -110,6 +109,11 @@ class SourceVerdict:
     @property
     def met(self) -> bool:
         return self.state in MET
+
+    @property
+    def by_data(self) -> bool:
+        """Met by what was loaded, with or without a waiver."""
+        return (self.unwaived_state or self.state) in MET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,10 +291,8 @@ def _requirement(
             expected,
             now,
             freshness=freshness,
+            met_since=partition.met_since.get(f"{requirement.key}/{table}"),
         )
-        known = partition.met_since.get(f"{requirement.key}/{table}")
-        if source.met and known is not None:
-            source = replace(source, since=known)
         for waiver in partition.waivers:
             if waiver.table == table and waiver.open_at(now):
                 source = replace(
@@ -307,6 +309,15 @@ def _requirement(
 
 def _group(requirement: Requirement, sources: tuple[SourceVerdict, ...]) -> RequirementVerdict:
     """Combine judged sources: a single table, ordered any-of, or k of n."""
+    if len(sources) == 1:
+        only = sources[0]
+        return RequirementVerdict(
+            requirement=requirement,
+            state=only.state,
+            sources=sources,
+            used=(only.table,) if only.by_data else (),
+            since=only.since,
+        )
     met = [s for s in sources if s.met]
     if len(met) < requirement.needed:
         nearest = min((s.state for s in sources if not s.met), key=_NEAREST_FIRST.index)
@@ -316,12 +327,12 @@ def _group(requirement: Requirement, sources: tuple[SourceVerdict, ...]) -> Requ
         state = State.WAIVED if any(s.state is State.WAIVED for s in met) else State.READY
         if all(s.state is State.AGING for s in met):
             state = State.AGING
-        used = tuple(s.table for s in met if s.unwaived_state is None or s.unwaived_state in MET)
+        used = tuple(s.table for s in met if s.by_data)
         return RequirementVerdict(
             requirement=requirement, state=state, sources=sources, used=used, since=since
         )
     waived = next((s for s in met if s.state is State.WAIVED), None)
-    with_data = next((s for s in met if s.unwaived_state is None or s.unwaived_state in MET), None)
+    with_data = next((s for s in met if s.by_data), None)
     chosen = with_data or met[0]
     prefer_until = None
     if requirement.prefer_for and chosen is not sources[0] and waived is None:
@@ -346,8 +357,12 @@ def judge_source(
     now: datetime,
     *,
     freshness: bool,
+    met_since: datetime | None = None,
 ) -> SourceVerdict:
-    """Judge one table on one date. ``expected`` are the calendar's games, None where unknown."""
+    """Judge one table on one date. ``expected`` are the calendar's games, None where unknown.
+
+    ``met_since`` is since when it is known to have been met without a break.
+    """
     if known is None or not known.arrivals:
         failure = known.last_failure if known is not None else None
         return SourceVerdict(
@@ -358,88 +373,116 @@ def judge_source(
             games_expected=None if expected is None else len(expected),
             missing_games=tuple(expected or ()) if grain is Grain.GAME else (),
         )
-    if grain is Grain.GAME:
-        return _by_game(requirement, table, date, known, expected, now, freshness)
+    if grain is Grain.DATE:
+        found = _whole_date(requirement, known, expected)
+    elif expected:
+        found = _by_game(requirement, table, known, expected)
+    else:
+        found = _games_unjudged(requirement, table, date, known, expected)
+    state, warnings = found.state, found.warnings
+    if state is State.READY and found.minimum is not None:
+        enough = found.count is not None and found.count >= found.minimum
+        state = State.READY if enough else State.SHORT
+    oldest = min([a.timestamp for a in found.resting_on])
+    stale_at = None
+    if freshness and state is State.READY:
+        if requirement.max_age_fail is not None:
+            stale_at = oldest + requirement.max_age_fail
+        if stale_at is not None and now >= stale_at:
+            state = State.STALE
+        elif requirement.max_age_warn is not None and now >= oldest + requirement.max_age_warn:
+            state = State.AGING
+            hours = (now - oldest).total_seconds() / 3600
+            warnings = (*warnings, f"{table} was loaded {hours:.1f} h ago")
+    since = None
+    if state in MET:
+        since = met_since or max([a.received_at for a in found.resting_on])
+    return SourceVerdict(
+        table=table,
+        game_date=date,
+        state=state,
+        games_expected=None if expected is None else len(expected),
+        games_loaded=found.covered,
+        missing_games=found.missing,
+        unexpected_games=found.unexpected,
+        record_count=found.count,
+        minimum=found.minimum,
+        oldest=oldest,
+        loaded_at=max([a.timestamp for a in found.resting_on]),
+        stale_at=stale_at,
+        since=since,
+        event_ids=tuple(sorted([a.event_id for a in found.resting_on])),
+        warnings=warnings,
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Found:
+    """What the loads of one table on one date cover, before minimums and freshness."""
+
+    state: State
+    resting_on: Sequence[Arrival]
+    count: int | None
+    minimum: int | None = None
+    covered: int = 0
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def _whole_date(
+    requirement: Requirement, known: TableDate, expected: Sequence[str] | None
+) -> _Found:
+    """The last load stands for the date."""
     arrival = known.newest
     assert arrival is not None  # it has arrivals
     if arrival.empty:
-        state = State.READY if expected is not None and not expected else State.EMPTY
-        return _settled(
-            requirement, table, date, state, (arrival,), 0, None, now, freshness, expected=expected
-        )
+        nothing_due = expected is not None and not expected
+        state = State.READY if nothing_due else State.EMPTY
+        return _Found(state=state, resting_on=(arrival,), count=0)
     minimum, warnings = _minimum(requirement, expected)
-    return _settled(
-        requirement,
-        table,
-        date,
-        State.READY,
-        (arrival,),
-        arrival.record_count,
-        minimum,
-        now,
-        freshness,
-        expected=expected,
+    return _Found(
+        state=State.READY,
+        resting_on=(arrival,),
+        count=arrival.record_count,
+        minimum=minimum,
         warnings=warnings,
     )
 
 
 def _by_game(
-    requirement: Requirement,
-    table: str,
-    date: str,
-    known: TableDate,
-    expected: Sequence[str] | None,
-    now: datetime,
-    freshness: bool,
-) -> SourceVerdict:
+    requirement: Requirement, table: str, known: TableDate, expected: Sequence[str]
+) -> _Found:
     """Coverage is the union of the per-game winners; counts add up over covered games."""
-    if not expected:
-        return _games_unjudged(requirement, table, date, known, expected, now, freshness)
-    unexpected = tuple(sorted(g for g in known.games if g not in expected))
-    warnings = list(_minimum(requirement, expected)[1])
-    if unexpected:
-        warnings.append(
-            f"{table} has games that the calendar does not expect: {listed(unexpected)}"
-        )
     covering: dict[str, Arrival] = {}
-    total: float | None = 0.0
-    covered = 0
+    missing: list[str] = []
+    counts: list[float | None] = []
     for game in expected:
-        arrival = known.winner(game)
-        if arrival is None or arrival.empty:
+        event_id = known.games.get(game, known.whole)
+        if event_id is None or known.arrivals[event_id].empty:
+            missing.append(game)
             continue
-        covered += 1
-        covering[arrival.event_id] = arrival
-        share = (
-            arrival.share
-            if arrival.game_ids or arrival.record_count is None
-            else arrival.record_count / len(expected)
-        )
-        total = None if total is None or share is None else total + share
-    missing = tuple(g for g in expected if (a := known.winner(g)) is None or a.empty)
-    minimum = _minimum(requirement, expected)[0]
-    needed = ceil(requirement.min_coverage * len(expected) - 1e-9)
+        covering[event_id] = arrival = known.arrivals[event_id]
+        rows = arrival.record_count
+        counts.append(None if rows is None else rows / (len(arrival.game_ids) or len(expected)))
+    covered = len(expected) - len(missing)
     state = State.READY
-    if covered < needed:
+    if covered < max(1, ceil(requirement.min_coverage * len(expected) - 1e-9)):
         all_empty = all(a.empty for a in known.arrivals.values())
         state = State.EMPTY if all_empty else State.INCOMPLETE
-    elif covered == 0:  # min_coverage 0 still wants something to read
-        state = State.EMPTY
-    return _settled(
-        requirement,
-        table,
-        date,
-        state,
-        tuple(covering.values()),
-        None if total is None else round(total),
-        minimum,
-        now,
-        freshness,
-        expected=expected,
+    minimum, warnings = _minimum(requirement, expected)
+    unexpected = tuple(sorted(known.games.keys() - expected)) if known.games else ()
+    if unexpected:
+        warnings = (*warnings, _unexpected(table, unexpected))
+    return _Found(
+        state=state,
+        resting_on=tuple(covering.values()) or tuple(known.arrivals.values()),
+        count=_added_up(counts),
+        minimum=minimum,
         covered=covered,
-        missing=missing,
+        missing=tuple(missing),
         unexpected=unexpected,
-        warnings=tuple(warnings),
+        warnings=warnings,
     )
 
 
@@ -449,99 +492,48 @@ def _games_unjudged(
     date: str,
     known: TableDate,
     expected: Sequence[str] | None,
-    now: datetime,
-    freshness: bool,
-) -> SourceVerdict:
+) -> _Found:
     """No games to cover: the calendar is unknown, or says that there are none."""
     winners = tuple(known.arrivals.values())
-    with_rows = tuple(a for a in winners if not a.empty)
     if expected is not None:
-        warnings = tuple(
-            [f"{table} has games that the calendar does not expect: {listed(sorted(known.games))}"]
-            if known.games
-            else []
+        unexpected = tuple(sorted(known.games))
+        return _Found(
+            state=State.READY,
+            resting_on=winners,
+            count=0,
+            unexpected=unexpected,
+            warnings=(_unexpected(table, unexpected),) if unexpected else (),
         )
-        return _settled(
-            requirement, table, date, State.READY, winners, 0, None, now, freshness,
-            expected=expected, unexpected=tuple(sorted(known.games)), warnings=warnings,
-        )  # fmt: skip
+    with_rows = tuple(a for a in winners if not a.empty)
     minimum, warnings = _minimum(requirement, None)
-    warnings = (
-        *warnings,
-        f"{table}: the calendar does not know {date}, so coverage cannot be judged",
-    )
     by_game = [known.arrivals[e] for e in known.games.values()]
-    counts = [0.0 if a.empty else a.share for a in by_game]
-    total = None if None in counts else sum(c for c in counts if c is not None)
+    count = _added_up([0.0 if a.empty else a.share for a in by_game])
     whole = known.whole_arrival
     if whole is not None and not whole.empty:
         # Nobody can say which of its rows the newer per-game loads replaced.
-        unknown = whole.record_count is None or total is None
-        total = None if unknown else max(whole.record_count or 0, total or 0)
-    return _settled(
-        requirement,
-        table,
-        date,
-        State.READY if with_rows else State.EMPTY,
-        with_rows or winners,
-        None if total is None else round(total),
-        minimum,
-        now,
-        freshness,
-        expected=None,
-        covered=sum(not a.empty for a in by_game),
-        warnings=warnings,
-    )
-
-
-def _settled(
-    requirement: Requirement,
-    table: str,
-    date: str,
-    state: State,
-    resting_on: tuple[Arrival, ...],
-    count: int | None,
-    minimum: int | None,
-    now: datetime,
-    freshness: bool,
-    *,
-    expected: Sequence[str] | None,
-    covered: int = 0,
-    missing: tuple[str, ...] = (),
-    unexpected: tuple[str, ...] = (),
-    warnings: tuple[str, ...] = (),
-) -> SourceVerdict:
-    """Apply row minimums and freshness to what the loads cover."""
-    if state is State.READY and minimum is not None and (count is None or count < minimum):
-        state = State.SHORT
-    oldest = min((a.timestamp for a in resting_on), default=None)
-    stale_at = None
-    if oldest is not None and freshness and state is State.READY:
-        if requirement.max_age_fail is not None:
-            stale_at = oldest + requirement.max_age_fail
-        if stale_at is not None and now >= stale_at:
-            state = State.STALE
-        elif requirement.max_age_warn is not None and now >= oldest + requirement.max_age_warn:
-            state = State.AGING
-            hours = (now - oldest).total_seconds() / 3600
-            warnings = (*warnings, f"{table} was loaded {hours:.1f} h ago")
-    return SourceVerdict(
-        table=table,
-        game_date=date,
-        state=state,
-        games_expected=None if expected is None else len(expected),
-        games_loaded=covered,
-        missing_games=missing,
-        unexpected_games=unexpected,
-        record_count=count,
+        unknown = whole.record_count is None or count is None
+        count = None if unknown else max(whole.record_count or 0, count or 0)
+    return _Found(
+        state=State.READY if with_rows else State.EMPTY,
+        resting_on=with_rows or winners,
+        count=count,
         minimum=minimum,
-        oldest=oldest,
-        loaded_at=max((a.timestamp for a in resting_on), default=None),
-        stale_at=stale_at,
-        since=max((a.received_at for a in resting_on), default=now) if state in MET else None,
-        event_ids=tuple(sorted(a.event_id for a in resting_on)),
-        warnings=warnings,
+        covered=sum(not a.empty for a in by_game),
+        warnings=(
+            *warnings,
+            f"{table}: the calendar does not know {date}, so coverage cannot be judged",
+        ),
     )
+
+
+def _added_up(counts: Sequence[float | None]) -> int | None:
+    """The sum of row counts, or None where one is unknown."""
+    known = [c for c in counts if c is not None]
+    return round(sum(known)) if len(known) == len(counts) else None
+
+
+def _unexpected(table: str, games: Sequence[str]) -> str:
+    return f"{table} has games that the calendar does not expect: {listed(games)}"
 
 
 def _minimum(
@@ -753,7 +745,7 @@ def _dirt(
                 games = _changed(marks_of(known), consumed.marks.get(source.table, {}))
             if not games:
                 continue
-            ready = source.met and source.unwaived_state in (None, *MET) and _would_use(r, source)
+            ready = source.by_data and source.table in r.used
             found.append(
                 Dirt(
                     key=r.key,
@@ -786,11 +778,6 @@ def _sources_that_count(
     names = r.requirement.sources
     used = consumed.used[0]
     return r.sources[: names.index(used) + 1] if used in names else r.sources
-
-
-def _would_use(r: RequirementVerdict, source: SourceVerdict) -> bool:
-    """Whether a generation fired now would read this source."""
-    return source.table in r.used
 
 
 def _changed(now: Mapping[str, Mark], before: Mapping[str, Mark]) -> tuple[str, ...]:
@@ -838,11 +825,6 @@ def _game_names(
 
 def _has_rows(known: TableDate) -> bool:
     return any(not a.empty for a in known.arrivals.values())
-
-
-def succeeded(partition: Partition) -> bool:
-    """Whether the last outcome counts as done."""
-    return partition.outcome is not None and partition.outcome.status in GOOD_OUTCOMES
 
 
 def listed(names: Sequence[str], most: int = 6) -> str:
