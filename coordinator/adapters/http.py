@@ -39,7 +39,7 @@ class HttpLauncher:
             raise Unavailable(
                 f"{target.address} answered {answer.status_code}: {answer.text[:200]}"
             )
-        return answer.headers.get("x-message-id", f"http:{answer.status_code}")
+        return str(answer.headers.get("x-message-id", f"http:{answer.status_code}"))
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -43,8 +43,9 @@ async def adopt(engine: Engine) -> int:
     def step(docs: Docs) -> Changes[None]:
         puts: dict[Key, Document] = {}
         for k in old:
-            if docs[k] is not None:
-                puts[k] = replace(docs[k], current=False)
+            record: RegistryRecord | None = docs[k]
+            if record is not None:
+                puts[k] = replace(record, current=False)
         puts[key] = RegistryRecord(
             registry_hash=registry.registry_hash, first_used_at=now, text=registry.text
         )
@@ -69,7 +70,6 @@ async def _targets(engine: Engine) -> set[Target]:
         after = page.next_page_token
         if after is None:
             break
-    stored = set(found)
     while True:
         page = await engine.store.find(Query(Kind.TABLE_DATE, limit=500, after=after))
         for _, table_date in page.items:
@@ -85,4 +85,4 @@ async def _targets(engine: Engine) -> set[Target]:
         found.update((name, c.game_date) for _, c in page.items for name in registry.processors)
         after = page.next_page_token
         if after is None:
-            return found | stored
+            return found
