@@ -34,7 +34,7 @@ class HttpLauncher:
         try:
             answer = await self._client.post(target.address, json=message, headers=headers)
         except httpx.HTTPError as error:
-            raise Unavailable(f"{target.address}: {error or type(error).__name__}") from error
+            raise Unavailable(f"{target.address}: {str(error) or type(error).__name__}") from error
         if not answer.is_success:
             raise Unavailable(
                 f"{target.address} answered {answer.status_code}: {answer.text[:200]}"
