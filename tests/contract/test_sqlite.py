@@ -146,13 +146,32 @@ async def test_one_bad_document_in_a_shared_commit_fails_alone(path: str) -> Non
         assert await shared(store) == 4
 
 
+async def test_a_caller_cancelled_inside_a_commit_harms_nobody(path: str) -> None:
+    async with opened(path) as store:
+        first, second = Gate(), Gate()
+        held = await first.held(store)
+        behind = asyncio.ensure_future(store.transact([], second.step))
+        tasks = [asyncio.ensure_future(store.transact([SHARED], add_one)) for _ in range(3)]
+        await asyncio.sleep(0)
+        first.go.set()
+        assert await asyncio.to_thread(second.reached.wait, 30)  # all four are in one commit now
+        tasks[0].cancel()
+        second.go.set()
+        async with asyncio.timeout(10):
+            results = await asyncio.gather(held, behind, *tasks, return_exceptions=True)
+        assert isinstance(results[2], asyncio.CancelledError)
+        assert results[3:] == [2, 3]
+        assert await shared(store) == 3
+
+
 async def test_a_step_may_raise_anything(path: str) -> None:
     def stops(docs: Mapping[Key, Document | None]) -> Changes[None]:
         raise StopIteration
 
     async with opened(path) as store:
-        with pytest.raises(Bug, match="StopIteration"):
-            await store.transact([], stops)
+        async with asyncio.timeout(10):
+            with pytest.raises(Bug, match="StopIteration"):
+                await store.transact([], stops)
         assert await store.transact([SHARED], add_one) == 1
 
 
@@ -291,6 +310,18 @@ async def test_an_indexed_field_without_its_column_is_noticed(
     monkeypatch.setattr(adapter, "INDEXES", {**INDEXES, Kind.CONTROL: fields})
     with pytest.raises(Bug, match="controls"):
         await SqliteStore(path).open()
+
+
+async def test_opening_waits_for_another_process_that_has_the_file(path: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as raw:
+        raw.execute("BEGIN IMMEDIATE")  # no busy handler covers the switch to the write-ahead log
+        with pytest.raises(Unavailable, match="locked"):
+            await SqliteStore(path, busy_timeout_seconds=0.1).open()
+        letting_go = threading.Timer(0.3, raw.execute, ["ROLLBACK"])
+        letting_go.start()
+        async with opened(path) as store:
+            assert await store.transact([SHARED], add_one) == 1
+        letting_go.join()
 
 
 async def test_a_file_that_was_moved_away_fails_the_ping(path: str) -> None:

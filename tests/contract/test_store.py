@@ -323,6 +323,40 @@ async def test_every_indexed_field_finds_and_orders(store: Store, kind: Kind, fi
     assert [id_ for id_, _ in page.items] == ["a", "b"]
 
 
+@pytest.mark.parametrize("field", INDEXES[Kind.PARTITION])
+@pytest.mark.parametrize("again", [False, True], ids=["in the same store", "after reopening"])
+async def test_an_indexed_field_follows_its_document(
+    outliving_factory: StoreFactory, field: str, again: bool
+) -> None:
+    """Each field changes alone, and back, and together with all others."""
+    bare = Partition(processor="Other", game_date="2025-11-16", created_at=NOON)
+    changes: dict[str, Any] = {
+        "processor": {"processor": "Other"},
+        "game_date": {"game_date": "2025-11-16"},
+        "status": {"status": Status.COOLING},
+        "wake_at": {"wake_at": None},
+        "outbox_due": {"outbox": ()},
+        "paused": {"pauses": ()},
+        "registry_hash": {"registry_hash": "f11"},
+    }
+    key, of = Key(Kind.PARTITION, "p"), INDEXES[Kind.PARTITION][field]
+    states = [PARTITION, replace(PARTITION, **changes[field]), PARTITION, bare, PARTITION]
+    store = outliving_factory()
+    await store.open()
+    for n, state in enumerate(states):
+        await store.transact([key], put({key: state}))
+        if again:
+            await store.close()
+            store = outliving_factory()
+            await store.open()
+        found = await store.find(Query(Kind.PARTITION, (Where(field, Op.EQ, of(state)),)))
+        assert found.items == (("p", state),)
+        if n and of(states[n - 1]) != of(state):
+            old = Where(field, Op.EQ, of(states[n - 1]))
+            assert not (await store.find(Query(Kind.PARTITION, (old,)))).items
+    await store.close()
+
+
 IDS = [
     "plain",
     "nba_raw.nbac_gamebook_player_stats__2025-11-15__" + "x" * 600,
