@@ -78,6 +78,7 @@ imports: install
 # Pages generated from code are compared with the code. Links, commands and words in all other
 # pages are held by tests/test_docs.py.
 docs-check: install
+	$(BIN)/python -m coordinator.statesdoc --check
 	$(BIN)/python -m pytest -q -p no:xdist tests/test_docs.py
 
 format: install ## Rewrite the code in the house format

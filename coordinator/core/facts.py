@@ -72,12 +72,16 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
+    """A runner says that it is alive."""
+
     generation: int
     token: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
+    """A runner reports how its attempt ended."""
+
     generation: int
     token: str
     status: RunStatus
@@ -98,6 +102,8 @@ class Requested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkipRequested:
+    """A person says that it need not run; with ``end_run`` a live run is ended."""
+
     reason: str
     actor: str
     end_run: bool = False
@@ -105,12 +111,16 @@ class SkipRequested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResetRequested:
+    """A person asks for a fresh judgement."""
+
     reason: str
     actor: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaiverGranted:
+    """A person says that a table's requirements need not be met."""
+
     table: str
     reason: str
     actor: str
@@ -119,6 +129,8 @@ class WaiverGranted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaiverLifted:
+    """A person takes a waiver back."""
+
     table: str
     reason: str
     actor: str

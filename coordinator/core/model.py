@@ -65,11 +65,17 @@ class Flag(StrEnum):
     """What stands beside a status."""
 
     PAUSED = "paused"
+    """Somebody paused the processor, or all: new generations wait, runs go on."""
     OVERDUE = "overdue"
+    """The deadline has passed and nothing has succeeded yet."""
     FORCED = "forced"
+    """The latest generation was fired although a rule would have refused it."""
     QUIET = "quiet"
+    """The latest unconsumed arrival was announced quiet; an ordinary one or a person releases it."""
     NEWER_DATA = "newer_data"
+    """Something arrived that the latest generation did not consume."""
     REFIRES_SPENT = "refires_spent"
+    """Newer data is ready and the budget of re-fires is used up."""
 
 
 class Trigger(StrEnum):
@@ -101,11 +107,17 @@ class RunStatus(StrEnum):
     PENDING = "pending"
     """Its launch is in the outbox, or waits for the back-off before the next attempt."""
     DELIVERED = "delivered"
+    """The launcher holds a message id or a 2xx; nobody has claimed it yet."""
     RUNNING = "running"
+    """One owner holds the lease of its attempt."""
     SUCCESS = "success"
+    """Its output is announced as loaded."""
     NO_DATA = "no_data"
+    """It found nothing to write; that is announced too."""
     SKIPPED = "skipped"
+    """It had nothing to do; nothing is announced."""
     FAILED = "failed"
+    """Its attempts are spent."""
     CANCELLED = "cancelled"
     """Ended by a person: reset, or skip with ``end_run``."""
 
