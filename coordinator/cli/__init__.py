@@ -1,0 +1,137 @@
+"""The command line: verbs that mirror the service (contract section 7).
+
+``app`` is the tree of verbs, ``main`` the console entry. Verbs talk to a running service over HTTP;
+what works in this process (serve, demo, scenarios, doctor) imports the heavy parts only when asked.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from coordinator.cli import act, local, look, quarantine, registry_file, send
+from coordinator.cli.verbs import ACT, LOOK, SEND, SERVE, prose
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="coordinator",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"coordinator {version('coordinator')}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Start each processor exactly when its inputs for a game date are there; explain why or why not.
+
+    Verbs talk to a running service: --url or COORDINATOR_URL, by default http://127.0.0.1:8080.
+    Exit codes: 0 done, 1 refused or not ready, 2 usage, 3 service out of reach.
+
+    Examples:
+
+        coordinator demo --serve
+        coordinator status 2024-10-22
+        coordinator why PlayerGameSummaryProcessor 2024-10-22
+    """
+
+
+_root.__doc__ = prose(_root.__doc__ or "")
+app.callback()(_root)
+
+
+def _group(name: str, panel: str, words: str, example: str) -> typer.Typer:
+    words = f"{words}\n\nExamples:\n\n    {example}\n\nEach verb of it has help of its own."
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=words)
+    app.add_typer(group, name=name, rich_help_panel=panel)
+    return group
+
+
+def _verb(function: Callable[..., Any], panel: str, name: str | None = None) -> None:
+    app.command(name or function.__name__, rich_help_panel=panel)(function)
+
+
+_verb(look.status, LOOK)
+_verb(look.why, LOOK)
+_verb(look.grid, LOOK)
+_verb(look.gaps, LOOK)
+_runs = _group("runs", LOOK, "Runs: list them, show one.", "coordinator runs list")
+_runs.command("list")(look.runs_list)
+_runs.command("show")(look.runs_show)
+_verb(look.audit, LOOK)
+
+_verb(act.trigger, ACT)
+_verb(act.skip, ACT)
+_verb(act.reset, ACT)
+_verb(act.waive, ACT)
+_verb(act.unwaive, ACT)
+_verb(act.pause, ACT)
+_verb(act.resume, ACT)
+_verb(act.sweep, ACT)
+
+_events = _group("events", SEND, "Send events.", "coordinator events send night.json")
+_events.command("send")(send.send)
+_calendar = _group(
+    "calendar",
+    SEND,
+    "The calendar of games.",
+    "coordinator calendar load schedule.csv",
+)
+_calendar.command("load")(send.load_calendar)
+_quarantine = _group(
+    "quarantine",
+    SEND,
+    "Messages that could not be taken in.",
+    "coordinator quarantine list",
+)
+_quarantine.command("list")(quarantine.show_all)
+_quarantine.command("show")(quarantine.show)
+_quarantine.command("replay")(quarantine.replay)
+_quarantine.command("discard")(quarantine.discard)
+
+_verb(local.serve, SERVE)
+_verb(local.demo, SERVE)
+_registry = _group(
+    "registry",
+    SERVE,
+    "The registry: check a file, show it, compare two.",
+    "coordinator registry check",
+)
+_registry.command("check")(registry_file.check)
+_registry.command("show")(registry_file.show)
+_registry.command("diff")(registry_file.diff)
+_scenario = _group(
+    "scenario",
+    SERVE,
+    "Stories on a virtual clock.",
+    "coordinator scenario run tests/scenarios/*.yaml",
+)
+_scenario.command("run")(local.scenario_run)
+_verb(local.doctor, SERVE)
+
+
+def main() -> None:
+    """Run the command line; the exit code is one of contract section 7."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal in another encoding gets a substitute, not a traceback.
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    app()

@@ -1,0 +1,337 @@
+"""Verbs that act on partitions: trigger, skip, reset, waive, unwaive, pause, resume, sweep.
+
+Owns their words alone; what an act does is the service's to say (contract section 5.4).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from coordinator.cli import complete, verbs
+from coordinator.cli.client import DEFAULT_URL
+from coordinator.cli.output import emit, instant, say, sentence, table
+from coordinator.cli.verbs import AsJson, DateArgument, DryRun, ProcessorArgument, Reason, Url, verb
+
+
+class BypassWord(StrEnum):
+    """What a trigger may override."""
+
+    DEPENDENCIES = "dependencies"
+    FRESHNESS = "freshness"
+    COOLDOWN = "cooldown"
+    PAUSE = "pause"
+    LIMITS = "limits"
+
+
+TableOption = Annotated[
+    str,
+    typer.Option(
+        "--table",
+        metavar="TABLE",
+        autocompletion=complete.tables,
+        help="The table whose requirement is waived.",
+        show_default=False,
+    ),
+]
+OptionalProcessor = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[PROCESSOR]",
+        autocompletion=complete.processors,
+        help="One processor; with --all, leave it out.",
+        show_default=False,
+    ),
+]
+All = Annotated[bool, typer.Option("--all", help="Every processor.")]
+
+
+@verb
+def trigger(
+    processor: ProcessorArgument,
+    date: DateArgument,
+    reason: Reason = None,
+    bypass: Annotated[
+        list[BypassWord] | None,
+        typer.Option("--bypass", help="Override this; may be given several times."),
+    ] = None,
+    skip_downstream: Annotated[
+        bool,
+        typer.Option(
+            "--skip-downstream", help="Announce the output quietly: it wakes nothing downstream."
+        ),
+    ] = False,
+    dry_run: DryRun = False,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Fire a run now.
+
+    Without --bypass it fires only if everything critical is there; it overrides grace, debounce,
+    not_before and schedules. It never makes a second live run. When it is refused, the answer says
+    what is missing, and the exit code is 1.
+
+    Examples:
+
+        coordinator trigger PlayerGameSummaryProcessor 2024-10-22 --reason "corrected box scores"
+        coordinator trigger PlayerGameSummaryProcessor 2024-10-22 --dry-run --reason "what if"
+        coordinator trigger PlayerGameSummaryProcessor 2024-10-22 --bypass dependencies --bypass cooldown --reason "the feed is down"
+    """
+    body = {"bypass": [b.value for b in bypass or []], "skip_downstream": skip_downstream}
+    _on_partition(url, "trigger", processor, date, reason, body, dry_run, as_json)
+
+
+@verb
+def skip(
+    processor: ProcessorArgument,
+    date: DateArgument,
+    reason: Reason = None,
+    end_run: Annotated[
+        bool, typer.Option("--end-run", help="End a live run's lease; without it that is refused.")
+    ] = False,
+    dry_run: DryRun = False,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Say that a partition need not run.
+
+    Data does not change it afterwards; a trigger or a reset does.
+
+    Examples:
+
+        coordinator skip PlayerGameSummaryProcessor 2024-10-22 --reason "no stats for this game"
+        coordinator skip PlayerGameSummaryProcessor 2024-10-22 --end-run --reason "it hangs"
+    """
+    _on_partition(url, "skip", processor, date, reason, {"end_run": end_run}, dry_run, as_json)
+
+
+@verb
+def reset(
+    processor: ProcessorArgument,
+    date: DateArgument,
+    reason: Reason = None,
+    dry_run: DryRun = False,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Go back to a fresh judgement.
+
+    Ends a live run's lease, clears the budget of re-fires and judges anew, without cooldown: what
+    is ready fires.
+
+    Examples:
+
+        coordinator reset PlayerGameSummaryProcessor 2024-10-22 --reason "the runner was mended"
+        coordinator reset PlayerGameSummaryProcessor 2024-10-22 --dry-run --reason "would it fire?"
+    """
+    _on_partition(url, "reset", processor, date, reason, {}, dry_run, as_json)
+
+
+def checked_instant(value: str | None) -> str | None:
+    """An RFC 3339 instant with a zone; anything else is a usage error."""
+    if value is None:
+        return None
+    try:
+        parsed = datetime.fromisoformat(value)
+    except ValueError:
+        parsed = None
+    if parsed is None or parsed.tzinfo is None:
+        raise typer.BadParameter("write an instant with its zone, such as 2024-10-23T14:00:00Z")
+    return value
+
+
+@verb
+def waive(
+    processor: ProcessorArgument,
+    date: DateArgument,
+    table_name: TableOption,
+    reason: Reason = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--until",
+            metavar="INSTANT",
+            callback=checked_instant,
+            help="When the waiver ends, such as 2024-10-23T14:00:00Z; left out: when data comes.",
+        ),
+    ] = None,
+    dry_run: DryRun = False,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Waive a requirement: the run need not wait for this table.
+
+    It holds in every line of the processor that names the table, until the instant or until the
+    data comes.
+
+    Examples:
+
+        coordinator waive PlayerGameSummaryProcessor 2024-10-22 --table nba_raw.nbac_gamebook_player_stats --reason "source is down"
+        coordinator waive PlayerGameSummaryProcessor 2024-10-22 --table nbac_gamebook_player_stats --until 2024-10-23T14:00:00Z --reason "late feed"
+    """
+    body = {"table": table_name, "until": until}
+    _on_partition(url, "waivers", processor, date, reason, body, dry_run, as_json)
+
+
+@verb
+def unwaive(
+    processor: ProcessorArgument,
+    date: DateArgument,
+    table_name: TableOption,
+    reason: Reason = None,
+    dry_run: DryRun = False,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Lift an open waiver.
+
+    Examples:
+
+        coordinator unwaive PlayerGameSummaryProcessor 2024-10-22 --table nba_raw.nbac_gamebook_player_stats --reason "the feed is back"
+    """
+    with verbs.service(url) as running:
+        answer = running.delete(
+            *("v1", "processors", processor, "dates", date, "waivers", table_name),
+            body={"reason": reason, "dry_run": dry_run},
+        )
+    _told("unwaive", answer, as_json)
+
+
+@verb
+def pause(
+    processor: OptionalProcessor = None,
+    everything: All = False,
+    reason: Reason = None,
+    dry_run: DryRun = False,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Hold new runs of one processor, or of all.
+
+    Events are still recorded, and what is already fired goes on. Resuming fires what is ready.
+
+    Examples:
+
+        coordinator pause PlayerGameSummaryProcessor --reason "the warehouse is being moved"
+        coordinator pause --all --reason "incident"
+    """
+    _on_processors(url, "pause", processor, everything, reason, dry_run, as_json)
+
+
+@verb
+def resume(
+    processor: OptionalProcessor = None,
+    everything: All = False,
+    reason: Reason = None,
+    dry_run: DryRun = False,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """End a pause; what is ready fires at once.
+
+    Examples:
+
+        coordinator resume PlayerGameSummaryProcessor --reason "the warehouse is back"
+        coordinator resume --all --reason "incident is over"
+    """
+    _on_processors(url, "resume", processor, everything, reason, dry_run, as_json)
+
+
+@verb
+def sweep(
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Give time to every partition that is due, now.
+
+    The service does this by itself; a scheduler may call it as well.
+
+    Examples:
+
+        coordinator sweep
+        coordinator sweep --json
+    """
+    with verbs.service(url) as running:
+        answer = running.post("v1", "sweep")
+    if as_json:
+        emit(answer)
+        return
+    looked = answer.get("looked_at", 0)
+    sentence(f"Looked at {looked} due {'partition' if looked == 1 else 'partitions'}.")
+    _fired(answer)
+
+
+# ── what they share ──────────────────────────────────────────────────────────────────────────
+
+
+def _on_partition(
+    url: str,
+    act: str,
+    processor: str,
+    date: str,
+    reason: str | None,
+    body: dict[str, Any],
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    asked = {**body, "reason": reason, "dry_run": dry_run}
+    with verbs.service(url) as running:
+        answer = running.post("v1", "processors", processor, "dates", date, act, body=asked)
+    _told("waive" if act == "waivers" else act, answer, as_json)
+
+
+def _on_processors(
+    url: str,
+    act: str,
+    processor: str | None,
+    everything: bool,
+    reason: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    if (processor is None) != everything:
+        raise verbs.usage(
+            f"name one PROCESSOR, or say --all to {act} every one; not both"
+            if everything
+            else f"name the PROCESSOR to {act}, or say --all"
+        )
+    path = ("v1", act) if processor is None else ("v1", "processors", processor, act)
+    with verbs.service(url) as running:
+        answer = running.post(*path, body={"reason": reason, "dry_run": dry_run})
+    _told(act, answer, as_json)
+
+
+PAST = {
+    "trigger": "Triggered",
+    "skip": "Skipped",
+    "reset": "Reset",
+    "waive": "Waived",
+    "unwaive": "Waiver lifted",
+    "pause": "Paused",
+    "resume": "Resumed",
+}
+
+
+def _told(act: str, answer: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        emit(answer)
+        return
+    word = f"Dry run of {act}; nothing was changed" if answer.get("dry_run") else PAST[act]
+    place = " ".join(str(answer[k]) for k in ("processor", "game_date") if answer.get(k))
+    sentence(f"{word}{': ' if place else ''}{place}.")
+    if why := answer.get("why"):
+        sentence(f"{answer.get('status', '')}: {why}" if answer.get("status") else why)
+    _fired(answer)
+
+
+def _fired(answer: dict[str, Any]) -> None:
+    fired = answer.get("fired_run_ids") or answer.get("fired") or []
+    if fired:
+        word = "Would fire" if answer.get("dry_run") else "Fired"
+        say(table([word], [[run_id] for run_id in fired]))
+
+
+__all__ = ["instant", "pause", "reset", "resume", "skip", "sweep", "trigger", "unwaive", "waive"]

@@ -1,0 +1,178 @@
+"""The way to a running service: its HTTP API, and what its refusals mean for an exit code.
+
+Owns requests, and turning every answer that is not a 2xx into one of three errors. Refuses to
+print; ``verbs`` does that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from coordinator.cli.output import safe
+from coordinator.errors import CoordinatorError
+
+if TYPE_CHECKING:
+    import httpx
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+TIMEOUT_SECONDS = 30.0
+ITEMS_PER_PAGE = 100
+PAGES_AT_MOST = 10_000
+
+
+class OutOfReach(CoordinatorError):
+    """No coordinator answered: exit code 3."""
+
+    code = "out_of_reach"
+
+    def problem(self) -> dict[str, Any]:
+        """The error as an object for programs."""
+        return {"title": "Service out of reach", "status": None, "detail": self.detail}
+
+
+class Refusal(CoordinatorError):
+    """The service said no: exit code 1. ``document`` is its whole answer."""
+
+    code = "refused"
+
+    def __init__(self, status: int, detail: str, document: Mapping[str, Any]) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.document = document
+
+    def problem(self) -> dict[str, Any]:
+        """The error as an object for programs."""
+        return dict(self.document) or {"status": self.status, "detail": self.detail}
+
+    @property
+    def mistakes(self) -> list[str]:
+        """What is wrong, one line each, where the answer lists it."""
+        listed = self.document.get("mistakes") or self.document.get("errors") or []
+        lines = []
+        for mistake in listed if isinstance(listed, list) else []:
+            if isinstance(mistake, Mapping):
+                place = mistake.get("field") or mistake.get("loc") or ""
+                words = mistake.get("message") or mistake.get("msg") or ""
+                lines.append(f"{place}: {words}" if place else str(words))
+            else:
+                lines.append(str(mistake))
+        return lines
+
+
+class Service:
+    """A running coordinator at ``url``. Use as a context manager."""
+
+    def __init__(
+        self, url: str, token: str | None = None, *, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> None:
+        import httpx
+
+        self.url = url.rstrip("/")
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise OutOfReach(
+                f"{safe(url)!r} is no address of a service; give one such as {DEFAULT_URL} "
+                "with --url or COORDINATOR_URL"
+            )
+        headers = {"accept": "application/json"}
+        if token:
+            headers["authorization"] = f"Bearer {token}"
+        self._client = httpx.Client(headers=headers, timeout=timeout_seconds)
+
+    def __enter__(self) -> Service:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def get(self, *path: str, **query: Any) -> Any:
+        """The answer to a GET of ``/path/…``; parts are quoted, null query values left out."""
+        return self._ask("GET", path, query=query)
+
+    def post(self, *path: str, body: Any = None) -> Any:
+        """The answer to a POST of ``body`` as JSON."""
+        return self._ask("POST", path, body={} if body is None else body)
+
+    def delete(self, *path: str, body: Any = None) -> Any:
+        """The answer to a DELETE with ``body`` as JSON."""
+        return self._ask("DELETE", path, body=body)
+
+    def items(self, *path: str, most: int, **query: Any) -> Iterator[Any]:
+        """The items of a paged list, at most ``most`` of them."""
+        token: str | None = None
+        given = 0
+        for _ in range(PAGES_AT_MOST):
+            limit = min(ITEMS_PER_PAGE, most - given)
+            page = self.get(*path, page_token=token, limit=limit, **query)
+            for item in page.get("items", []):
+                given += 1
+                yield item
+                if given >= most:
+                    return
+            token = page.get("next_page_token")
+            if not token:
+                return
+
+    def probe(self, path: str) -> tuple[int, str | None, dict[str, Any]]:
+        """Status, ``Date`` header and object of a health answer, whatever the status is."""
+        response = self._send("GET", f"{self.url}/{path}")
+        try:
+            document = response.json()
+        except ValueError:
+            document = None
+        return (
+            response.status_code,
+            response.headers.get("date"),
+            document if isinstance(document, dict) else {},
+        )
+
+    def _ask(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+    ) -> Any:
+        url = "/".join([self.url, *(quote(part, safe=":") for part in path)])
+        params = {k: v for k, v in (query or {}).items() if v is not None}
+        return self._read(self._send(method, url, params=params or None, json=body))
+
+    def _send(self, method: str, url: str, **more: Any) -> httpx.Response:
+        import httpx
+
+        try:
+            return self._client.request(method, url, **more)
+        except httpx.TransportError as error:
+            raise OutOfReach(self._unreachable(error)) from error
+
+    def _unreachable(self, error: Exception) -> str:
+        words = str(error) or type(error).__name__
+        return (
+            f"no coordinator answers at {self.url} ({words}). Start one with `coordinator serve`, "
+            "or name another with --url or COORDINATOR_URL"
+        )
+
+    def _read(self, response: httpx.Response) -> Any:
+        if response.status_code == 204 or not response.content:
+            document: Any = {}
+        else:
+            try:
+                document = response.json()
+            except ValueError:
+                document = None
+        if response.is_success and document is not None:
+            return document
+        if response.status_code >= 500 or document is None:
+            detail = document.get("detail") if isinstance(document, dict) else None
+            raise OutOfReach(
+                f"{self.url} answered {response.status_code}"
+                + (f": {detail}" if detail else ", which is no answer of a coordinator")
+            )
+        problem = document if isinstance(document, dict) else {}
+        detail = str(problem.get("detail") or problem.get("title") or "refused")
+        if response.status_code in (401, 403):
+            detail += " (give a token with COORDINATOR_TOKEN)"
+        raise Refusal(response.status_code, detail, problem)

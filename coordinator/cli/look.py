@@ -1,0 +1,539 @@
+"""Verbs that only look: status, why, grid, gaps, runs, audit.
+
+Owns how answers are laid out for people; with ``--json`` the service's own answer is passed on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from coordinator.cli import complete, verbs
+from coordinator.cli.client import DEFAULT_URL, Service
+from coordinator.cli.output import (
+    MARKS,
+    STYLES,
+    cell,
+    emit,
+    instant,
+    note,
+    safe,
+    say,
+    sentence,
+    styled,
+    table,
+)
+from coordinator.cli.verbs import AsJson, DateArgument, From, ProcessorArgument, To, Url, verb
+
+if TYPE_CHECKING:
+    from rich.text import Text
+    from rich.tree import Tree
+
+GRID_DAYS = 14
+"""Dates of a grid that names no range."""
+GRID_COLUMNS = 31
+"""Dates of a grid that stand side by side; more go into further blocks."""
+HISTORY_SHOWN = 12
+
+ProcessorFilter = Annotated[
+    str | None,
+    typer.Option(
+        "--processor",
+        metavar="PROCESSOR",
+        autocompletion=complete.processors,
+        help="Only this processor, by name or alias.",
+    ),
+]
+DateFilter = Annotated[
+    str | None,
+    typer.Option(
+        "--date", metavar="DATE", callback=verbs.checked_date, help="Only this game date."
+    ),
+]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="At most so many lines.")]
+
+
+class RunWord(StrEnum):
+    """Where a run is, or how it ended."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    RUNNING = "running"
+    SUCCESS = "success"
+    NO_DATA = "no_data"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+def today(running: Service) -> str:
+    """The date in the time zone of the service's registry."""
+    from zoneinfo import ZoneInfo
+
+    zone = running.get("v1", "registry").get("timezone") or "UTC"
+    return datetime.now(UTC).astimezone(ZoneInfo(zone)).date().isoformat()
+
+
+# ── one date, one partition ──────────────────────────────────────────────────────────────────
+
+
+@verb
+def status(
+    date: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[DATE]",
+            callback=verbs.checked_date,
+            help="The game date, as YYYY-MM-DD; left out: today in the registry's time zone.",
+            show_default=False,
+        ),
+    ] = None,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Show every processor on one date, each with the sentence that says why.
+
+    Examples:
+
+        coordinator status 2024-10-22
+        coordinator status --json
+    """
+    with verbs.service(url) as running:
+        day = date or today(running)
+        answer = running.get("v1", "status", day)
+    if as_json:
+        emit(answer)
+        return
+    items = answer["items"]
+    _heading(answer, items)
+    for pause in answer.get("pauses") or []:
+        scope = "every processor" if pause["scope"].startswith("_") else pause["scope"]
+        sentence(f"Paused: {scope}, by {pause['actor']}: {pause['reason']}", "yellow")
+    if not items:
+        sentence("The registry of this service has no processors.")
+        return
+    rows = [
+        [
+            item["processor"],
+            _status_text(item),
+            _ratio(item["requirements"]),
+            _run_words(item),
+            instant(item["expected_at"]) if item["expected_at"] else "",
+            item["why"],
+        ]
+        for item in items
+    ]
+    say(
+        table(
+            ["processor", "status", "inputs", "run", "expected", "why"],
+            rows,
+            right=["inputs"],
+            nowrap=["status", "inputs"],
+        )
+    )
+    if not any(item["generation"] or item["requirements"]["met"] for item in items):
+        sentence(
+            f"No loads are known for {answer['game_date']} yet; send events with `coordinator "
+            "events send FILE`, or tell which games there are with `coordinator calendar load FILE`."
+        )
+
+
+def _heading(answer: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> None:
+    games = answer.get("games")
+    if games is None:
+        expected = "the calendar does not know this date"
+    else:
+        expected = _plural(len(games), "game") if games else "no games"
+    counts = Counter(str(item["status"]) for item in items)
+    words = ", ".join(f"{count} {word}" for word, count in counts.items())
+    sentence(f"{answer['game_date']}: {expected}. {words}", "bold")
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def _ratio(requirements: Mapping[str, Any]) -> str:
+    return f"{requirements['met']}/{requirements['total']}"
+
+
+def _status_text(item: Mapping[str, Any]) -> Text:
+    from rich.text import Text
+
+    text = styled(item["status"])
+    flags = item.get("flags") or []
+    return Text.assemble(text, (f" {cell(flags)}", "yellow")) if flags else text
+
+
+def _run_words(item: Mapping[str, Any]) -> str:
+    run = item.get("run")
+    if not run:
+        return ""
+    attempt = f", attempt {run['attempt']}" if run["attempt"] > 1 else ""
+    return f"generation {item['generation']} {run['status']}{attempt}"
+
+
+@verb
+def why(
+    processor: ProcessorArgument,
+    date: DateArgument,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Say why one partition is where it is.
+
+    First the one plain sentence; then every requirement with its evidence, what holds the run,
+    the run itself, and what happened so far.
+
+    Examples:
+
+        coordinator why PlayerGameSummaryProcessor 2024-10-22
+        coordinator why player_game_summary 2024-10-22 --json
+    """
+    with verbs.service(url) as running:
+        answer = running.get("v1", "status", date, processor)
+    if as_json:
+        emit(answer)
+        return
+    sentence(answer["why"], "bold")
+    say("")
+    flags = f" ({cell(answer['flags'])})" if answer["flags"] else ""
+    sentence(f"{answer['processor']} {answer['game_date']}: {answer['status']}{flags}")
+    say(_verdict_tree(answer["verdict"]))
+    for each in answer["verdict"]["warnings"]:
+        sentence(f"Note: {each}", "yellow")
+    _say_holds(answer)
+    _say_runs(answer.get("runs") or [])
+    _say_history(answer)
+
+
+def _verdict_tree(verdict: Mapping[str, Any]) -> Tree:
+    from rich.text import Text
+    from rich.tree import Tree
+
+    met = sum(bool(r["met"]) for r in verdict["requirements"])
+    tree = Tree(Text(f"Requirements: {met} of {len(verdict['requirements'])} met", style="bold"))
+    for requirement in verdict["requirements"]:
+        kind = "" if requirement["critical"] else " (optional)"
+        branch = tree.add(_leaf(requirement, kind))
+        sources = requirement["sources"]
+        if len(sources) > 1 or requirement["kind"] != "table":
+            for source in sources:
+                used = " (used)" if source["table"] in requirement["used"] else ""
+                branch.add(_leaf(source, used))
+        for source in sources:
+            for each in source["warnings"]:
+                branch.add(Text(f"note: {safe(each)}", style="yellow"))
+    return tree
+
+
+def _leaf(judged: Mapping[str, Any], after: str) -> Text:
+    from rich.text import Text
+
+    mark, style = ("✓", "green") if judged["met"] else ("✗", "red")
+    state = str(judged["state"])
+    return Text.assemble(
+        (f"{mark} ", style),
+        (safe(state), STYLES.get(state, "")),
+        (safe(after), "dim"),
+        f"  {safe(judged['sentence'])}",
+    )
+
+
+def _say_holds(answer: Mapping[str, Any]) -> None:
+    holds = answer["verdict"]["holds"]
+    if holds:
+        say(table(["held by", "until", "why"], [_hold_row(h) for h in holds]))
+    for waiver in answer.get("waivers") or []:
+        if waiver["open"]:
+            until = f" until {instant(waiver['until'])}" if waiver["until"] else ""
+            sentence(f"Waived{until}: {waiver['table']}, by {waiver['actor']}: {waiver['reason']}")
+    if answer.get("expected_at"):
+        sentence(f"Expected to fire at {instant(answer['expected_at'])}.")
+    elif answer.get("wake_at"):
+        sentence(f"Looked at again at {instant(answer['wake_at'])}.")
+
+
+def _hold_row(hold: Mapping[str, Any]) -> list[str]:
+    return [cell(hold["kind"]), instant(hold["until"]), cell(hold["sentence"])]
+
+
+def _say_runs(runs: Sequence[Mapping[str, Any]]) -> None:
+    if not runs:
+        sentence("No run yet.")
+        return
+    say(table(RUN_HEADINGS, [_run_row(run) for run in runs], right=["rows", "attempt"]))
+
+
+RUN_HEADINGS = ["run", "trigger", "status", "attempt", "fired", "ended", "rows", "error"]
+
+
+def _run_row(run: Mapping[str, Any]) -> list[Any]:
+    return [
+        run["run_id"],
+        run["trigger"],
+        styled(run["status"]),
+        run["attempt"],
+        instant(run["fired_at"]),
+        instant(run["ended_at"]),
+        run["record_count"],
+        run["error"],
+    ]
+
+
+def _say_history(answer: Mapping[str, Any]) -> None:
+    history = answer.get("history") or []
+    if not history:
+        return
+    shown = history[-HISTORY_SHOWN:]
+    if len(history) > len(shown):
+        note(f"{len(history) - len(shown)} earlier lines are not shown; --json has them all")
+    say(table(["when", "what", "detail", "who"], [_line(each) for each in shown]))
+
+
+def _line(line: Mapping[str, Any]) -> list[str]:
+    return [instant(line["at"]), cell(line["what"]), cell(line["detail"]), cell(line["actor"])]
+
+
+# ── many dates ───────────────────────────────────────────────────────────────────────────────
+
+
+@verb
+def grid(
+    first: From = None,
+    last: To = None,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Show processors × dates, one mark for each partition.
+
+    Left out, --to is today in the registry's time zone and --from thirteen days before.
+
+    Examples:
+
+        coordinator grid
+        coordinator grid --from 2024-10-22 --to 2024-11-30
+    """
+    with verbs.service(url) as running:
+        end = last or (_days_after(first, GRID_DAYS - 1) if first else today(running))
+        begin = first or _days_after(end, 1 - GRID_DAYS)
+        answer = running.get("v1", "grid", **{"from": begin, "to": end})
+    if as_json:
+        emit(answer)
+        return
+    dates = answer["dates"]
+    if not any(item["cells"] for item in answer["items"]):
+        sentence(
+            f"Nothing is known from {begin} to {end}: no loads, and no games in the calendar. "
+            "Choose other dates with --from and --to, or load the calendar."
+        )
+        return
+    for start in range(0, len(dates), GRID_COLUMNS):
+        say(_grid_block(answer["items"], dates[start : start + GRID_COLUMNS]))
+    used = {c["status"] for item in answer["items"] for c in item["cells"].values()}
+    marks = [f"{mark} {word}" for word, mark in MARKS.items() if word in used and mark.strip()]
+    sentence(f"{'  '.join(marks)}   ! newer data, overdue or another flag", "dim")
+
+
+def _days_after(day: str, days: int) -> str:
+    return (date.fromisoformat(day) + timedelta(days=days)).isoformat()
+
+
+def _grid_block(items: Sequence[Mapping[str, Any]], dates: Sequence[Mapping[str, Any]]) -> Any:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    block = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0))
+    months = [d["game_date"][:7] for d in dates]
+    block.add_column(Text(" … ".join(dict.fromkeys([months[0], months[-1]]))), no_wrap=True)
+    for day in dates:
+        block.add_column(Text(f" {day['game_date'][8:]}"), justify="right", no_wrap=True)
+    games = [Text(cell(d["games"]), style="dim") for d in dates]
+    block.add_row(Text("games", style="dim"), *games)
+    for item in items:
+        marks = [_mark(item["cells"].get(day["game_date"])) for day in dates]
+        block.add_row(Text(safe(item["processor"])), *marks)
+    return block
+
+
+def _mark(found: Mapping[str, Any] | None) -> Text:
+    from rich.text import Text
+
+    if found is None:
+        return Text(" ")
+    status = str(found["status"])
+    flag = "!" if found["flags"] else ""
+    return Text(MARKS.get(status, "?") + flag, style=STYLES.get(status, ""))
+
+
+@verb
+def gaps(
+    first: From = None,
+    last: To = None,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """List dates on which an output is expected and none succeeded.
+
+    Left out, --from is where the calendar begins, so that a gap of any age is seen, and --to is
+    today. The exit code is 0 also where there are gaps.
+
+    Examples:
+
+        coordinator gaps
+        coordinator gaps --from 2024-10-22 --to 2024-11-30 --json
+    """
+    with verbs.service(url) as running:
+        answer = running.get("v1", "gaps", **{"from": first, "to": last})
+        items, token = list(answer["items"]), answer.get("next_page_token")
+        while token:
+            page = running.get("v1", "gaps", **{"from": first, "to": last, "page_token": token})
+            items += page["items"]
+            token = page.get("next_page_token")
+    if as_json:
+        emit({**answer, "items": items, "next_page_token": None})
+        return
+    span = f"from {answer['from']} to {answer['to']}"
+    if not items:
+        sentence(f"No gaps {span}: every output that the calendar expects was made.")
+        return
+    rows = [[i["game_date"], i["processor"], _status_text(i), i["why"]] for i in items]
+    say(table(["date", "processor", "status", "why"], rows, nowrap=["date"]))
+    sentence(f"{_plural(len(items), 'gap')} {span}.")
+
+
+# ── runs and the audit ───────────────────────────────────────────────────────────────────────
+
+
+@verb
+def runs_list(
+    processor: ProcessorFilter = None,
+    date: DateFilter = None,
+    status: Annotated[
+        RunWord | None, typer.Option("--status", help="Only runs with this status.")
+    ] = None,
+    limit: Limit = 50,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """List runs, the last fired first.
+
+    Examples:
+
+        coordinator runs list
+        coordinator runs list --status failed --limit 10
+        coordinator runs list --processor PlayerGameSummaryProcessor --date 2024-10-22
+    """
+    query = {
+        "processor": processor,
+        "game_date": date,
+        "status": status.value if status else None,
+    }
+    with verbs.service(url) as running:
+        found = list(running.items("v1", "runs", most=limit, **query))
+    if as_json:
+        emit({"items": found})
+        return
+    if not found:
+        sentence("No runs" + (" fit this." if any(query.values()) else " yet."))
+        return
+    say(table(RUN_HEADINGS, [_run_row(run) for run in found], right=["rows", "attempt"]))
+
+
+@verb
+def runs_show(
+    run_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN_ID", help="Such as PROCESSOR:2024-10-22:1.", show_default=False
+        ),
+    ],
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Show one run: why it was fired, its inputs, its attempts, what happened.
+
+    Examples:
+
+        coordinator runs show PlayerGameSummaryProcessor:2024-10-22:1
+    """
+    with verbs.service(url) as running:
+        run = running.get("v1", "runs", run_id)
+    if as_json:
+        emit(run)
+        return
+    sentence(f"{run['run_id']}: {run['status']}", "bold")
+    if run["explanation"]:
+        sentence(run["explanation"])
+    for name in ("reason", "actor", "bypassed", "unmet", "warnings", "error", "correlation_id"):
+        if run.get(name):
+            sentence(f"{name}: {cell(run[name])}")
+    inputs = [
+        [i["table"], i["game_date"], styled(i["state"]), i["record_count"], len(i["game_ids"])]
+        for i in run["inputs"]
+    ]
+    if inputs:
+        headings = ["input", "date", "state", "rows", "games"]
+        say(table(headings, inputs, right=["rows", "games"]))
+    attempts = [
+        [
+            a["number"],
+            instant(a["launch_at"]),
+            instant(a["delivered_at"]),
+            instant(a["claimed_at"]),
+            a["owner"],
+            instant(a["ended_at"]),
+            a["error"],
+        ]
+        for a in run["attempts"]
+    ]
+    headings = ["attempt", "launch", "delivered", "claimed", "owner", "ended", "error"]
+    say(table(headings, attempts))
+    _say_history({"history": run["transitions"]})
+
+
+@verb
+def audit(
+    processor: ProcessorFilter = None,
+    date: DateFilter = None,
+    actor: Annotated[
+        str | None, typer.Option("--actor", metavar="NAME", help="Only what this person did.")
+    ] = None,
+    limit: Limit = 50,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Show who did what, when and why; the newest first.
+
+    Examples:
+
+        coordinator audit
+        coordinator audit --processor PlayerGameSummaryProcessor --date 2024-10-22
+    """
+    query = {"processor": processor, "game_date": date, "actor": actor}
+    with verbs.service(url) as running:
+        found = list(running.items("v1", "audit", most=limit, **query))
+    if as_json:
+        emit({"items": found})
+        return
+    if not found:
+        sentence("Nobody did anything" + (" that fits this." if any(query.values()) else " yet."))
+        return
+    rows = [
+        [
+            instant(e["at"]),
+            e["actor"],
+            e["act"],
+            " ".join(str(e[k]) for k in ("processor", "game_date") if e[k]),
+            e["reason"],
+            e["result"],
+        ]
+        for e in found
+    ]
+    say(table(["when", "who", "act", "on", "why", "result"], rows))

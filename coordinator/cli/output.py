@@ -1,0 +1,230 @@
+"""What verbs print: tables and sentences for people, JSON for programs.
+
+Owns the split between stdout (the answer) and stderr (progress and errors), and the escaping of
+everything that came from a service or a file, so that no event can move the reader's cursor or
+paint his terminal. Refuses to decide what to say.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.progress import Progress
+    from rich.text import Text
+
+PIPED_WIDTH = 220
+"""Columns of a table that is not written to a terminal, where nothing says how wide the reader is."""
+
+STYLES: Mapping[str, str] = {
+    "waiting": "yellow",
+    "settling": "yellow",
+    "firing": "cyan",
+    "fired": "cyan",
+    "running": "cyan",
+    "pending": "cyan",
+    "delivered": "cyan",
+    "succeeded": "green",
+    "success": "green",
+    "no_data": "green",
+    "cooling": "green",
+    "failed": "bold red",
+    "cancelled": "red",
+    "skipped": "dim",
+    "not_expected": "dim",
+    "ready": "green",
+    "aging": "yellow",
+    "missing": "red",
+    "empty": "red",
+    "short": "red",
+    "incomplete": "red",
+    "stale": "red",
+    "waived": "magenta",
+    "applied": "green",
+    "duplicate": "dim",
+    "superseded": "dim",
+    "ignored": "dim",
+    "refused": "yellow",
+    "rejected": "bold red",
+    "quarantined": "bold red",
+    "open": "yellow",
+    "replayed": "green",
+    "discarded": "dim",
+}
+"""The colour of each status, state and outcome."""
+
+MARKS: Mapping[str, str] = {
+    "waiting": "·",
+    "settling": "◔",
+    "firing": "▷",
+    "fired": "▷",
+    "running": "▶",
+    "succeeded": "✓",
+    "cooling": "✓",
+    "failed": "✗",
+    "skipped": "–",
+    "not_expected": " ",
+}
+"""One character for each status, for grids."""
+
+
+def safe(value: object) -> str:
+    """``value`` as one line that cannot steer a terminal.
+
+    Control, format, surrogate and separator characters are written as escapes, so that what was
+    there can still be read.
+    """
+    return "".join(_escaped(c) for c in str(value))
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable():
+        return character
+    if unicodedata.category(character) == "Zs":
+        return " "
+    named = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character)
+    if named is not None:
+        return named
+    code = ord(character)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def cell(value: object) -> str:
+    """A value of an answer as a table shows it: nothing for null, instants to the second."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{safe(k)}={cell(v)}" for k, v in value.items())
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return ", ".join(cell(item) for item in value)
+    return safe(value)
+
+
+def instant(value: object) -> str:
+    """An RFC 3339 instant of an answer, to the second: ``2024-10-23 04:10:22Z``."""
+    if not isinstance(value, str):
+        return cell(value)
+    head, dot, _ = value.partition(".")
+    text = f"{head}Z" if dot and value.endswith(("Z", "+00:00")) else value
+    return safe(text.replace("+00:00", "Z").replace("T", " ", 1))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """The console of stdout, or of stderr. Colour only on a terminal without ``NO_COLOR``."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    narrow = stream.isatty() or "COLUMNS" in os.environ
+    return Console(
+        file=stream,
+        width=None if narrow else PIPED_WIDTH,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=False,
+    )
+
+
+def styled(value: object, style: str | None = None) -> Text:
+    """Escaped text in the colour of the word it is, or in ``style``."""
+    from rich.text import Text
+
+    words = cell(value)
+    return Text(words, style=style if style is not None else STYLES.get(words, ""))
+
+
+def say(*parts: RenderableType) -> None:
+    """Print to stdout, for people."""
+    out = console()
+    for part in parts:
+        out.print(part, soft_wrap=isinstance(part, str))
+
+
+def sentence(words: object, style: str = "") -> None:
+    """Print one escaped sentence to stdout; a terminal wraps it, a pipe gets one line."""
+    from rich.text import Text
+
+    console().print(Text(safe(words), style=style), soft_wrap=not sys.stdout.isatty())
+
+
+def note(words: object) -> None:
+    """Print one escaped line to stderr: progress, hints."""
+    from rich.text import Text
+
+    console(stderr=True).print(Text(safe(words), style="dim"), soft_wrap=True)
+
+
+def complain(words: object, *more: object) -> None:
+    """Print an error to stderr, and what belongs to it on lines of their own."""
+    from rich.text import Text
+
+    out = console(stderr=True)
+    out.print(Text.assemble(("error: ", "bold red"), safe(words)), soft_wrap=True)
+    for line in more:
+        out.print(Text(f"  {safe(line)}"), soft_wrap=True)
+
+
+def emit(document: object) -> None:
+    """Print one JSON document to stdout, for programs."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.flush()
+
+
+def table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str | None = None,
+    right: Sequence[str] = (),
+    nowrap: Sequence[str] = (),
+) -> RenderableType:
+    """A table whose cells are escaped; ``right`` names the columns of numbers."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, title_justify="left", title=title)
+    for heading in headings:
+        made.add_column(
+            Text(heading),
+            justify="right" if heading in right else "left",
+            no_wrap=heading in nowrap,
+            overflow="fold",
+        )
+    for row in rows:
+        made.add_row(*(value if isinstance(value, Text) else styled(value) for value in row))
+    return made
+
+
+def progress() -> Progress:
+    """A progress bar on stderr; where that is no terminal it prints nothing."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    out = console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=out,
+        disable=not out.is_terminal,
+        transient=True,
+    )

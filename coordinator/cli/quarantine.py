@@ -1,0 +1,161 @@
+"""Verbs for messages that could not be taken in: quarantine list, show, replay, discard.
+
+Owns their layout. What such a message holds was written by a stranger, so it is shown escaped.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from coordinator.cli import verbs
+from coordinator.cli.client import DEFAULT_URL
+from coordinator.cli.look import Limit
+from coordinator.cli.output import cell, emit, instant, say, sentence, styled, table
+from coordinator.cli.verbs import AsJson, DryRun, Reason, Url, verb
+
+
+class StateWord(StrEnum):
+    """What became of a quarantined message."""
+
+    OPEN = "open"
+    REPLAYED = "replayed"
+    DISCARDED = "discarded"
+
+
+Id = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="As `coordinator quarantine list` shows it.", show_default=False
+    ),
+]
+
+
+@verb
+def show_all(
+    state: Annotated[
+        StateWord | None, typer.Option("--state", help="Only messages in this state.")
+    ] = None,
+    limit: Limit = 50,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """List messages that could not be taken in, the newest first.
+
+    Examples:
+
+        coordinator quarantine list
+        coordinator quarantine list --state open --json
+    """
+    word = state.value if state else None
+    with verbs.service(url) as running:
+        found = list(running.items("v1", "quarantine", most=limit, state=word))
+    if as_json:
+        emit({"items": found})
+        return
+    if not found:
+        sentence("Nothing is in quarantine" + (f" in state {word}." if word else "."))
+        return
+    rows = [
+        [
+            q["quarantine_id"],
+            styled(q["state"]),
+            instant(q["received_at"]),
+            q["source"],
+            q["times_seen"],
+            q["reason"],
+        ]
+        for q in found
+    ]
+    headings = ["id", "state", "received", "through", "seen", "reason"]
+    say(table(headings, rows, right=["seen"], nowrap=["id"]))
+
+
+@verb
+def show(
+    quarantine_id: Id,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Show one message whole, with every mistake that was found in it.
+
+    Examples:
+
+        coordinator quarantine show 3f1c0a9be2
+    """
+    with verbs.service(url) as running:
+        entry = running.get("v1", "quarantine", quarantine_id)
+    if as_json:
+        emit(entry)
+        return
+    sentence(entry["reason"], "bold")
+    for mistake in entry["mistakes"]:
+        sentence(f"- {mistake}")
+    say("")
+    for name in ("quarantine_id", "state", "source", "message_id", "times_seen", "raw_bytes"):
+        sentence(f"{name}: {cell(entry[name])}")
+    sentence(f"received_at: {instant(entry['received_at'])}")
+    if entry["settled_at"]:
+        who, reason = entry["settled_by"], entry["settled_reason"]
+        sentence(f"{entry['state']} at {instant(entry['settled_at'])} by {who}: {reason}")
+    say("")
+    text = entry.get("data_text") or entry.get("text")
+    if text is None:
+        sentence("The message is not text; --json has its bytes in base64.")
+        return
+    for line in text.split("\n"):
+        sentence(line)
+
+
+@verb
+def replay(
+    quarantine_id: Id,
+    reason: Reason = None,
+    dry_run: DryRun = False,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Take a message in again, once what was wrong has been mended.
+
+    Examples:
+
+        coordinator quarantine replay 3f1c0a9be2 --reason "the alias is in the registry now"
+        coordinator quarantine replay 3f1c0a9be2 --dry-run --reason "is it good now?"
+    """
+    _settle("replay", quarantine_id, reason, dry_run, url, as_json)
+
+
+@verb
+def discard(
+    quarantine_id: Id,
+    reason: Reason = None,
+    dry_run: DryRun = False,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Set a message aside for good; it stays readable.
+
+    Examples:
+
+        coordinator quarantine discard 3f1c0a9be2 --reason "a health probe"
+    """
+    _settle("discard", quarantine_id, reason, dry_run, url, as_json)
+
+
+def _settle(
+    act: str, quarantine_id: str, reason: str | None, dry_run: bool, url: str, as_json: bool
+) -> None:
+    body = {"reason": reason, "dry_run": dry_run}
+    with verbs.service(url) as running:
+        answer = running.post("v1", "quarantine", quarantine_id, act, body=body)
+    if as_json:
+        emit(answer)
+        return
+    word = {"replay": "replayed", "discard": "discarded"}[act]
+    if dry_run:
+        sentence(f"Dry run: {quarantine_id} would be {word}; nothing was changed.")
+        return
+    outcome = answer.get("outcome")
+    sentence(f"{quarantine_id} was {word}" + (f": {outcome}." if outcome else "."))

@@ -1,0 +1,340 @@
+"""Verbs that send events: ``events send`` and ``calendar load``.
+
+Owns reading of files and of the schedule, batching and the account of what came of each event.
+Refuses to judge an event: the service says what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from coordinator.cli import verbs
+from coordinator.cli.client import DEFAULT_URL, OutOfReach, Refusal, Service
+from coordinator.cli.output import emit, note, progress, say, sentence, styled, table
+from coordinator.cli.verbs import AsJson, DryRun, From, To, Url, verb
+from coordinator.errors import BadInput
+
+EVENTS_PER_CALL = 200
+"""Events of one request; the API takes up to 1,000 (contract 5.1), fewer show progress."""
+ROWS_SHOWN = 200
+GOOD_OUTCOMES = frozenset({"applied", "duplicate", "superseded", "ignored"})
+
+File = Annotated[
+    str,
+    typer.Argument(metavar="FILE", help="A file, or - for standard input.", show_default=False),
+]
+
+
+@verb
+def send(
+    file: File,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Send events from a file and say what came of each.
+
+    The file holds one JSON object, a JSON list, or one object per line (NDJSON). Sending the same
+    events again is harmless. The exit code is 1 if any was rejected or refused.
+
+    Examples:
+
+        coordinator events send night.json
+        cat night.ndjson | coordinator events send -
+        coordinator events send night.json --json
+    """
+    events = read_events(file)
+    if not events:
+        if as_json:
+            emit({"results": [], "outcomes": {}})
+        else:
+            sentence(f"{file} holds no events; nothing was sent.")
+        return
+    with verbs.service(url) as running:
+        results = post_events(running, events, "Sending events")
+    outcomes = Counter(str(r.get("outcome")) for r in results)
+    if as_json:
+        emit({"results": results, "outcomes": dict(outcomes)})
+    else:
+        _show(events, results, outcomes)
+    if any(outcome not in GOOD_OUTCOMES for outcome in outcomes):
+        raise typer.Exit(verbs.REFUSED)
+
+
+def read_events(file: str) -> list[Any]:
+    """Every event of a file, in order. Raises ``BadInput`` that names the line."""
+    text = _text(file)
+    if not text.strip():
+        return []
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return [_line(file, number, line) for number, line in _lines(text)]
+    return document if isinstance(document, list) else [document]
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield number, line
+
+
+def _line(file: str, number: int, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise BadInput(
+            f"{file}, line {number}: not JSON ({error}); nothing was sent. A file holds one JSON "
+            "value, or one object on each line"
+        ) from error
+
+
+def _text(file: str) -> str:
+    try:
+        if file == "-":
+            return sys.stdin.buffer.read().decode("utf-8-sig")
+        return Path(file).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise BadInput(f"{file} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{file} is not UTF-8 text (byte {error.start})") from error
+
+
+def post_events(running: Service, events: Sequence[Any], words: str) -> list[dict[str, Any]]:
+    """Send events in order, with progress; one result each.
+
+    Raises ``OutOfReach`` that says how many were taken before the service was lost.
+    """
+    results: list[dict[str, Any]] = []
+    with progress() as bar:
+        task = bar.add_task(words, total=len(events))
+        for start in range(0, len(events), EVENTS_PER_CALL):
+            batch = list(events[start : start + EVENTS_PER_CALL])
+            try:
+                answer = running.post("v1", "events", body=batch)
+            except Refusal as refusal:
+                if "results" not in refusal.document:
+                    raise
+                answer = refusal.document
+            except OutOfReach as error:
+                raise OutOfReach(
+                    f"{error.detail}. {len(results)} of {len(events)} events were taken; sending "
+                    "them all again is harmless"
+                ) from error
+            results += answer["results"]
+            bar.update(task, completed=len(results))
+    return results
+
+
+def _show(
+    events: Sequence[Any], results: Sequence[Mapping[str, Any]], outcomes: Mapping[str, int]
+) -> None:
+    bad_first = sorted(range(len(results)), key=lambda i: _is_good(results[i]))
+    shown = sorted(bad_first[:ROWS_SHOWN])
+    rows = []
+    for at in shown:
+        event = events[at] if isinstance(events[at], dict) else {}
+        result = results[at]
+        rows.append(
+            [
+                at + 1,
+                styled(result.get("outcome")),
+                event.get("target_table") or event.get("source_table") or event.get("run_id"),
+                event.get("game_date"),
+                _came_of(result),
+            ]
+        )
+    say(table(["#", "outcome", "table", "date", "what came of it"], rows, right=["#"]))
+    if len(results) > ROWS_SHOWN:
+        note(f"{len(results) - ROWS_SHOWN} more are not shown; --json has them all")
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+    sentence(f"{len(results)} {'event' if len(results) == 1 else 'events'}: {counts}.")
+
+
+def _is_good(result: Mapping[str, Any]) -> bool:
+    return result.get("outcome") in GOOD_OUTCOMES
+
+
+def _came_of(result: Mapping[str, Any]) -> str:
+    errors = result.get("errors") or []
+    words = [
+        f"{e.get('field')}: {e.get('message')}" if isinstance(e, Mapping) else str(e)
+        for e in errors
+    ]
+    for affected in result.get("affected") or []:
+        fired = affected.get("fired_run_id")
+        words.append(
+            f"{affected.get('processor')} {affected.get('status')}"
+            + (f", fired {fired}" if fired else "")
+        )
+    return "; ".join(words)
+
+
+# ── the calendar ─────────────────────────────────────────────────────────────────────────────
+
+
+@verb
+def load_calendar(
+    file: File,
+    first: From = None,
+    last: To = None,
+    dry_run: DryRun = False,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Load the calendar: which games are expected on which date.
+
+    The file is CSV with the columns game_id and game_date (others are ignored), or JSON such as
+    {"2024-10-22": ["0022400061", "0022400062"]}. Every date from the first to the last is told,
+    those without games as having none. Loading a file again is harmless.
+
+    Examples:
+
+        coordinator calendar load schedule.csv
+        coordinator calendar load schedule.csv --from 2024-10-22 --to 2024-11-30
+        coordinator calendar load schedule.json --dry-run
+    """
+    games = between(read_calendar(file), first, last)
+    if not games:
+        raise BadInput(f"{file} holds no games{_span(first, last)}; nothing was sent")
+    with verbs.service(url) as running:
+        calendar = running.get("v1", "registry").get("calendar")
+        name = calendar.get("table") if isinstance(calendar, Mapping) else calendar
+        if not name:
+            raise BadInput("the registry of this service names no calendar table; add `calendar:`")
+        events = calendar_events(str(name), games, datetime.now(UTC))
+        results = [] if dry_run else post_events(running, events, "Loading the calendar")
+    outcomes = Counter(str(r.get("outcome")) for r in results)
+    off = sum(not ids for ids in games.values())
+    summary = {
+        "table": name,
+        "from": min(games),
+        "to": max(games),
+        "dates": len(games),
+        "dates_without_games": off,
+        "games": sum(len(ids) for ids in games.values()),
+        "outcomes": dict(outcomes),
+        "dry_run": dry_run,
+    }
+    bad = [r for r in results if not _is_good(r)]
+    if as_json:
+        emit({**summary, "rejected": bad})
+    else:
+        sentence(
+            f"{'Would load' if dry_run else 'Loaded'} {summary['games']} games on "
+            f"{len(games) - off} dates, and {off} dates without games, from {min(games)} to "
+            f"{max(games)} into {name}."
+        )
+        if outcomes:
+            sentence(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()) + ".")
+        for result in bad[:20]:
+            sentence(_came_of(result), "red")
+    if bad:
+        raise typer.Exit(verbs.REFUSED)
+
+
+def _span(first: str | None, last: str | None) -> str:
+    return (f" from {first}" if first else "") + (f" to {last}" if last else "")
+
+
+def read_calendar(file: str) -> dict[str, list[str]]:
+    """Games by date, as the file has them. Raises ``BadInput`` that names the place."""
+    text = _text(file)
+    if text.lstrip().startswith(("{", "[")):
+        return _calendar_json(file, text)
+    return _calendar_csv(file, text)
+
+
+def _calendar_json(file: str, text: str) -> dict[str, list[str]]:
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise BadInput(f"{file} is not JSON: {error}") from error
+    games: dict[str, list[str]] = {}
+    for day, ids in document.items() if isinstance(document, dict) else ():
+        if not _is_date(day) or not isinstance(ids, list) or not all(map(_is_id, ids)):
+            break
+        games[day] = ids
+    else:
+        if isinstance(document, dict):
+            return games
+    raise BadInput(f'{file} must hold an object such as {{"2024-10-22": ["0022400061"]}}')
+
+
+def _calendar_csv(file: str, text: str) -> dict[str, list[str]]:
+    reader = csv.DictReader(text.splitlines())
+    missing = {"game_id", "game_date"} - set(reader.fieldnames or ())
+    if missing:
+        raise BadInput(f"{file}: the header has no column {' and no '.join(sorted(missing))}")
+    games: dict[str, list[str]] = {}
+    for row in reader:
+        day, game_id = row["game_date"], row["game_id"]
+        if not _is_date(day) or not game_id:
+            place = f"{file}, line {reader.line_num}"
+            raise BadInput(
+                f"{place}: game_date {day!r} and game_id {game_id!r} must be a date YYYY-MM-DD "
+                "and an id that is not empty"
+            )
+        games.setdefault(day, []).append(game_id)
+    return games
+
+
+def _is_date(value: object) -> bool:
+    try:
+        return isinstance(value, str) and date.fromisoformat(value).isoformat() == value
+    except ValueError:
+        return False
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def between(
+    games: Mapping[str, Sequence[str]], first: str | None, last: str | None
+) -> dict[str, list[str]]:
+    """Every date from the first to the last, with the games of each; none is an empty list.
+
+    The range reaches no further than the file does, since nobody knows what lies beyond it.
+    """
+    inside = [d for d in games if (first or "") <= d <= (last or "9999-12-31")]
+    if not inside:
+        return {}
+    known_first, known_last = min(games), max(games)
+    begin = date.fromisoformat(max(first or known_first, known_first))
+    end = date.fromisoformat(min(last or known_last, known_last))
+    days = [(begin + timedelta(days=n)).isoformat() for n in range((end - begin).days + 1)]
+    return {day: list(dict.fromkeys(games.get(day, ()))) for day in days}
+
+
+def calendar_events(
+    name: str, games: Mapping[str, Sequence[str]], loaded_at: datetime
+) -> list[dict[str, Any]]:
+    """One load of the calendar's table for each date.
+
+    Each call makes new ids: a calendar that goes back to an earlier state must not be taken for
+    a duplicate of that state.
+    """
+    at = loaded_at.isoformat().replace("+00:00", "Z")
+    return [
+        {
+            "event_type": "raw_data_loaded",
+            "target_table": name,
+            "execution_id": f"calendar-load-{at}",
+            "correlation_id": f"calendar-load-{at}",
+            "game_date": day,
+            "game_ids": list(ids),
+            "record_count": len(ids),
+            "status": "success" if ids else "no_data",
+            "timestamp": at,
+        }
+        for day, ids in games.items()
+    ]
