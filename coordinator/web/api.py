@@ -1,0 +1,115 @@
+"""The HTTP application: every route of the contract's section 5, put together.
+
+Owns the assembly alone. Routes live beside their kind (``doors``, ``status_routes``,
+``run_routes``, ``operator_routes``); errors, headers and limits in ``problems`` and ``edge``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from coordinator.web import doors, models, operator_routes, problems, run_routes, status_routes
+from coordinator.web.application import Application
+from coordinator.web.edge import Edge
+from coordinator.web.health import lags, readiness
+from coordinator.web.metrics import CONTENT_TYPE, Metrics
+from coordinator.web.reference import PAGE_POLICY, errors, page_of, schema_of
+from coordinator.web.stream import Stream
+
+
+def create_app(application: Application) -> FastAPI:
+    """The ASGI application over a wired service.
+
+    It neither starts nor stops the service. ``app.state.stream`` is the stream of changes; close
+    it when the server is told to stop, since open streams would keep it waiting.
+    """
+    app = FastAPI(
+        title="Coordinator",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    metrics = Metrics(application)
+    stream = Stream(application.clock, boot=application.engine.entropy()[:12])
+    application.engine.listen(stream.heard)
+    app.state.stream = stream
+    app.state.metrics = metrics
+    doors.add(app, application)
+    status_routes.add(app, application, stream)
+    run_routes.add(app, application)
+    operator_routes.add(app, application)
+    _add_service(app, application, metrics)
+    problems.install(app)
+    app.add_middleware(Edge, metrics=metrics)
+    return app
+
+
+def _add_service(app: FastAPI, application: Application, metrics: Metrics) -> None:
+    @app.get(
+        "/healthz",
+        tags=["service"],
+        summary="Whether the process is alive",
+        response_model=models.Health,
+        responses=errors(),
+        operation_id="healthz",
+    )
+    async def healthz() -> dict[str, str]:
+        """Looks at nothing but itself."""
+        return {"status": "alive"}
+
+    @app.get(
+        "/readyz",
+        tags=["service"],
+        summary="Whether the service is ready",
+        response_model=models.Readiness,
+        responses={
+            **errors(),
+            503: {
+                "description": "A part is not: the same answer, with `not_ready`.",
+                "model": models.Readiness,
+            },
+        },
+        operation_id="readyz",
+    )
+    async def readyz() -> Any:
+        """The store answers within two seconds; effects are being delivered; time is given to
+        what is due."""
+        ready, parts = await readiness(application)
+        answer = {"status": "ready" if ready else "not_ready", "parts": parts}
+        return answer if ready else JSONResponse(answer, 503, {"Retry-After": "5"})
+
+    @app.get(
+        "/metrics",
+        tags=["service"],
+        summary="Metrics for Prometheus",
+        response_class=Response,
+        responses={
+            200: {
+                "description": "Prometheus text format.",
+                "content": {"text/plain": {"schema": {"type": "string"}}},
+            },
+            **errors(),
+        },
+        operation_id="metrics",
+    )
+    async def scrape() -> Response:
+        """Counters since the start of the process, and gauges read from the store."""
+        text = await metrics.text(await lags(application))
+        return Response(text, media_type=CONTENT_TYPE)
+
+    document = schema_of(app)
+    page = page_of(document)
+    app.openapi = lambda: document  # type: ignore[method-assign]
+
+    async def openapi(_: object) -> Response:
+        return JSONResponse(document)
+
+    async def docs(_: object) -> Response:
+        return HTMLResponse(page, headers={"Content-Security-Policy": PAGE_POLICY})
+
+    app.router.add_route("/openapi.json", openapi, ["GET"], include_in_schema=False)
+    app.router.add_route("/docs", docs, ["GET"], include_in_schema=False)

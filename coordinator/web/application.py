@@ -1,0 +1,46 @@
+"""What the web room needs of the application that the composition root builds."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from coordinator.outbox import Relay
+from coordinator.ports import Clock
+from coordinator.service.engine import Engine
+from coordinator.service.ingest import Ingest
+from coordinator.service.operate import Operate
+from coordinator.service.quarantine import Quarantine
+from coordinator.service.runs import Runs
+from coordinator.service.status import StatusViews
+from coordinator.service.sweep import Sweeper
+
+
+class Application(Protocol):
+    """The doors of the service, wired."""
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def engine(self) -> Engine: ...
+
+    @property
+    def ingest(self) -> Ingest: ...
+
+    @property
+    def runs(self) -> Runs: ...
+
+    @property
+    def operate(self) -> Operate: ...
+
+    @property
+    def quarantine(self) -> Quarantine: ...
+
+    @property
+    def sweeper(self) -> Sweeper: ...
+
+    @property
+    def relay(self) -> Relay: ...
+
+    @property
+    def status(self) -> StatusViews: ...

@@ -1,0 +1,143 @@
+"""What every request passes first: body limit, origin check, headers, durations, the last catch.
+
+Owns one pure ASGI layer, kept thin because the push endpoint is behind it. Refuses to route.
+"""
+
+from __future__ import annotations
+
+import time
+from urllib.parse import urlsplit
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from coordinator.web.metrics import Metrics
+from coordinator.web.problems import internal, problem
+from coordinator.wire import MAX_BODY_BYTES
+
+log = structlog.get_logger(__name__)
+
+SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+)
+"""Added where a route did not set its own."""
+
+DRAIN_BYTES = 32 * 1024 * 1024
+"""How much of a body over the limit is read and thrown away, so that its sender gets the answer."""
+_QUIET_PATHS = ("/pubsub/push", "/healthz", "/readyz", "/metrics")
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+class Edge:
+    """The outermost layer of the application."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started_at = time.perf_counter()
+        status = 0
+        read = 0
+
+        async def limited() -> Message:
+            nonlocal read
+            message = await receive()
+            if message["type"] == "http.request":
+                read += len(message.get("body", b""))
+                if read > MAX_BODY_BYTES:
+                    await _drain(message, receive)
+                    raise HTTPException(413, _too_large())
+            return message
+
+        async def dressed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = list(message.get("headers", ()))
+                have = {name for name, _ in headers}
+                headers += [h for h in SECURITY_HEADERS if h[0] not in have]
+                message["headers"] = headers
+            await send(message)
+
+        try:
+            answer = _refuse(scope)
+            if answer is not None:
+                await answer(scope, limited, dressed)
+            else:
+                await self._app(scope, limited, dressed)
+        except Exception:
+            log.exception("a request failed unexpectedly", path=scope["path"])
+            if status:
+                raise  # the answer has begun: all that is left is to break the connection
+            await internal(scope["path"])(scope, receive, dressed)
+        finally:
+            self._note(scope, status or 499, time.perf_counter() - started_at)
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", None) or "(none)"
+        method = scope["method"]
+        self._metrics.http(method, route, status, seconds)
+        write = log.debug if route in _QUIET_PATHS else log.info
+        write(
+            "request",
+            method=method,
+            path=scope["path"],
+            status=status,
+            milliseconds=round(seconds * 1000, 1),
+        )
+
+
+def _refuse(scope: Scope) -> ASGIApp | None:
+    """The answer to a request that must not be routed at all."""
+    headers = dict(scope["headers"])
+    length = headers.get(b"content-length", b"")
+    if length.isdigit() and int(length) > MAX_BODY_BYTES:
+        return _TooLarge()
+    origin = headers.get(b"origin")
+    if (
+        origin is not None
+        and scope["method"] not in _SAFE_METHODS
+        and urlsplit(origin.decode("latin-1")).netloc.encode("latin-1") != headers.get(b"host")
+    ):
+        return problem(
+            403,
+            "A page of another origin may not change anything here.",
+            code="cross_origin",
+            instance=scope["path"],
+        )
+    return None
+
+
+class _TooLarge:
+    """Reads on for a while, then answers 413: a sender that is cut off may not see the answer."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            while True:
+                message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body"):
+                    break
+        except HTTPException:
+            pass  # `limited` has drained the rest
+        answer = problem(413, _too_large(), code="too_large", instance=scope["path"])
+        await answer(scope, receive, send)
+
+
+async def _drain(message: Message, receive: Receive) -> None:
+    drained = 0
+    while message["type"] == "http.request" and message.get("more_body") and drained < DRAIN_BYTES:
+        message = await receive()
+        drained += len(message.get("body", b""))
+
+
+def _too_large() -> str:
+    return f"The body is over the limit of {MAX_BODY_BYTES // (1024 * 1024)} MiB; send less."

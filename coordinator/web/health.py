@@ -1,0 +1,120 @@
+"""Whether the service is ready: its store, its outbox, its sweep.
+
+Owns the thresholds. Lags are read from the store, so they are true in every deployment: however
+many processes serve, and whoever sweeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from coordinator.errors import CoordinatorError, Unavailable
+from coordinator.ports import Kind, Op, Query, Where
+from coordinator.service.sweep import LATE_AFTER
+from coordinator.web.application import Application
+from coordinator.wire import instant_text
+
+STORE_SECONDS = 2.0
+"""How long the store may take to answer."""
+OUTBOX_LATE_SECONDS = 120.0
+"""An effect that nobody has tried to deliver for this long: the relay stands still."""
+_LOOKED_AT = 100
+_RETRY_WITHIN = timedelta(seconds=61)
+"""Failed deliveries are due again within a minute, so this finds those that are being retried."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lags:
+    """How far delivery and time are behind, in seconds."""
+
+    outbox_seconds: float = 0.0
+    """Since when the oldest effect that is due, or that has failed before, waits for delivery."""
+    untried_seconds: float = 0.0
+    """The same among those that are due and that nobody has tried yet."""
+    sweep_seconds: float = 0.0
+    """By how much the earliest ``wake_at`` lies in the past."""
+    sweep_age_seconds: float | None = None
+    """Since this process last swept; None where it has not."""
+
+
+async def lags(application: Application) -> Lags:
+    """How far behind things are. Raises ``Unavailable``, also where the store is too slow."""
+    now = application.clock.now()
+    store, known = application.engine.store, application.engine.registry.processors
+    try:
+        async with asyncio.timeout(STORE_SECONDS):
+            await store.ping()
+            due = await store.find(
+                Query(
+                    Kind.PARTITION,
+                    (Where("outbox_due", Op.LE, now + _RETRY_WITHIN),),
+                    order="outbox_due",
+                    limit=_LOOKED_AT,
+                )
+            )
+            awake = await store.find(
+                Query(
+                    Kind.PARTITION,
+                    (Where("wake_at", Op.LE, now),),
+                    order="wake_at",
+                    limit=_LOOKED_AT,
+                )
+            )
+    except TimeoutError as error:
+        raise Unavailable(
+            f"The store did not answer within {STORE_SECONDS:g} s; try again later."
+        ) from error
+    waiting = [0.0]
+    untried = [0.0]
+    for _, partition in due.items:
+        if partition.processor not in known:
+            continue
+        for entry in partition.outbox:
+            if entry.tries:
+                waiting.append((now - entry.created_at).total_seconds())
+            elif entry.due_at <= now:
+                untried.append((now - entry.due_at).total_seconds())
+    wakes = [p.wake_at for _, p in awake.items if p.processor in known]
+    swept_at = application.sweeper.last_at
+    return Lags(
+        outbox_seconds=max(*waiting, *untried),
+        untried_seconds=max(untried),
+        sweep_seconds=(now - min(wakes)).total_seconds() if wakes else 0.0,
+        sweep_age_seconds=(now - swept_at).total_seconds() if swept_at else None,
+    )
+
+
+async def readiness(application: Application) -> tuple[bool, dict[str, Any]]:
+    """Whether the service is ready, and each part with its state and sentence."""
+    try:
+        found = await lags(application)
+    except CoordinatorError as error:
+        part = {"ok": False, "detail": error.detail}
+        unknown = {"ok": False, "detail": "Not known while the store is out of reach."}
+        return False, {"store": part, "outbox": unknown, "sweep": unknown}
+    relay_ok = found.untried_seconds <= OUTBOX_LATE_SECONDS
+    sweep_ok = found.sweep_seconds <= LATE_AFTER.total_seconds()
+    outbox = f"The oldest undelivered effect waits since {found.outbox_seconds:.0f} s."
+    if not found.outbox_seconds:
+        outbox = "Nothing waits for delivery."
+    if not relay_ok:
+        outbox += " Nobody tries to deliver it: is the relay running?"
+    sweep = f"The partition due longest waits since {found.sweep_seconds:.0f} s for a sweep."
+    if not found.sweep_seconds:
+        sweep = "No partition waits for a sweep."
+    if not sweep_ok:
+        sweep += " POST /v1/sweep, and see why nobody does."
+    return relay_ok and sweep_ok, {
+        "store": {"ok": True, "detail": "The store answers."},
+        "outbox": {"ok": relay_ok, "lag_seconds": found.outbox_seconds, "detail": outbox},
+        "sweep": {
+            "ok": sweep_ok,
+            "lag_seconds": found.sweep_seconds,
+            "age_seconds": found.sweep_age_seconds,
+            "last_at": instant_text(application.sweeper.last_at),
+            "detail": sweep,
+        },
+    }

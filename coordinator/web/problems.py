@@ -1,0 +1,206 @@
+"""Errors as problem details (RFC 9457): one shape for everything that goes wrong over HTTP.
+
+Owns the words and the codes. ``detail`` says what to do; ``code`` is for programs; internals are
+never shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from coordinator.errors import BadInput, CoordinatorError, Mistake
+from coordinator.service.operate import NotReady
+from coordinator.service.shapes import verdict_view
+from coordinator.wire import shown
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 5
+
+CODES: Mapping[str, tuple[str, str]] = {
+    "bad_input": ("Bad input", "Mend what `errors` names, and send it again."),
+    "malformed_json": ("Not JSON", "The body cannot be read as JSON; the detail says where."),
+    "bad_page_token": ("Bad page token", "Start the list again without the token."),
+    "not_found": ("Not found", "Nothing has that name or path; the detail says what is known."),
+    "method_not_allowed": ("Method not allowed", "See the `Allow` header for what the path takes."),
+    "too_large": ("Too large", "Send less at a time."),
+    "too_many": ("Too many events", "Send at most 1,000 events in one call."),
+    "all_rejected": ("Every event is bad", "`results` says for each event what is wrong with it."),
+    "refused": ("Refused", "A rule said no; the detail names it."),
+    "not_ready": ("Not ready", "`verdict` says what is missing; name a bypass, or wait."),
+    "live_run": ("A run is live", "Wait for its end, or reset the partition to end its lease."),
+    "taken": ("Run is taken", "Another owner holds the attempt; leave the run alone."),
+    "stale": ("Stale report", "The lease or attempt is not the current one; stop and discard."),
+    "over": ("Run is over", "Nothing more can be reported of it."),
+    "cross_origin": ("Cross-origin request", "Call the API from the page's own origin."),
+    "unavailable": ("Unavailable", "A part is out of reach; try again after `Retry-After`."),
+    "bug": ("Internal error", "Not the caller's fault; it was logged."),
+}
+"""code → (title, what to do). The reference page lists them; ``type`` points there."""
+
+_BY_STATUS = {
+    400: "bad_input",
+    403: "refused",
+    404: "not_found",
+    405: "method_not_allowed",
+    409: "refused",
+    413: "too_large",
+    422: "bad_input",
+    503: "unavailable",
+}
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    code: str | None = None,
+    instance: str | None = None,
+    errors: Iterable[Mistake] = (),
+    headers: Mapping[str, str] | None = None,
+    **more: Any,
+) -> JSONResponse:
+    """A problem response. ``errors`` are the mistakes of an input; ``more`` are extra members."""
+    code = code or _BY_STATUS.get(status, "bug" if status >= 500 else "refused")
+    title = CODES[code][0] if code in CODES else HTTPStatus(status).phrase
+    body: dict[str, Any] = {
+        "type": f"/docs#problem-{code}",
+        "title": title,
+        "status": status,
+        "detail": _safe(detail),
+        "code": code,
+    }
+    if instance is not None:
+        body["instance"] = _safe(instance)
+    listed = [mistake_view(m) for m in errors]
+    if listed:
+        body["errors"] = listed
+    body.update(more)
+    found = dict(headers or {})
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        found.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+    return JSONResponse(body, status, found, MEDIA_TYPE)
+
+
+def mistake_view(mistake: Mistake) -> dict[str, str | None]:
+    """A mistake as ``{field, message, value}``."""
+    return {
+        "field": _safe(mistake.field),
+        "message": _safe(mistake.message),
+        "value": None if mistake.value is None else _safe(mistake.value),
+    }
+
+
+def _safe(text: str) -> str:
+    """Text that can be sent: half a surrogate pair shows as an escape."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def of_error(error: CoordinatorError, instance: str | None = None) -> JSONResponse:
+    """The problem of one of this project's errors."""
+    if error.status >= 500 and error.status != HTTPStatus.SERVICE_UNAVAILABLE:
+        log.error("a request failed", instance=instance, error=error.detail, exc_info=error)
+        return internal(instance)
+    mistakes = error.mistakes if isinstance(error, BadInput) else ()
+    more: dict[str, Any] = {}
+    if isinstance(error, NotReady):
+        more["verdict"] = verdict_view(error.decision.verdict)
+    return problem(
+        error.status, error.detail, code=error.code, instance=instance, errors=mistakes, **more
+    )
+
+
+def internal(instance: str | None = None) -> JSONResponse:
+    """A 500 that shows nothing of the inside."""
+    return problem(
+        500,
+        "Something went wrong inside. It was logged; try again, and report it if it stays.",
+        code="bug",
+        instance=instance,
+    )
+
+
+def of_http(error: HTTPException, scope_path: str, method: str) -> JSONResponse:
+    """The problem of what routing refused: no such path, wrong method, body too large."""
+    headers = error.headers or None
+    match error.status_code:
+        case 404:
+            detail = f"There is nothing at {scope_path[:200]}; /docs lists what there is."
+        case 405:
+            allowed = (headers or {}).get("Allow") or (headers or {}).get("allow")
+            takes = f"; it takes {allowed}" if allowed else ""
+            detail = f"{scope_path[:200]} does not take {method}{takes}. /docs lists what there is."
+        case 400:
+            return problem(
+                400,
+                "The body cannot be read as JSON (perhaps nested too deeply, or not UTF-8); send "
+                "UTF-8 JSON.",
+                code="malformed_json",
+                instance=scope_path,
+            )
+        case _:
+            detail = str(error.detail)
+    return problem(error.status_code, detail, instance=scope_path, headers=headers)
+
+
+def of_validation(error: RequestValidationError, instance: str) -> JSONResponse:
+    """The problem of a request that does not fit its model."""
+    mistakes: list[Mistake] = []
+    for found in error.errors()[:50]:
+        place = [str(p) for p in found["loc"]]
+        if found["type"] == "json_invalid":
+            why = found.get("ctx", {}).get("error", "not JSON")
+            at = place[-1] if place[-1].isdigit() else "?"
+            return problem(
+                400,
+                f"The body is not JSON: {why} (at character {at}); send UTF-8 JSON.",
+                code="malformed_json",
+                instance=instance,
+            )
+        if len(place) > 1 and place[0] in ("body", "query", "path", "header"):
+            place = place[1:]
+        value = None if found["type"] == "missing" else shown(found.get("input"))
+        mistakes.append(Mistake(".".join(place)[:200], _words(found), value))
+    detail = "; ".join(f"{m.field}: {m.message}" for m in mistakes[:5])
+    return problem(422, detail, instance=instance, errors=mistakes)
+
+
+def _words(found: Mapping[str, Any]) -> str:
+    """A validation message in this project's words where there are better ones."""
+    match found["type"]:
+        case "missing":
+            return "is missing"
+        case "extra_forbidden":
+            return "is not known here; check its spelling, or leave it out"
+    message = str(found["msg"])
+    return message[:1].lower() + message[1:]
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of an app a problem."""
+
+    async def coordinator_error(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, CoordinatorError)
+        return of_error(error, request.url.path)
+
+    async def http_error(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        return of_http(error, request.url.path, request.method)
+
+    async def validation_error(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        return of_validation(error, request.url.path)
+
+    app.add_exception_handler(CoordinatorError, coordinator_error)
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(RequestValidationError, validation_error)
