@@ -13,7 +13,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -43,16 +42,23 @@ from coordinator.core.spec import (
     TableSpec,
     Window,
 )
-from coordinator.errors import BadInput, Mistake
 from coordinator.registry_yaml import (
     MAX_BYTES,
+    SECONDS,
     Entries,
-    Items,
+    Fields,
+    Mistakes,
     Node,
     Place,
+    RegistryError,
+    RegistryMistake,
     Scalar,
+    Values,
     YamlMistakeError,
+    did_you_mean,
+    kind_of,
     read,
+    shown,
 )
 
 POLICY_KEYS = (
@@ -89,13 +95,10 @@ MAX_ALIASES_PER_NAME = 50
 MAX_SCHEDULE = 50
 MAX_WINDOW = 366
 """Dates, for a window, and days, for an offset."""
-MAX_DURATION = timedelta(days=30)
 MAX_AGE_HOURS = 24 * 366
-MAX_MISTAKES = 100
-"""How many mistakes are told at once; the number of the others is told instead."""
+MAX_CYCLES = 20
+"""Cycles that are named at once."""
 
-_DURATION = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9]))?", re.ASCII)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _PROCESSOR_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,99}", re.ASCII)
@@ -104,58 +107,6 @@ _ENTRYPOINT = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_
 _TOPIC = re.compile(
     r"(projects/[a-z][a-z0-9.:-]{1,62}/topics/)?(?!goog)[A-Za-z][A-Za-z0-9._~+%-]{2,254}", re.ASCII
 )
-
-
-# ── mistakes ─────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class RegistryMistake(Mistake):
-    """One mistake with its place; ``line`` and ``column`` count from 1.
-
-    ``field`` is the path of keys (``processors.X.requires[0].table``), ``message`` says the rule
-    and the mend, ``value`` what stood there where one value is at fault.
-    """
-
-    file: str = "registry.yaml"
-    line: int = 1
-    column: int = 1
-
-    def __str__(self) -> str:
-        where = f"{self.file}:{self.line}:{self.column}"
-        return (
-            f"{where}: {self.field}: {self.message}" if self.field else f"{where}: {self.message}"
-        )
-
-
-class RegistryError(BadInput):
-    """The registry is invalid. ``mistakes`` holds all that were found, in the file's order."""
-
-    code = "bad_registry"
-
-    def __init__(self, name: str, mistakes: Sequence[RegistryMistake]) -> None:
-        told = list(mistakes[:MAX_MISTAKES])
-        lines = [str(m) for m in told]
-        if len(mistakes) > MAX_MISTAKES:
-            lines.append(f"… and {len(mistakes) - MAX_MISTAKES} more")
-        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-        super().__init__("\n".join([f"{name} has {count}:", *lines]), told)
-
-
-class _Mistakes:
-    """What was found so far, in one file."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.found: list[RegistryMistake] = []
-
-    def add(self, place: Place, path: str, message: str, value: str | None = None) -> None:
-        self.found.append(
-            RegistryMistake(path, message, value, self.name, place.line, place.column)
-        )
-
-    def sorted(self) -> list[RegistryMistake]:
-        return sorted(dict.fromkeys(self.found), key=lambda m: (m.line, m.column))
 
 
 # ── what comes out ───────────────────────────────────────────────────────────────────────────
@@ -303,7 +254,7 @@ def parse(text: str, name: str = "registry.yaml") -> Registry:
     Raises:
         RegistryError: with every mistake that was found, each with line and column.
     """
-    mistakes = _Mistakes(name)
+    mistakes = Mistakes(name)
     try:
         root, repeated = read(text.removeprefix("\ufeff"))
     except YamlMistakeError as error:
@@ -321,155 +272,13 @@ def parse(text: str, name: str = "registry.yaml") -> Registry:
 
 # ── reading values ───────────────────────────────────────────────────────────────────────────
 
-_Fields = dict[str, tuple[Scalar, Node]]
 _NOTHING: Any = object()
 
 
-def _shown(node: Node) -> str:
-    """A value as a mistake shows it, bounded."""
-    if isinstance(node, Scalar):
-        return node.text if len(node.text) <= 60 else node.text[:57] + "…"
-    return "a list" if isinstance(node, Items) else "a mapping"
+class _Policies(Values):
+    """Reads clock times, policies and launch targets."""
 
-
-def _kind_of(node: Node) -> str:
-    if not isinstance(node, Scalar):
-        return _shown(node)
-    if node.value is None:
-        return "nothing"
-    kinds = {bool: "true or false", int: "a number", float: "a number", str: "text"}
-    return f"{kinds[type(node.value)]} ({_shown(node)})"
-
-
-def _meant(name: str, known: Iterable[str]) -> str:
-    """``did you mean …?`` where something is near, else what there is."""
-    names = list(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    if not names:
-        return "there is none"
-    shown = ", ".join(names[:15])
-    return f"there is {shown}" + ("" if len(names) <= 15 else f" and {len(names) - 15} more")
-
-
-class _Values:
-    """Reads one value each, or notes the mistake and answers None."""
-
-    def __init__(self, mistakes: _Mistakes) -> None:
-        self.mistakes = mistakes
-
-    def wrong(self, node: Node, path: str, sentence: str) -> None:
-        """Note that the value at ``node`` breaks a rule; ``sentence`` says rule and mend."""
-        self.mistakes.add(node.place, path, sentence, _shown(node))
-
-    def fields(
-        self, node: Node, path: str, keys: Sequence[str], *, empty: bool = False
-    ) -> _Fields | None:
-        """A mapping with known keys; with ``empty`` nothing at all is an empty one."""
-        if isinstance(node, Scalar) and node.value is None and empty:
-            return {}
-        if not isinstance(node, Entries):
-            expected = f"a mapping with keys of {', '.join(keys)}"
-            self.wrong(node, path, f"must be {expected}, not {_kind_of(node)}")
-            return None
-        found: _Fields = {}
-        for key, value in node.items:
-            if key.text in keys:
-                found[key.text] = (key, value)
-                continue
-            self.mistakes.add(
-                key.place,
-                f"{path}.{key.text[:60]}" if path else key.text[:60],
-                f"unknown key {_shown(key)!r}; {_meant(key.text, keys)}",
-                _shown(key),
-            )
-        return found
-
-    def named(self, node: Node, path: str, most: int) -> tuple[tuple[Scalar, Node], ...]:
-        """A mapping from names to anything, of at most ``most`` entries."""
-        if isinstance(node, Scalar) and node.value is None:
-            return ()
-        if not isinstance(node, Entries):
-            self.wrong(node, path, f"must be a mapping from names, not {_kind_of(node)}")
-            return ()
-        if len(node.items) > most:
-            self.wrong(node, path, f"has {len(node.items)} entries, the most is {most}; split it")
-            return ()
-        return node.items
-
-    def items(self, node: Node, path: str, most: int, what: str) -> tuple[Node, ...] | None:
-        if not isinstance(node, Items):
-            self.wrong(node, path, f"must be a list of {what}, not {_kind_of(node)}")
-            return None
-        if len(node.items) > most:
-            self.wrong(node, path, f"has {len(node.items)} {what}, the most is {most}; shorten it")
-            return None
-        return node.items
-
-    def string(self, node: Node, path: str, what: str = "text") -> str | None:
-        if isinstance(node, Scalar) and isinstance(node.value, str):
-            return node.value
-        quoted = isinstance(node, Scalar) and node.value is not None
-        mend = f'; put it in quotes: "{_shown(node)}"' if quoted else ""
-        self.wrong(node, path, f"must be {what}, not {_kind_of(node)}{mend}")
-        return None
-
-    def boolean(self, node: Node, path: str) -> bool | None:
-        if isinstance(node, Scalar) and isinstance(node.value, bool):
-            return node.value
-        self.wrong(node, path, f"must be true or false, not {_kind_of(node)}")
-        return None
-
-    def integer(self, node: Node, path: str, least: int, most: int) -> int | None:
-        value = node.value if isinstance(node, Scalar) else None
-        if isinstance(value, bool) or not isinstance(value, int):
-            self.wrong(node, path, f"must be a whole number, not {_kind_of(node)}")
-            return None
-        if not least <= value <= most:
-            self.wrong(node, path, f"{_shown(node)} is outside {least:,} to {most:,}")
-            return None
-        return value
-
-    def above_zero(self, node: Node, path: str, most: float) -> float | None:
-        """A number in (0, most]; one that is whole comes back as it would be written: 18, 0.5."""
-        value = node.value if isinstance(node, Scalar) else None
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            self.wrong(node, path, f"must be a number, not {_kind_of(node)}")
-            return None
-        if not (math.isfinite(value) and 0 < value <= most):
-            self.wrong(node, path, f"{_shown(node)} must be more than 0 and at most {most:,}")
-            return None
-        return float(value)
-
-    def duration(self, node: Node, path: str, *, zero: bool = True) -> timedelta | None:
-        text = node.value if isinstance(node, Scalar) else None
-        match = _DURATION.fullmatch(text) if isinstance(text, str) else None
-        if match is None:
-            self.wrong(
-                node,
-                path,
-                f"{_shown(node)} is no duration; write a whole number and a unit: 30s, 15m, 1h, 2d",
-            )
-            return None
-        seconds = int(match[1]) * _SECONDS[match[2]]
-        if seconds > MAX_DURATION.total_seconds():
-            self.wrong(node, path, f"{_shown(node)} is longer than the most, 30d")
-            return None
-        if not seconds and not zero:
-            self.wrong(node, path, f"{_shown(node)} leaves no time at all; the least is 1s")
-            return None
-        return timedelta(seconds=seconds)
-
-    def choice(self, node: Node, path: str, choices: Sequence[str]) -> str | None:
-        text = node.value if isinstance(node, Scalar) else None
-        if isinstance(text, str) and text in choices:
-            return text
-        listed = " or ".join(choices)
-        self.wrong(node, path, f"must be {listed}, not {_kind_of(node)}")
-        return None
-
-    def clock(self, found: _Fields, node: Node, path: str) -> ClockTime | None:
+    def clock(self, found: Fields, node: Node, path: str) -> ClockTime | None:
         """``at`` and ``day`` of a mapping."""
         day = self.integer(found["day"][1], f"{path}.day", -30, 366) if "day" in found else 0
         if "at" not in found:
@@ -480,7 +289,7 @@ class _Values:
         match = _CLOCK.fullmatch(text) if isinstance(text, str) else None
         if match is None:
             sentence = (
-                f'{_shown(at)} is no time of day; write "HH:MM" or "HH:MM:SS", 00:00 to 23:59:59'
+                f'{shown(at)} is no time of day; write "HH:MM" or "HH:MM:SS", 00:00 to 23:59:59'
             )
             self.wrong(at, f"{path}.at", sentence)
             return None
@@ -489,7 +298,7 @@ class _Values:
 
     # policies
 
-    def policy(self, found: _Fields, path: str) -> dict[str, Any]:
+    def policy(self, found: Fields, path: str) -> dict[str, Any]:
         """The policy keys among ``found``, as arguments of ``Policy``."""
         policy: dict[str, Any] = {}
         for key in POLICY_KEYS:
@@ -559,6 +368,8 @@ class _Values:
         if found is None:
             return None
         if len(found) != 1:
+            if _misspelt(node, found):
+                return None
             had = " and ".join(found) or "none"
             self.wrong(node, path, f"must hold exactly one of local, http and pubsub, not {had}")
             return None
@@ -579,10 +390,15 @@ class _Values:
             self.wrong(
                 target,
                 here,
-                f"{_shown(target)} is no topic; write its id (a letter, then 2 to 254 of letters, "
+                f"{shown(target)} is no topic; write its id (a letter, then 2 to 254 of letters, "
                 "digits and ._~+%-, not starting with goog), or projects/PROJECT/topics/ID",
             )
         return LaunchTarget(kind=LaunchKind(kind), address=address)
+
+
+def _misspelt(node: Node, found: Fields) -> bool:
+    """Whether a mapping held unknown keys, so that a missing one has been told of already."""
+    return isinstance(node, Entries) and len(found) < len(node.items)
 
 
 def _wrong_url(address: str) -> str | None:
@@ -618,7 +434,7 @@ class _RawProcessor(NamedTuple):
 
     key: Scalar
     path: str
-    found: _Fields
+    found: Fields
     phase: int
     output: str
     aliases: tuple[str, ...]
@@ -637,9 +453,9 @@ class _Edge(NamedTuple):
 class _Builder:
     """Holds what the two rounds find out, and assembles the registry at the end."""
 
-    def __init__(self, mistakes: _Mistakes) -> None:
+    def __init__(self, mistakes: Mistakes) -> None:
         self.mistakes = mistakes
-        self.values = _Values(mistakes)
+        self.values = _Policies(mistakes)
         self.timezone = "America/New_York"
         self.calendar_table: str | None = None
         self.known_from: str | None = None
@@ -651,7 +467,7 @@ class _Builder:
         self.bare: dict[str, set[str]] = {}
         self.edges: list[_Edge] = []
         self.used: set[str] = set()
-        self.warnings = _Mistakes(mistakes.name)
+        self.warnings = Mistakes(mistakes.name)
         self.table_places: dict[str, Place] = {}
 
     def read(self, root: Node | None) -> None:
@@ -691,8 +507,8 @@ class _Builder:
 
     def _read_version(self, node: Node) -> None:
         value = node.value if isinstance(node, Scalar) else None
-        if isinstance(value, bool) or value != 1:
-            sentence = f"must be 1, the only version there is, not {_kind_of(node)}"
+        if isinstance(value, bool) or not isinstance(value, int) or value != 1:
+            sentence = f"must be 1, the only version there is, not {kind_of(node)}"
             self.values.wrong(node, "version", sentence)
 
     def _read_timezone(self, node: Node) -> None:
@@ -706,7 +522,7 @@ class _Builder:
             mend = (
                 f"did you mean {meant[0]!r}?" if meant else 'write one such as "America/New_York"'
             )
-            self.values.wrong(node, "timezone", f"unknown time zone {_shown(node)!r}; {mend}")
+            self.values.wrong(node, "timezone", f"unknown time zone {shown(node)!r}; {mend}")
             return
         self.timezone = name
 
@@ -726,7 +542,7 @@ class _Builder:
             name,
         )
 
-    def _read_aliases(self, found: _Fields, path: str) -> Iterator[tuple[str, Place, str]]:
+    def _read_aliases(self, found: Fields, path: str) -> Iterator[tuple[str, Place, str]]:
         if "aliases" not in found:
             return
         node = found["aliases"][1]
@@ -750,14 +566,14 @@ class _Builder:
             self.values.wrong(
                 node,
                 path,
-                f"{_shown(node)!r} is no table name; write dataset.table, at most 100 letters, "
+                f"{shown(node)!r} is no table name; write dataset.table, at most 100 letters, "
                 "digits, _ and -, starting with a letter",
             )
             return None
         return name
 
     def _read_table(self, key: Scalar, node: Node) -> None:
-        path = f"tables.{_shown(key)}"
+        path = f"tables.{shown(key)}"
         name = self._table_name(Scalar(key.place, key.text, key.text), path)
         found = self.values.fields(node, path, KEYS["table"], empty=True) or {}
         grain, enabled = Grain.DATE, True
@@ -804,20 +620,20 @@ class _Builder:
                 if _is_date(text):
                     self.known_from = text
                 else:
-                    sentence = f"{_shown(since)} is no date; write it as YYYY-MM-DD"
+                    sentence = f"{shown(since)} is no date; write it as YYYY-MM-DD"
                     self.values.wrong(since, "calendar.known_from", sentence)
 
     def _read_processor(self, key: Scalar, node: Node) -> None:
         name = key.text
-        path = f"processors.{_shown(key)}"
+        path = f"processors.{shown(key)}"
         good = bool(_PROCESSOR_NAME.fullmatch(name)) and "__" not in name
         if not good:
             self.mistakes.add(
                 key.place,
                 path,
-                f"{_shown(key)!r} is no processor name; write at most 100 letters, digits, _ . -, "
+                f"{shown(key)!r} is no processor name; write at most 100 letters, digits, _ . -, "
                 "starting with a letter, without __ (ids are joined by it)",
-                _shown(key),
+                shown(key),
             )
         found = self.values.fields(node, path, KEYS["processor"])
         if found is None:
@@ -880,7 +696,7 @@ class _Builder:
             node = found["entrypoint"][1]
             entrypoint = self.values.string(node, f"{path}.entrypoint", "module:attribute")
             if entrypoint is not None and not _ENTRYPOINT.fullmatch(entrypoint):
-                sentence = f'{_shown(node)} is no entry point; write "package.module:Name"'
+                sentence = f'{shown(node)} is no entry point; write "package.module:Name"'
                 self.values.wrong(node, f"{path}.entrypoint", sentence)
         launch = None
         if "launch" in found:
@@ -981,7 +797,7 @@ class _Builder:
         self.used.update(named)
         for table in sources:
             producer = self.tables[table].producer
-            if producer is not None and producer in {r.key.text for r in self.raw}:
+            if producer is not None:
                 day = -1 if window is not None else offset
                 self.edges.append(_Edge(raw.key.text, producer, day, node.place, path))
         return Requirement(
@@ -997,16 +813,18 @@ class _Builder:
         )
 
     def _form(
-        self, found: _Fields, node: Node, path: str
+        self, found: Fields, node: Node, path: str
     ) -> tuple[RequirementKind, tuple[str, ...], int] | None:
         """Which form the line has, the tables it names, and how many must be met."""
         forms = [k for k in ("table", "any_of", "at_least") if k in found]
-        if "of" in found and "at_least" not in found:
+        if "of" in found and "at_least" not in found and not _misspelt(node, found):
             key = found["of"][0]
             sentence = "stands without 'at_least', how many of them are needed; add it"
             self.mistakes.add(key.place, f"{path}.of", sentence)
             return None
         if len(forms) != 1:
+            if _misspelt(node, found):
+                return None
             had = " and ".join(forms) or "none"
             sentence = f"names its tables by exactly one of table, any_of, or at_least with of; it has {had}"
             self.mistakes.add(node.place, path, f"{sentence}; split or complete the line")
@@ -1060,8 +878,8 @@ class _Builder:
         if near:
             mend = f"requirements use the full name: {' or '.join(sorted(near))}"
         else:
-            mend = f"{_meant(name, self.tables)} Else declare it under tables"
-        self.values.wrong(node, path, f"unknown table {_shown(node)!r}; {mend}")
+            mend = f"{did_you_mean(name, self.tables)} A new one has to be declared under tables"
+        self.values.wrong(node, path, f"unknown table {shown(node)!r}; {mend}")
         return None
 
     def _read_dates(
@@ -1074,6 +892,8 @@ class _Builder:
             return 0, None
         forms = [k for k in ("offset", "last_game_dates", "window_days") if k in found]
         if len(forms) != 1:
+            if _misspelt(node, found):
+                return 0, None
             had = " and ".join(forms) or "none"
             sentence = f"holds exactly one of offset, last_game_dates and window_days; it has {had}"
             self.mistakes.add(node.place, path, f"{sentence}. A window never holds its own date")
@@ -1107,7 +927,7 @@ class _Builder:
             return 1
         return self.values.integer(node, path, 1, MAX_WINDOW) or 1
 
-    def _read_counts(self, found: _Fields, path: str) -> dict[str, Any]:
+    def _read_counts(self, found: Fields, path: str) -> dict[str, Any]:
         """Minimums, coverage and ages of a line, as arguments of ``Requirement``."""
         values, counts = self.values, dict[str, Any]()
         if "expected_count_min" in found:
@@ -1141,7 +961,7 @@ class _Builder:
         return counts
 
     def _note_no_effect(
-        self, found: _Fields, path: str, sources: Sequence[str], window: Window | None
+        self, found: Fields, path: str, sources: Sequence[str], window: Window | None
     ) -> None:
         """Note lines that are valid and do nothing."""
         by_game = any(self.tables[t].grain is Grain.GAME for t in sources)
@@ -1162,7 +982,7 @@ class _Builder:
         """Name each cycle at the same date, else one that never moves back in time."""
         edges = {(e.needs, e.needed): e for e in reversed(self.edges) if e.offset == 0}
         found = False
-        while True:
+        for _ in range(MAX_CYCLES):
             graph: dict[str, set[str]] = {}
             for needs, needed in edges:
                 graph.setdefault(needs, set()).add(needed)
@@ -1199,12 +1019,16 @@ class _Builder:
         processors makes a cycle negative exactly where its offsets add up to 0 or more.
         """
         scale = len(self.raw) + 1
-        cost = {name: 0 for e in self.edges for name in (e.needs, e.needed)}
+        furthest: dict[tuple[str, str], _Edge] = {}
+        for e in sorted(self.edges, key=lambda e: e.offset):
+            furthest[e.needs, e.needed] = e
+        edges = tuple(furthest.values())
+        cost = {name: 0 for e in edges for name in (e.needs, e.needed)}
         through: dict[str, _Edge] = {}
         changed: str | None = None
         for _ in range(len(cost) + 1):
             changed = None
-            for e in self.edges:
+            for e in edges:
                 reached = cost[e.needs] - (e.offset * scale + 1)
                 if reached < cost[e.needed]:
                     cost[e.needed] = reached
@@ -1363,8 +1187,8 @@ def duration_text(duration: timedelta) -> str:
     """A duration as the registry writes it, in the largest unit that divides it: 15m, 90s, 1h."""
     seconds = round(duration.total_seconds())
     for unit in ("d", "h", "m"):
-        if seconds and seconds % _SECONDS[unit] == 0:
-            return f"{seconds // _SECONDS[unit]}{unit}"
+        if seconds and seconds % SECONDS[unit] == 0:
+            return f"{seconds // SECONDS[unit]}{unit}"
     return f"{seconds}s"
 
 

@@ -1,8 +1,8 @@
-"""YAML 1.2 as a tree of values that know their place, for ``registry``.
+"""YAML 1.2 as a tree of values that know their place, read one by one, for ``registry``.
 
-Owns the text: UTF-8, the core schema of YAML 1.2 (``off``, ``no`` and ``09:00`` are text; a date
-is text), line and column of every value, and the limits that keep a hostile or broken file from
-costing more than its size. Refuses to know what any key means.
+Owns the text: the core schema of YAML 1.2 (``off``, ``no``, ``09:00`` and a date are text), line
+and column of every value and mistake, the reading of plain values, and the limits that keep a
+hostile or broken file from costing more than its size. Refuses to know what any key means.
 
 It is built on the parser's events rather than on its loader, because the loader resolves tags by
 YAML 1.1 where a directive asks for it, recurses once per level and loses the places of values.
@@ -10,9 +10,12 @@ YAML 1.1 where a directive asks for it, recurses once per level and loses the pl
 
 from __future__ import annotations
 
+import difflib
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -28,6 +31,8 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 
+from coordinator.errors import BadInput, Mistake
+
 MAX_BYTES = 1024 * 1024
 """Size of a file, in bytes."""
 MAX_DEPTH = 20
@@ -36,6 +41,13 @@ MAX_ALIASES = 100
 """Uses of ``*anchor`` in one file."""
 MAX_VALUES = 200_000
 """Values in one file, with every alias counted as often as it is used."""
+
+MAX_DURATION = timedelta(days=30)
+MAX_MISTAKES = 100
+"""How many mistakes are told at once; the number of the others is told instead."""
+
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -255,3 +267,206 @@ def _syntax(error: YAMLError, text: str) -> tuple[Place, str]:
         place = Place(before.count("\n") + 1, position - (before.rfind("\n") + 1) + 1)
         return place, "a control character or a lone surrogate stands here; take it out"
     return Place(1, 1), f"this is no YAML: {error}"
+
+
+# ── mistakes ─────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryMistake(Mistake):
+    """One mistake with its place; ``line`` and ``column`` count from 1.
+
+    ``field`` is the path of keys (``processors.X.requires[0].table``), ``message`` says the rule
+    and the mend, ``value`` what stood there where one value is at fault.
+    """
+
+    file: str = "registry.yaml"
+    line: int = 1
+    column: int = 1
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}:{self.column}"
+        return (
+            f"{where}: {self.field}: {self.message}" if self.field else f"{where}: {self.message}"
+        )
+
+
+class RegistryError(BadInput):
+    """The registry is invalid. ``mistakes`` holds all that were found, in the file's order."""
+
+    code = "bad_registry"
+
+    def __init__(self, name: str, mistakes: Sequence[RegistryMistake]) -> None:
+        told = list(mistakes[:MAX_MISTAKES])
+        lines = [str(m) for m in told]
+        if len(mistakes) > MAX_MISTAKES:
+            lines.append(f"… and {len(mistakes) - MAX_MISTAKES} more")
+        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+        super().__init__("\n".join([f"{name} has {count}:", *lines]), told)
+
+
+class Mistakes:
+    """What was found so far, in one file."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.found: list[RegistryMistake] = []
+
+    def add(self, place: Place, path: str, message: str, value: str | None = None) -> None:
+        self.found.append(
+            RegistryMistake(path, message, value, self.name, place.line, place.column)
+        )
+
+    def sorted(self) -> list[RegistryMistake]:
+        return sorted(dict.fromkeys(self.found), key=lambda m: (m.line, m.column))
+
+
+# ── reading values ───────────────────────────────────────────────────────────────────────────
+
+Fields = dict[str, tuple[Scalar, Node]]
+"""A mapping's values by key, with the key's own place."""
+
+
+def shown(node: Node) -> str:
+    """A value as a mistake shows it, bounded."""
+    if isinstance(node, Scalar):
+        return node.text[:57] + "…" if len(node.text) > 60 else node.text or "nothing"
+    return "a list" if isinstance(node, Items) else "a mapping"
+
+
+def kind_of(node: Node) -> str:
+    if not isinstance(node, Scalar):
+        return shown(node)
+    if node.value is None:
+        return "nothing"
+    kinds = {bool: "true or false", int: "a number", float: "a number", str: "text"}
+    return f"{kinds[type(node.value)]} ({shown(node)})"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``did you mean …?`` where something is near, else what there is."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    if not names:
+        return "there is none"
+    shown = ", ".join(names[:15])
+    return f"choose from {shown}" + ("" if len(names) <= 15 else f" and {len(names) - 15} more")
+
+
+class Values:
+    """Reads one value each, or notes the mistake and answers None."""
+
+    def __init__(self, mistakes: Mistakes) -> None:
+        self.mistakes = mistakes
+
+    def wrong(self, node: Node, path: str, sentence: str) -> None:
+        """Note that the value at ``node`` breaks a rule; ``sentence`` says rule and mend."""
+        self.mistakes.add(node.place, path, sentence, shown(node))
+
+    def fields(
+        self, node: Node, path: str, keys: Sequence[str], *, empty: bool = False
+    ) -> Fields | None:
+        """A mapping with known keys; with ``empty`` nothing at all is an empty one."""
+        if isinstance(node, Scalar) and node.value is None and empty:
+            return {}
+        if not isinstance(node, Entries):
+            expected = f"a mapping with keys of {', '.join(keys)}"
+            self.wrong(node, path, f"must be {expected}, not {kind_of(node)}")
+            return None
+        found: Fields = {}
+        for key, value in node.items:
+            if key.text in keys:
+                found[key.text] = (key, value)
+                continue
+            self.mistakes.add(
+                key.place,
+                f"{path}.{key.text[:60]}" if path else key.text[:60],
+                f"unknown key {shown(key)!r}; {did_you_mean(key.text, keys)}",
+                shown(key),
+            )
+        return found
+
+    def named(self, node: Node, path: str, most: int) -> tuple[tuple[Scalar, Node], ...]:
+        """A mapping from names to anything, of at most ``most`` entries."""
+        if isinstance(node, Scalar) and node.value is None:
+            return ()
+        if not isinstance(node, Entries):
+            self.wrong(node, path, f"must be a mapping from names, not {kind_of(node)}")
+            return ()
+        if len(node.items) > most:
+            self.wrong(node, path, f"has {len(node.items)} entries, the most is {most}; split it")
+            return ()
+        return node.items
+
+    def items(self, node: Node, path: str, most: int, what: str) -> tuple[Node, ...] | None:
+        if not isinstance(node, Items):
+            self.wrong(node, path, f"must be a list of {what}, not {kind_of(node)}")
+            return None
+        if len(node.items) > most:
+            self.wrong(node, path, f"has {len(node.items)} {what}, the most is {most}; shorten it")
+            return None
+        return node.items
+
+    def string(self, node: Node, path: str, what: str = "text") -> str | None:
+        if isinstance(node, Scalar) and isinstance(node.value, str):
+            return node.value
+        quoted = isinstance(node, Scalar) and node.value is not None
+        mend = f'; put it in quotes: "{shown(node)}"' if quoted else ""
+        self.wrong(node, path, f"must be {what}, not {kind_of(node)}{mend}")
+        return None
+
+    def boolean(self, node: Node, path: str) -> bool | None:
+        if isinstance(node, Scalar) and isinstance(node.value, bool):
+            return node.value
+        self.wrong(node, path, f"must be true or false, not {kind_of(node)}")
+        return None
+
+    def integer(self, node: Node, path: str, least: int, most: int) -> int | None:
+        value = node.value if isinstance(node, Scalar) else None
+        if isinstance(value, bool) or not isinstance(value, int):
+            self.wrong(node, path, f"must be a whole number, not {kind_of(node)}")
+            return None
+        if not least <= value <= most:
+            self.wrong(node, path, f"{shown(node)} is outside {least:,} to {most:,}")
+            return None
+        return value
+
+    def above_zero(self, node: Node, path: str, most: float) -> float | None:
+        """A number in (0, most]; one that is whole comes back as it would be written: 18, 0.5."""
+        value = node.value if isinstance(node, Scalar) else None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self.wrong(node, path, f"must be a number, not {kind_of(node)}")
+            return None
+        if not (math.isfinite(value) and 0 < value <= most):
+            self.wrong(node, path, f"{shown(node)} must be more than 0 and at most {most:,}")
+            return None
+        return float(value)
+
+    def duration(self, node: Node, path: str, *, zero: bool = True) -> timedelta | None:
+        text = node.value if isinstance(node, Scalar) else None
+        match = _DURATION.fullmatch(text) if isinstance(text, str) else None
+        if match is None:
+            self.wrong(
+                node,
+                path,
+                f"{shown(node)} is no duration; write a whole number and a unit: 30s, 15m, 1h, 2d",
+            )
+            return None
+        seconds = int(match[1]) * SECONDS[match[2]]
+        if seconds > MAX_DURATION.total_seconds():
+            self.wrong(node, path, f"{shown(node)} is longer than the most, 30d")
+            return None
+        if not seconds and not zero:
+            self.wrong(node, path, f"{shown(node)} leaves no time at all; the least is 1s")
+            return None
+        return timedelta(seconds=seconds)
+
+    def choice(self, node: Node, path: str, choices: Sequence[str]) -> str | None:
+        text = node.value if isinstance(node, Scalar) else None
+        if isinstance(text, str) and text in choices:
+            return text
+        listed = " or ".join(choices)
+        self.wrong(node, path, f"must be {listed}, not {kind_of(node)}")
+        return None
