@@ -918,9 +918,13 @@ class SqliteStore:
             self._writer.connection()
         else:
             await self._start()
-        if self.path != MEMORY:
-            self._inode = self._identity()
         self._open = True
+        if self.path != MEMORY:
+            try:
+                self._inode = self._identity()
+            except Unavailable:
+                await self.close()
+                raise
 
     async def _start(self) -> None:
         try:
@@ -1018,7 +1022,10 @@ class SqliteStore:
 
     async def ping(self) -> None:
         """Prove that the store can be read, and that its file is still the one that was opened."""
-        await self._read(lambda sqlite: _pragma(sqlite, "schema_version"))
+        await self._read(self._prove)
+
+    def _prove(self, connection: sqlite3.Connection) -> None:
+        _pragma(connection, "schema_version")
         if self._inode is not None and self._identity() != self._inode:
             raise Unavailable(
                 f"{self.path} was moved or replaced while it was served. Start again on the file "
