@@ -10,11 +10,11 @@ from dataclasses import replace
 
 from coordinator.core.facts import Claimed, Completed, Fact, Heartbeat
 from coordinator.core.machine import TRANSITIONS_PER_RUN_LIMIT, Reply
-from coordinator.core.model import Run, RunStatus, Transition
+from coordinator.core.model import Partition, Run, RunStatus, Transition
 from coordinator.core.spec import ProcessorSpec
-from coordinator.documents import run_key
+from coordinator.documents import partition_key, run_key
 from coordinator.errors import NotFound, Refused
-from coordinator.ports import Changes
+from coordinator.ports import Changes, Document, Key
 from coordinator.service.engine import Docs, Engine, reply_of
 from coordinator.wire import parse_run_id
 
@@ -84,23 +84,32 @@ class Runs:
             return reply
         if reply.code == "unknown":
             raise NotFound(reply.detail)
-        await self._note_refusal(run_id, f"{what}: {reply.detail}")
+        await self._note_refusal(spec, date, run_id, f"{what}: {reply.detail}")
         raise Refused(reply.detail, code=reply.code)
 
-    async def _note_refusal(self, run_id: str, detail: str) -> None:
-        """A line in the history of an ended run; the same line is not repeated."""
-        key = run_key(run_id)
+    async def _note_refusal(self, spec: ProcessorSpec, date: str, run_id: str, what: str) -> None:
+        """A line in the history of the run; the same line is not repeated.
+
+        A live run stands in its partition too, from where its record is written next time.
+        """
+        key, place = run_key(run_id), partition_key(spec.name, date)
         now = self._engine.clock.now()
 
         def step(docs: Docs) -> Changes[None]:
             run: Run | None = docs[key]
+            partition: Partition | None = docs[place]
             if run is None:
                 return Changes(None)
             last = run.transitions[-1] if run.transitions else None
-            if last is not None and last.what == "refused" and last.detail == detail[:1000]:
+            if last is not None and last.what == "refused" and last.detail == what[:1000]:
                 return Changes(None)
-            line = Transition(at=now, what="refused", detail=detail[:1000])
+            line = Transition(at=now, what="refused", detail=what[:1000])
             kept = run.transitions[-(TRANSITIONS_PER_RUN_LIMIT - 1) :]
-            return Changes(None, {key: replace(run, transitions=(*kept, line))})
+            noted = replace(run, transitions=(*kept, line))
+            puts: dict[Key, Document] = {key: noted}
+            if partition is not None and partition.live is not None:
+                if partition.live.run_id == run_id:
+                    puts[place] = replace(partition, live=noted, revision=partition.revision + 1)
+            return Changes(None, puts)
 
-        await self._engine.store.transact([key], step)
+        await self._engine.store.transact([key, place], step)
