@@ -18,6 +18,7 @@ from coordinator.core.facts import Fact, Loaded, Ticked
 from coordinator.core.model import (
     Arrival,
     CalendarDate,
+    Flag,
     Fold,
     Grain,
     LoadStatus,
@@ -25,7 +26,7 @@ from coordinator.core.model import (
     TableDate,
 )
 from coordinator.core.schedule import shift
-from coordinator.core.spec import TableSpec
+from coordinator.core.spec import TableSpec, Window
 from coordinator.documents import (
     LedgerEntry,
     calendar_key,
@@ -52,7 +53,10 @@ BATCH_LIMIT = 256
 """Events that share one transaction at the most."""
 WINDOW_DEPENDENTS_LIMIT = 400
 """Open partitions that one load inside their windows re-judges at the most."""
+LAST_DATE = "9999-12-31"
 _OPEN = (Status.WAITING.value, Status.SETTLING.value)
+_DONE = (Status.SUCCEEDED.value, Status.COOLING.value, Status.FAILED.value)
+"""Ran, and of interest while newer data waits for a window."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -352,28 +356,57 @@ class Ingest:
         return list(found)
 
     async def _windowed(self, table: TableSpec, arrival: Arrival) -> tuple[Target, ...]:
-        """Open partitions whose windows may look at this load."""
+        """Partitions whose windows may look at this load, and that it could make fire or hold."""
         if not table.enabled:
             return ()
-        names = {d.spec.name for d in self.registry.dependents(table.name) if d.window}
-        if table.name == self.registry.calendar_table:
-            names |= {s.name for s in self.registry.processors.values() if s.windows}
+        of_calendar = table.name == self.registry.calendar_table
+        windows: dict[str, list[Window]] = {}
+        for dependent in self.registry.dependents(table.name):
+            if dependent.window is not None:
+                windows.setdefault(dependent.spec.name, []).append(dependent.window)
+        for spec in self.registry.processors.values() if of_calendar else ():
+            if spec.windows:
+                windows[spec.name] = [r.window for r in spec.windows if r.window is not None]
         found: list[Target] = []
-        for name in sorted(names):
+        for name in sorted(windows):
+            last = max([await self._reach(w, arrival.game_date) for w in windows[name]])
             page = await self._engine.store.find(
                 Query(
                     Kind.PARTITION,
                     (
                         Where("processor", Op.EQ, name),
                         Where("game_date", Op.GT, arrival.game_date),
-                        Where("status", Op.IN, _OPEN),
+                        Where("game_date", Op.LE, last),
+                        Where("status", Op.IN, (*_OPEN, *_DONE)),
                     ),
                     order="game_date",
                     limit=WINDOW_DEPENDENTS_LIMIT,
                 )
             )
-            found += [(p.processor, p.game_date) for _, p in page.items]
+            found += [
+                (p.processor, p.game_date)
+                for _, p in page.items
+                if p.status.value in _OPEN or Flag.NEWER_DATA in p.flags
+            ]
         return tuple(found)
+
+    async def _reach(self, window: Window, game_date: str) -> str:
+        """The last date whose window can look at ``game_date``.
+
+        Dates that the calendar does not know can only bring it nearer.
+        """
+        if window.days is not None:
+            return shift(game_date, window.days)
+        page = await self._engine.store.find(
+            Query(
+                Kind.CALENDAR,
+                (Where("game_date", Op.GT, game_date), Where("games_count", Op.GT, 0)),
+                order="game_date",
+                limit=window.game_dates or 1,
+            )
+        )
+        far_enough = len(page.items) == window.game_dates
+        return page.items[-1][0] if far_enough else LAST_DATE
 
     def _step(
         self,
