@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from coordinator.adapters import sqlite as adapter
-from coordinator.adapters.sqlite import APPLICATION_ID, MEMORY, MIGRATIONS, SqliteStore
+from coordinator.adapters.sqlite import APPLICATION_ID, MEMORY, SqliteStore, queries, schema
+from coordinator.adapters.sqlite.schema import MIGRATIONS
 from coordinator.core.model import Control
 from coordinator.documents import INDEXES, AuditEntry
 from coordinator.errors import BadInput, Bug, Refused, Unavailable
@@ -287,7 +287,7 @@ async def test_migrations_run_once_in_order_and_whole_or_not_at_all(
         if failing:
             raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(adapter, "MIGRATIONS", (*MIGRATIONS, second, third))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*MIGRATIONS, second, third))
     failing = True
     with pytest.raises(Unavailable):
         await SqliteStore(path).open()
@@ -307,7 +307,7 @@ async def test_an_indexed_field_without_its_column_is_noticed(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fields = {**INDEXES[Kind.CONTROL], "scope": lambda c: c.scope}
-    monkeypatch.setattr(adapter, "INDEXES", {**INDEXES, Kind.CONTROL: fields})
+    monkeypatch.setattr(schema, "INDEXES", {**INDEXES, Kind.CONTROL: fields})
     with pytest.raises(Bug, match="controls"):
         await SqliteStore(path).open()
 
@@ -354,7 +354,7 @@ async def test_usual_queries_use_an_index(
     path: str, monkeypatch: pytest.MonkeyPatch, query: Query, index: str
 ) -> None:
     statements: list[str] = []
-    monkeypatch.setattr(adapter, "_from_token", lambda query, token: (1, "id"))
+    monkeypatch.setattr(queries, "_from_token", lambda query, token: (1, "id"))
     async with opened(path, inline=True) as store:
         store._writer.connection().set_trace_callback(statements.append)
         await store.find(query)

@@ -1,0 +1,189 @@
+"""Documents as rows, and the queries over them.
+
+Owns the SQL of single documents and of ``find``. Refuses to begin or end what is written (see
+``writer``).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import json
+import sqlite3
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from coordinator.documents import INDEXES, Indexed, decode
+from coordinator.errors import BadInput, Bug
+from coordinator.ports import Document, Key, Kind, Op, Page, Query, Where
+
+PAGE_MAX: Final = 1000
+"""The most documents that one ``find`` returns, whatever its limit."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+Cell = str | int | None
+Cells = tuple[Cell, ...]
+"""A document's index values as SQLite keeps them, in the order of ``documents.INDEXES``."""
+
+
+def cell_of(value: Indexed) -> Cell:
+    """An index value as SQLite keeps it. Raises ``Bug`` for an instant without a zone."""
+    if value is None or type(value) is str or type(value) is int:
+        return value
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise Bug(f"an indexed instant has no zone: {value.isoformat()}")
+        since = value - _EPOCH
+        return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return str(value) if isinstance(value, str) else int(value)
+
+
+_FIELDS: Final = {kind: tuple(fields.values()) for kind, fields in INDEXES.items()}
+
+
+def cells_of(kind: Kind, document: Document) -> Cells:
+    return tuple([cell_of(of(document)) for of in _FIELDS[kind]])
+
+
+def quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+def _upsert(kind: Kind) -> str:
+    names = [quoted(name) for name in (*INDEXES[kind], "body", "id")]
+    updates = ", ".join(f"{name} = excluded.{name}" for name in names[:-1])
+    marks = ", ".join("?" * len(names))
+    return (
+        f"INSERT INTO {kind.value} ({', '.join(names)}) VALUES ({marks}) "
+        f"ON CONFLICT (id) DO UPDATE SET {updates}"
+    )
+
+
+UPSERT: Final = {kind: _upsert(kind) for kind in Kind}
+
+
+@functools.cache
+def update(kind: Kind, changed: tuple[int, ...]) -> str:
+    """SQLite rewrites the index of every column that is set, so only those that differ are."""
+    names = tuple(INDEXES[kind])
+    sets = ", ".join(f"{quoted(names[n])} = ?" for n in changed)
+    return f"UPDATE {kind.value} SET {sets}{', ' if sets else ''}body = ? WHERE id = ?"
+
+
+_SELECT: Final = {kind: f"SELECT body FROM {kind.value} WHERE id = ?" for kind in Kind}
+
+
+def body_of(connection: sqlite3.Connection, key: Key) -> bytes | None:
+    """The stored bytes under ``key``. Raises ``BadInput`` for an id that is no Unicode text."""
+    try:
+        row = connection.execute(_SELECT[key.kind], (key.id,)).fetchone()
+    except UnicodeEncodeError as error:
+        raise BadInput(f"{key.id!r} holds half a character and cannot be an id.") from error
+    return None if row is None else row[0]
+
+
+def get_documents(
+    connection: sqlite3.Connection, keys: Iterable[Key]
+) -> dict[Key, Document | None]:
+    """The documents under ``keys`` as of one instant."""
+    found: dict[Key, Document | None] = {}
+    connection.execute("BEGIN")
+    try:
+        for key in keys:
+            body = body_of(connection, key)
+            found[key] = None if body is None else decode(key.kind, body)
+    finally:
+        connection.execute("ROLLBACK")
+    return found
+
+
+def _token(query: Query, value: Cell, id_: str) -> str:
+    data = json.dumps([query.order, int(query.descending), value, id_], separators=(",", ":"))
+    return base64.urlsafe_b64encode(data.encode()).decode().rstrip("=")
+
+
+def _from_token(query: Query, token: str) -> tuple[Cell, str]:
+    """Where the page before ended. Raises ``BadInput`` for anything that ``_token`` did not make."""
+    try:
+        padded = token.encode("ascii") + b"=" * (-len(token) % 4)
+        order, descending, value, id_ = json.loads(base64.b64decode(padded, b"-_", validate=True))
+    except (binascii.Error, ValueError, TypeError, RecursionError) as error:
+        raise _bad_token() from error
+    fits = [order, descending] == [query.order, int(query.descending)]
+    if not fits or not isinstance(id_, str) or not isinstance(value, str | int | None):
+        raise _bad_token()
+    return value, id_
+
+
+def _bad_token() -> BadInput:
+    return BadInput(
+        "The page token is not one that this listing gave out. Start again without it, with the "
+        "same order.",
+        code="bad_page_token",
+    )
+
+
+def _condition(kind: Kind, where: Where) -> tuple[str, list[Any]]:
+    """One condition in SQL with its parameters. Raises ``Bug`` for a field that is not indexed."""
+    column = _column(kind, where.field)
+    if where.op is Op.IN:
+        cells = [cell_of(value) for value in where.value]
+        if None in cells:
+            raise Bug(f"{where.field}: null fits no list; ask for it alone, with EQ")
+        return f"{column} IN (SELECT value FROM json_each(?))", [json.dumps(cells)]
+    cell = cell_of(where.value)
+    if cell is None:
+        if where.op is not Op.EQ:
+            raise Bug(f"{where.field}: null is neither more nor less than anything")
+        return f"{column} IS NULL", []
+    return f"{column} {where.op.value} ?", [cell]
+
+
+def _column(kind: Kind, field: str) -> str:
+    if field != "id" and field not in INDEXES[kind]:
+        raise Bug(f"{kind.value} has no indexed field {field}")
+    return quoted(field)
+
+
+def _past(query: Query, value: Cell, id_: str) -> tuple[str, list[Any]]:
+    """The rows after (value, id) in the query's order; null comes before everything else."""
+    column = _column(query.kind, query.order)
+    beyond = "<" if query.descending else ">"
+    if query.order == "id":
+        return f"id {beyond} ?", [id_]
+    if value is not None:
+        past = f"({column}, id) {beyond} (?, ?)"
+        return (f"({past} OR {column} IS NULL)" if query.descending else past), [value, id_]
+    past = f"({column} IS NULL AND id {beyond} ?)"
+    return (past if query.descending else f"({past} OR {column} IS NOT NULL)"), [id_]
+
+
+def find_page(connection: sqlite3.Connection, query: Query) -> Page:
+    if query.limit < 1:
+        raise BadInput(f"A page holds at least one document, not {query.limit}.")
+    limit = min(query.limit, PAGE_MAX)
+    order = _column(query.kind, query.order)
+    conditions = [_condition(query.kind, where) for where in query.where]
+    if query.after is not None:
+        conditions.append(_past(query, *_from_token(query, query.after)))
+    direction = "DESC" if query.descending else "ASC"
+    by = f"{order} {direction}" + ("" if query.order == "id" else f", id {direction}")
+    where = " AND ".join(sql for sql, _ in conditions)
+    sql = (
+        f"SELECT id, body, {order} FROM {query.kind.value}"
+        f"{' WHERE ' + where if where else ''} ORDER BY {by} LIMIT ?"
+    )
+    parameters = [value for _, values in conditions for value in values]
+    try:
+        rows = connection.execute(sql, (*parameters, limit + 1)).fetchall()
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise BadInput(f"A value that was asked for cannot be compared: {error}.") from error
+    more = len(rows) > limit
+    rows = rows[:limit]
+    return Page(
+        items=tuple((id_, decode(query.kind, body)) for id_, body, _ in rows),
+        next_page_token=_token(query, rows[-1][2], rows[-1][0]) if more else None,
+    )

@@ -1,0 +1,268 @@
+"""The one connection that writes: batches of transactions, each batch one commit.
+
+Owns the order of transactions, what a batch has read and will write, and the cache of decoded
+documents. Refuses to know of threads (see ``jobs``).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from coordinator.adapters.sqlite.jobs import Transaction, from_sqlite
+from coordinator.adapters.sqlite.queries import UPSERT, Cell, Cells, body_of, cells_of, update
+from coordinator.adapters.sqlite.schema import connect_writer, pragma
+from coordinator.documents import TYPES, decode, encode
+from coordinator.errors import Bug, CoordinatorError
+from coordinator.ports import Changes, Document, Key, Need
+
+ROUNDS_MAX: Final = 16
+"""How often one transaction's step may be called: more is a step that never decides."""
+
+
+class _Unwritable(Exception):
+    """A document of the batch cannot be stored: the fault of one transaction, not of the store."""
+
+
+class _Held(NamedTuple):
+    """A document as the file has it."""
+
+    document: Document
+    size: int
+    """Bytes, encoded."""
+    cells: Cells | None
+    """None: not worked out yet."""
+
+
+class Cache:
+    """The decoded documents used last, bounded by number and by their encoded bytes."""
+
+    def __init__(self, documents_max: int, bytes_max: int) -> None:
+        self._documents_max = documents_max
+        self._bytes_max = bytes_max
+        self._held: OrderedDict[Key, _Held] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: Key) -> _Held | None:
+        held = self._held.get(key)
+        if held is not None:
+            self._held.move_to_end(key)
+        return held
+
+    def put(self, key: Key, held: _Held) -> None:
+        before = self._held.pop(key, None)
+        self._bytes += held.size - (0 if before is None else before.size)
+        self._held[key] = held
+        while len(self._held) > self._documents_max or self._bytes > self._bytes_max:
+            _, freed = self._held.popitem(last=False)
+            self._bytes -= freed.size
+
+    def clear(self) -> None:
+        self._held.clear()
+        self._bytes = 0
+
+
+class _Batch:
+    """What one commit has read and is about to write."""
+
+    __slots__ = ("puts", "read")
+
+    def __init__(self) -> None:
+        self.read: dict[Key, _Held | None] = {}
+        """As the file has it; a key that nobody asked for is absent."""
+        self.puts: dict[Key, Document] = {}
+
+    def write(self, connection: sqlite3.Connection) -> dict[Key, _Held]:
+        """Write the documents; what the file has of them once committed.
+
+        Raises ``_Unwritable`` where one cannot be stored.
+        """
+        rows: dict[str, list[tuple[Cell | bytes, ...]]] = {}
+        written: dict[Key, _Held] = {}
+        try:
+            for key, document in self.puts.items():
+                body = encode(document)
+                cells = cells_of(key.kind, document)
+                written[key] = _Held(document, len(body), cells)
+                sql, row = self._statement(key, cells, body)
+                rows.setdefault(sql, []).append(row)
+            for sql, of_sql in rows.items():
+                connection.executemany(sql, of_sql)
+        except sqlite3.DataError as error:
+            raise _Unwritable(str(error)) from error
+        except sqlite3.Error:
+            raise
+        except Exception as error:
+            raise _Unwritable(f"{type(error).__name__}: {error}") from error
+        return written
+
+    def _statement(
+        self, key: Key, cells: Cells, body: bytes
+    ) -> tuple[str, tuple[Cell | bytes, ...]]:
+        held = self.read.get(key)
+        if held is None:
+            return UPSERT[key.kind], (*cells, body, key.id)
+        before = held.cells if held.cells is not None else cells_of(key.kind, held.document)
+        if before == cells:
+            return update(key.kind, ()), (body, key.id)
+        changed = tuple([n for n, cell in enumerate(cells) if cell != before[n]])
+        return update(key.kind, changed), (*[cells[n] for n in changed], body, key.id)
+
+
+class Writer:
+    """The one connection that writes, with its cache. Synchronous: one thread at a time."""
+
+    def __init__(self, path: str, busy_timeout_seconds: float, cache: Cache) -> None:
+        self.path = path
+        self._busy_timeout_seconds = busy_timeout_seconds
+        self._cache = cache
+        self._connection: sqlite3.Connection | None = None
+        self._data_version = -1
+        self.commits = 0
+        self.failed_commits = 0
+        self.transactions = 0
+        self.batch_max = 0
+        self.cache_hits = 0
+        self.cache_misses = 0
+
+    def connection(self) -> sqlite3.Connection:
+        """The connection, opened anew where it was lost."""
+        if self._connection is None:
+            self._connection = connect_writer(self.path, self._busy_timeout_seconds)
+            self._data_version = -1
+        return self._connection
+
+    def close(self) -> None:
+        self._cache.clear()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def commit(self, jobs: Sequence[Transaction]) -> None:
+        """Run ``jobs`` in order inside one commit, and give each its value or error.
+
+        When the commit fails each gets ``Unavailable``, also those whose step raised: what that
+        step saw may never have been.
+        """
+        try:
+            self._attempt(jobs)
+        except _Unwritable as error:
+            if len(jobs) > 1:  # find the culprit; the others are not to suffer
+                for job in jobs:
+                    self.commit([job])
+                return
+            jobs[0].error = Bug(f"A document cannot be stored: {error}.")
+            jobs[0].error.__cause__ = error.__cause__
+        except sqlite3.Error as error:
+            self._fail(jobs, from_sqlite(error, self.path))
+        except CoordinatorError as error:  # the connection was lost and cannot be had again
+            self._fail(jobs, error)
+        else:
+            self.transactions += len(jobs)
+            self.batch_max = max(self.batch_max, len(jobs))
+
+    def _fail(self, jobs: Sequence[Transaction], error: CoordinatorError) -> None:
+        self.failed_commits += 1
+        for job in jobs:
+            job.value = None
+            job.error = type(error)(error.detail)
+            job.error.__cause__ = error.__cause__
+
+    def _attempt(self, jobs: Sequence[Transaction]) -> None:
+        connection = self.connection()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            version = pragma(connection, "data_version")
+            if version != self._data_version:
+                self._cache.clear()
+                self._data_version = version
+            batch = _Batch()
+            for job in jobs:
+                self._run(connection, job, batch)
+            written = batch.write(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            self._undo(connection)
+            raise
+        if written:
+            self.commits += 1
+        for key, held in written.items():
+            self._cache.put(key, held)
+
+    def _undo(self, connection: sqlite3.Connection) -> None:
+        """Forget what was not committed; a connection that cannot is given up."""
+        self._cache.clear()
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._connection = None
+            connection.close()
+
+    def _run(self, connection: sqlite3.Connection, job: Transaction, batch: _Batch) -> None:
+        job.value, job.error = None, None
+        try:
+            job.value = self._settle(connection, job, batch)
+        except sqlite3.Error:
+            raise
+        except StopIteration as error:  # no future can carry it
+            job.error = Bug("a transaction's step raised StopIteration")
+            job.error.__cause__ = error
+        except Exception as error:  # noqa: BLE001 - it is handed to the caller
+            job.error = error
+
+    def _settle(self, connection: sqlite3.Connection, job: Transaction, batch: _Batch) -> Any:
+        """Call the step until it decides, and take its changes into ``batch``."""
+        docs: dict[Key, Document | None] = {}
+        missing: Iterable[Key] = job.keys
+        for _ in range(ROUNDS_MAX):
+            for key in missing:
+                docs[key] = self._read(connection, key, batch)
+            answer: Changes[Any] | Need = job.step(docs.copy())
+            if isinstance(answer, Need):
+                missing = [key for key in answer.keys if key not in docs]
+                if not missing:
+                    raise Bug("a step needs only documents that it was given")
+                continue
+            missing = [key for key in answer.creates if key not in docs]
+            for key in missing:
+                docs[key] = self._read(connection, key, batch)
+            taken = [key for key in answer.creates if docs[key] is not None]
+            if not taken:
+                _check(answer)
+                for key, document in answer.puts.items():
+                    if document is not docs.get(key):
+                        batch.puts[key] = document
+                return answer.result
+            if not set(taken) <= set(missing):
+                raise Bug(f"a step creates what it was shown to exist: {taken}")
+        raise Bug(f"a step has not decided after {ROUNDS_MAX} calls")
+
+    def _read(self, connection: sqlite3.Connection, key: Key, batch: _Batch) -> Document | None:
+        document = batch.puts.get(key)
+        if document is not None:
+            return document
+        held = self._cache.get(key)
+        if held is not None:
+            self.cache_hits += 1
+        elif key in batch.read:
+            held = batch.read[key]
+        else:
+            self.cache_misses += 1
+            body = body_of(connection, key)
+            if body is not None:
+                held = _Held(decode(key.kind, body), len(body), None)
+                self._cache.put(key, held)
+        batch.read[key] = held
+        return None if held is None else held.document
+
+
+def _check(changes: Changes[Any]) -> None:
+    """Raise ``Bug`` for changes that no store could keep."""
+    for key, document in changes.puts.items():
+        if not isinstance(document, TYPES[key.kind]):
+            raise Bug(f"{key.kind.value} cannot hold a {type(document).__name__}")
+    if not changes.creates <= changes.puts.keys():
+        raise Bug("a step creates a document that it does not put")
