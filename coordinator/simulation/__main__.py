@@ -1,0 +1,109 @@
+"""``python -m coordinator.simulation``: play seeds, print totals, and how a broken law came about."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from coordinator.adapters.sqlite import SqliteStore
+from coordinator.simulation.world import Report, run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Play the seeds that were asked for; 0 when every law held, 1 when one was broken."""
+    parser = argparse.ArgumentParser(prog="python -m coordinator.simulation", description=__doc__)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--seed", type=int, help="play this world")
+    what.add_argument("--seeds", metavar="FIRST-LAST", help="play these worlds, as in 1-200")
+    parser.add_argument("--steps", type=int, default=60, help="steps of each world (default: 60)")
+    parser.add_argument("--jobs", type=int, default=1, help="worlds at once (default: 1)")
+    parser.add_argument("--trace", action="store_true", help="print the transcript as it happens")
+    parser.add_argument(
+        "--store",
+        choices=("memory", "sqlite-file"),
+        default="memory",
+        help="keep each world's state in memory (default) or in a file of its own",
+    )
+    asked = parser.parse_args(arguments)
+    try:
+        seeds = [asked.seed] if asked.seeds is None else list(_seeds(asked.seeds))
+    except ValueError as error:
+        parser.error(str(error))
+    work = [(seed, asked.steps, asked.store, asked.trace) for seed in seeds]
+    began = time.monotonic()
+    failed = 0
+    totals = {name: Counter[str]() for name in _TOTALS}
+    steps = commits = 0
+    for report in _played(work, asked.jobs):
+        steps += report.steps
+        commits += report.commits
+        for name, counter in totals.items():
+            counter.update(getattr(report, name))
+        if report.broken is not None:
+            failed += 1
+            _tell(report, show_tail=not asked.trace)
+    took = time.monotonic() - began
+    _say(f"{len(seeds)} worlds, {steps} steps, {commits} commits, {took:.1f} s; {failed} failed")
+    for name, counter in totals.items():
+        _say(f"{name}: {sum(counter.values())}" + _listed(counter))
+    if asked.seed is not None and not failed:
+        _say(f"transcript {report.digest[:16]}")
+    return 1 if failed else 0
+
+
+_TOTALS = ("faults", "firings", "statuses", "outcomes", "acts", "notices")
+
+
+def _seeds(text: str) -> range:
+    first, _, last = text.partition("-")
+    try:
+        found = range(int(first), int(last or first) + 1)
+    except ValueError:
+        raise ValueError(f"--seeds: {text!r} is no range; write FIRST-LAST, as in 1-200") from None
+    if not found:
+        raise ValueError(f"--seeds: {text} holds no seed")
+    return found
+
+
+def _played(work: Sequence[tuple[int, int, str, bool]], jobs: int) -> Iterator[Report]:
+    if jobs <= 1:
+        yield from map(_play, work)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        yield from pool.map(_play, work)
+
+
+def _play(job: tuple[int, int, str, bool]) -> Report:
+    seed, steps, store, trace = job
+    tell = _say if trace else None
+    if store == "memory":
+        return run(seed, steps=steps, trace=tell)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "world.sqlite"
+        return run(seed, steps=steps, trace=tell, store=SqliteStore(path, inline=True))
+
+
+def _tell(report: Report, *, show_tail: bool) -> None:
+    _say(f"seed {report.seed} after {report.steps} steps: {report.broken}")
+    if show_tail:
+        for line in report.tail:
+            _say(f"    {line}")
+    _say(f"  again: python -m coordinator.simulation --seed {report.seed} --trace")
+
+
+def _listed(counter: Counter[str]) -> str:
+    return "".join(f"\n    {count:7} {name}" for name, count in sorted(counter.items()))
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""Virtual time: a clock that only its owner moves, and an event loop that never waits.
+
+Owns the order in which things happen: one loop, one thread, first come first served, so the same
+calls give the same run. Refuses wall clocks: a timer of the loop itself is an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import selectors
+from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from coordinator.errors import Bug
+
+T = TypeVar("T")
+
+ROUNDS_WITHOUT_REST = 200_000
+"""Rounds of the loop without a rest at one instant: more is a loop that will never end."""
+
+
+class _Restless(selectors.SelectSelector):
+    """A selector that never waits. When the loop would, it wakes whoever waits for the rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.resting: asyncio.Future[None] | None = None
+        self.rounds = 0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is not None and timeout <= 0:
+            self.rounds += 1
+            if self.rounds > ROUNDS_WITHOUT_REST:
+                raise Bug("something spins: the loop finds no rest at one virtual instant")
+            return []
+        self.rounds = 0
+        waiting, self.resting = self.resting, None
+        if timeout is not None:
+            raise Bug("a timer of the event loop was used where only the virtual clock is known")
+        if waiting is None:
+            raise Bug("nothing will ever happen: every task waits and nobody moves the clock")
+        if not waiting.done():
+            waiting.set_result(None)
+        return []
+
+
+def run_virtually(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end on a loop of its own that never waits."""
+    selector = _Restless()
+
+    def make() -> asyncio.AbstractEventLoop:
+        loop = asyncio.SelectorEventLoop(selector)
+        loop.slow_callback_duration = 60.0
+        return loop
+
+    with asyncio.Runner(loop_factory=make) as runner:
+        _selectors[id(runner.get_loop())] = selector
+        try:
+            return runner.run(main)
+        finally:
+            del _selectors[id(runner.get_loop())]
+
+
+_selectors: dict[int, _Restless] = {}
+
+
+async def rest() -> None:
+    """Return once every other task waits for something that only time or the caller can bring."""
+    loop = asyncio.get_running_loop()
+    selector = _selectors[id(loop)]
+    if selector.resting is not None:
+        raise Bug("two callers wait for the loop to rest")
+    selector.resting = loop.create_future()
+    await selector.resting
+
+
+class VirtualClock:
+    """``ports.Clock``. Sleeps are counted on an even scale; the wall clock may jump beside it."""
+
+    def __init__(self, start: datetime) -> None:
+        self._start = start
+        self._elapsed = timedelta(0)
+        self._jumped = timedelta(0)
+        self._sleepers: list[tuple[timedelta, int, asyncio.Future[None]]] = []
+        self._numbers = itertools.count()
+
+    def now(self) -> datetime:
+        """The wall clock, which may jump."""
+        return self._start + self._elapsed + self._jumped
+
+    @property
+    def elapsed(self) -> timedelta:
+        """Even time since the start, which sleeps are counted in."""
+        return self._elapsed
+
+    def jump(self, by: timedelta) -> None:
+        """Set the wall clock forward or back; nobody who sleeps notices."""
+        self._jumped += by
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep on the virtual clock."""
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        future = asyncio.get_running_loop().create_future()
+        due = self._elapsed + timedelta(seconds=seconds)
+        heapq.heappush(self._sleepers, (due, next(self._numbers), future))
+        await future
+
+    @property
+    def next_sleeper(self) -> timedelta | None:
+        """How far ahead the next sleeper wakes; None where nobody sleeps."""
+        while self._sleepers and self._sleepers[0][2].done():
+            heapq.heappop(self._sleepers)
+        return self._sleepers[0][0] - self._elapsed if self._sleepers else None
+
+    async def advance(self, by: timedelta, after_each: Callable[[], None] | None = None) -> None:
+        """Let time pass: wake every sleeper at its instant, in order, each to a rest."""
+        target = self._elapsed + by
+        while True:
+            ahead = self.next_sleeper
+            if ahead is None or self._elapsed + ahead > target:
+                break
+            due, _, future = heapq.heappop(self._sleepers)
+            self._elapsed = max(self._elapsed, due)
+            future.set_result(None)
+            await rest()
+            if after_each is not None:
+                after_each()
+        self._elapsed = target
+        await rest()
+        if after_each is not None:
+            after_each()

@@ -1,0 +1,180 @@
+"""Faults: what goes wrong, how often, and a store whose every call may be where it does.
+
+Owns the dice. ``Faults`` draws; ``FaultyStore`` wraps any store for one process and refuses before
+the commit, loses the answer after it, kills the process on either side, or lets others go first.
+It also tells the record of every change in the order of the commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from coordinator.errors import Bug, Unavailable
+from coordinator.ports import Changes, Document, Key, Need, Page, Query, Step, Store
+
+if TYPE_CHECKING:
+    from coordinator.simulation.process import Process
+
+T = TypeVar("T")
+
+KINDS = (
+    "store_refuses",
+    "answer_lost",
+    "crash_before_commit",
+    "crash_after_commit",
+    "crash_at_read",
+    "store_slow",
+    "read_refused",
+    "duplicate",
+    "delay",
+    "no_ack",
+    "ack_lost",
+    "launch_refused",
+    "proof_lost",
+    "crash_before_launch",
+    "crash_after_launch",
+    "launch_slow",
+    "launch_vanishes",
+    "launch_twice",
+    "notice_refused",
+    "runner_dies",
+    "runner_hangs",
+    "zombie_report",
+    "reports_twice",
+    "bad_token",
+    "clock_forward",
+    "clock_back",
+    "registry_swap",
+    "process_killed",
+)
+
+DRY: contextvars.ContextVar[bool] = contextvars.ContextVar("dry", default=False)
+"""Set inside a dry run: nothing may be written."""
+
+
+class Faults:
+    """Draws faults. Each world has its own mix: some kinds are off, some frequent."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self.on = True
+        self.counts: Counter[str] = Counter()
+        calm = rng.random() < 0.1
+        self.rates = {
+            kind: 0.0 if calm or rng.random() < 0.35 else rng.choice((0.01, 0.03, 0.1))
+            for kind in KINDS
+        }
+
+    def strikes(self, kind: str, weight: float = 1.0) -> bool:
+        """Whether this fault happens now; counted where it does."""
+        if not self.on:
+            return False
+        rate = self.rates[kind]
+        if rate == 0.0 or self._rng.random() >= rate * weight:
+            return False
+        self.counts[kind] += 1
+        return True
+
+
+class FaultyStore:
+    """``ports.Store`` as one process sees it. Opening and closing is the world's business."""
+
+    def __init__(
+        self,
+        inner: Store,
+        faults: Faults,
+        rng: random.Random,
+        record: Callable[[int, FaultyStore, Mapping[Key, Document]], None],
+        forget: Callable[[int], None],
+    ) -> None:
+        self._inner = inner
+        self._faults = faults
+        self._rng = rng
+        self._record = record
+        self._forget = forget
+        self.process: Process | None = None
+        self._numbers = 0
+
+    async def open(self) -> None:
+        """Nothing: the store outlives the process."""
+
+    async def close(self) -> None:
+        """Nothing: the store outlives the process."""
+
+    async def transact(self, keys: Sequence[Key], step: Step[T]) -> T:
+        """As the inner store, unless a fault strikes."""
+        self._alive()
+        await self._linger()
+        if self._faults.strikes("store_refuses"):
+            raise Unavailable("the store cannot be reached (a fault)")
+        await self._maybe_die("crash_before_commit")
+        self._numbers += 1
+        number = self._numbers
+
+        def observed(docs: Mapping[Key, Document | None]) -> Changes[T] | Need:
+            self._alive()
+            answer = step(docs)
+            if isinstance(answer, Changes):
+                if answer.puts and DRY.get():
+                    raise Bug("a dry run writes")
+                self._record(number, self, answer.puts)
+            return answer
+
+        try:
+            result = await self._inner.transact(keys, observed)
+        except Exception:
+            self._forget(number)
+            raise
+        await self._maybe_die("crash_after_commit")
+        if self._faults.strikes("answer_lost"):
+            raise Unavailable("the answer of the store was lost (a fault)")
+        await self._linger()
+        return result
+
+    async def get(self, keys: Sequence[Key]) -> Mapping[Key, Document | None]:
+        """As the inner store, unless a fault strikes."""
+        await self._before_read()
+        return await self._inner.get(keys)
+
+    async def find(self, query: Query) -> Page:
+        """As the inner store, unless a fault strikes."""
+        await self._before_read()
+        return await self._inner.find(query)
+
+    async def ping(self) -> None:
+        """As the inner store, unless a fault strikes."""
+        await self._before_read()
+        await self._inner.ping()
+
+    async def _before_read(self) -> None:
+        self._alive()
+        if self._faults.strikes("read_refused", 0.3):
+            raise Unavailable("the store cannot be read (a fault)")
+        await self._maybe_die("crash_at_read", 0.2)
+        await self._linger()
+
+    def _alive(self) -> None:
+        if self.process is not None and self.process.dead:
+            raise asyncio.CancelledError
+
+    async def _maybe_die(self, kind: str, weight: float = 1.0) -> None:
+        if self.process is not None and self._faults.strikes(kind, weight):
+            self.process.kill(kind)
+            await _never()
+
+    async def _linger(self) -> None:
+        """Let others go first, or let time pass."""
+        if self._faults.strikes("store_slow") and self.process is not None:
+            await self.process.engine.clock.sleep(self._rng.choice((0.05, 0.5, 3.0)))
+        elif self._faults.on:
+            for _ in range(self._rng.choice((0, 0, 1, 3))):
+                await asyncio.sleep(0)
+
+
+async def _never() -> Any:
+    await asyncio.get_running_loop().create_future()
