@@ -1287,7 +1287,14 @@ def diff(old: Registry, new: Registry) -> list[str]:
 
     The order of a processor's lines and how the file is written make no difference.
     """
-    return list(_differences("", _comparable(_meaning(old)), _comparable(_meaning(new))))
+    return diff_meanings(_meaning(old), _meaning(new))
+
+
+def diff_meanings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """``diff`` of two registries as ``Registry.as_dict`` gives them, such as one that is served."""
+    told = ("registry_hash", "warnings")
+    before, after = ({k: v for k, v in one.items() if k not in told} for one in (old, new))
+    return list(_differences("", _comparable(before), _comparable(after)))
 
 
 def _comparable(value: Any) -> Any:
