@@ -510,8 +510,9 @@ def _listen(options: DemoOptions) -> socket.socket:
 
 @contextlib.asynccontextmanager
 async def _http(application: Application, listening: socket.socket) -> AsyncIterator[None]:
+    app = create_app(application)
     config = uvicorn.Config(
-        create_app(application),
+        app,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -528,6 +529,7 @@ async def _http(application: Application, listening: socket.socket) -> AsyncIter
             await asyncio.sleep(LOOK_SECONDS)
         yield
     finally:
+        app.state.stream.close()  # an open stream would keep the server waiting
         server.should_exit = True
         await serving
 

@@ -13,7 +13,7 @@ import typer
 
 from coordinator.cli import complete, verbs
 from coordinator.cli.client import DEFAULT_URL
-from coordinator.cli.output import emit, instant, say, sentence, table
+from coordinator.cli.output import emit, sentence
 from coordinator.cli.verbs import AsJson, DateArgument, DryRun, ProcessorArgument, Reason, Url, verb
 
 
@@ -40,7 +40,7 @@ TableOption = Annotated[
 OptionalProcessor = Annotated[
     str | None,
     typer.Argument(
-        metavar="[PROCESSOR]",
+        metavar="PROCESSOR",
         autocompletion=complete.processors,
         help="One processor; with --all, leave it out.",
         show_default=False,
@@ -242,6 +242,7 @@ def resume(
 
 @verb
 def sweep(
+    dry_run: DryRun = False,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
@@ -252,15 +253,18 @@ def sweep(
     Examples:
 
         coordinator sweep
-        coordinator sweep --json
+        coordinator sweep --dry-run --json
     """
     with verbs.service(url) as running:
-        answer = running.post("v1", "sweep")
+        answer = running.post("v1", "sweep", body={"dry_run": dry_run})
     if as_json:
         emit(answer)
         return
-    looked = answer.get("looked_at", 0)
-    sentence(f"Looked at {looked} due {'partition' if looked == 1 else 'partitions'}.")
+    looked = answer["looked_at"]
+    word = "Would look at" if dry_run else "Looked at"
+    sentence(f"{word} {looked} due {'partition' if looked == 1 else 'partitions'}.")
+    if answer["more"]:
+        sentence("The limit of one sweep was reached; the rest comes with the next.", "yellow")
     _fired(answer)
 
 
@@ -319,19 +323,25 @@ def _told(act: str, answer: dict[str, Any], as_json: bool) -> None:
     if as_json:
         emit(answer)
         return
-    word = f"Dry run of {act}; nothing was changed" if answer.get("dry_run") else PAST[act]
-    place = " ".join(str(answer[k]) for k in ("processor", "game_date") if answer.get(k))
-    sentence(f"{word}{': ' if place else ''}{place}.")
-    if why := answer.get("why"):
-        sentence(f"{answer.get('status', '')}: {why}" if answer.get("status") else why)
+    partition, detail = answer["partition"], answer["detail"]
+    if partition:
+        place = f"{partition['processor']} {partition['game_date']}"
+    else:
+        scope = str(detail.get("scope", ""))
+        place = "every processor" if scope.startswith("_") else scope
+    word = f"Dry run of {act}; nothing was changed" if answer["dry_run"] else PAST[act]
+    sentence(f"{word}: {place}.")
+    if detail.get("already"):
+        sentence("It was paused already; the earlier reason stands.")
+    if detail.get("was_paused") is False:
+        sentence("It was not paused.")
+    if partition:
+        then = "Then: " if answer["dry_run"] else ""
+        sentence(f"{then}{partition['status']}. {partition['why']}")
     _fired(answer)
 
 
 def _fired(answer: dict[str, Any]) -> None:
-    fired = answer.get("fired_run_ids") or answer.get("fired") or []
-    if fired:
-        word = "Would fire" if answer.get("dry_run") else "Fired"
-        say(table([word], [[run_id] for run_id in fired]))
-
-
-__all__ = ["instant", "pause", "reset", "resume", "skip", "sweep", "trigger", "unwaive", "waive"]
+    word = "Would fire" if answer["dry_run"] else "Fired"
+    for run_id in answer["fired_run_ids"]:
+        sentence(f"{word}: {run_id}", "green")

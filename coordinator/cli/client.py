@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 TIMEOUT_SECONDS = 30.0
+GATEWAY_STATUSES = frozenset({502, 503, 504})
+"""Answers that mean that the service, or its store, cannot be reached now."""
 ITEMS_PER_PAGE = 100
 PAGES_AT_MOST = 10_000
 
@@ -49,16 +51,7 @@ class Refusal(CoordinatorError):
     @property
     def mistakes(self) -> list[str]:
         """What is wrong, one line each, where the answer lists it."""
-        listed = self.document.get("mistakes") or self.document.get("errors") or []
-        lines = []
-        for mistake in listed if isinstance(listed, list) else []:
-            if isinstance(mistake, Mapping):
-                place = mistake.get("field") or mistake.get("loc") or ""
-                words = mistake.get("message") or mistake.get("msg") or ""
-                lines.append(f"{place}: {words}" if place else str(words))
-            else:
-                lines.append(str(mistake))
-        return lines
+        return [f"{e['field']}: {e['message']}" for e in self.document.get("errors") or []]
 
 
 class Service:
@@ -165,7 +158,7 @@ class Service:
                 document = None
         if response.is_success and document is not None:
             return document
-        if response.status_code >= 500 or document is None:
+        if response.status_code in GATEWAY_STATUSES or document is None:
             detail = document.get("detail") if isinstance(document, dict) else None
             raise OutOfReach(
                 f"{self.url} answered {response.status_code}"

@@ -87,7 +87,7 @@ def status(
     date: Annotated[
         str | None,
         typer.Argument(
-            metavar="[DATE]",
+            metavar="DATE",
             callback=verbs.checked_date,
             help="The game date, as YYYY-MM-DD; left out: today in the registry's time zone.",
             show_default=False,

@@ -157,5 +157,5 @@ def _settle(
     if dry_run:
         sentence(f"Dry run: {quarantine_id} would be {word}; nothing was changed.")
         return
-    outcome = answer.get("outcome")
+    outcome = (answer["result"] or {}).get("outcome")
     sentence(f"{quarantine_id} was {word}" + (f": {outcome}." if outcome else "."))

@@ -17,7 +17,7 @@ from coordinator.cli.verbs import AsJson, Url, verb
 
 FileArgument = Annotated[
     Path,
-    typer.Argument(metavar="[FILE]", envvar="COORDINATOR_REGISTRY", help="The registry file."),
+    typer.Argument(metavar="FILE", envvar="COORDINATOR_REGISTRY", help="The registry file."),
 ]
 DEFAULT_FILE = Path("registry.yaml")
 

@@ -45,7 +45,7 @@ def checked_reason(value: str | None) -> str | None:
     """A reason that says something."""
     if value is None or not value.strip():
         raise typer.BadParameter(
-            "say why with --reason: it is kept in the audit beside your name, for whoever asks later"
+            "say why with --reason: it is kept in the audit, for whoever asks later"
         )
     return value
 
