@@ -107,9 +107,9 @@ class Runs:
             kept = run.transitions[-(TRANSITIONS_PER_RUN_LIMIT - 1) :]
             noted = replace(run, transitions=(*kept, line))
             puts: dict[Key, Document] = {key: noted}
-            if partition is not None and partition.live is not None:
-                if partition.live.run_id == run_id:
-                    puts[place] = replace(partition, live=noted, revision=partition.revision + 1)
+            live = None if partition is None else partition.live
+            if partition is not None and live is not None and live.run_id == run_id:
+                puts[place] = replace(partition, live=noted, revision=partition.revision + 1)
             return Changes(None, puts)
 
         await self._engine.store.transact([key, place], step)
