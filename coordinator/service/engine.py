@@ -9,7 +9,7 @@ door of the service goes through here, so no two of them can treat a partition d
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from coordinator.core.facts import Fact, Surveyed
@@ -56,7 +56,11 @@ Target = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Lookback:
-    """The game dates that one window requirement of one partition looks at."""
+    """The dates that one window requirement of one partition may look at.
+
+    Which of them it does look at is judged inside the transaction, by the calendar as it stands
+    there: the transaction itself may be what changes it.
+    """
 
     requirement: Requirement
     dates: tuple[str, ...]
@@ -181,22 +185,31 @@ class Engine:
         keys += [calendar_key(d) for d in sorted(dates)]
         return keys
 
-    async def lookbacks(self, work: Mapping[Target, object]) -> dict[Target, tuple[Lookback, ...]]:
-        """The dates that the windows of these partitions look at, by calendar and ledger."""
+    async def lookbacks(
+        self, work: Mapping[Target, object], unsure: Sequence[str] = ()
+    ) -> dict[Target, tuple[Lookback, ...]]:
+        """The dates that the windows of these partitions may look at, by calendar and ledger.
+
+        ``unsure`` are the dates of which the transaction to come may change the calendar.
+        """
         found: dict[Target, tuple[Lookback, ...]] = {}
         for processor, game_date in work:
             windows = self.registry.processors[processor].windows
             if windows:
                 found[processor, game_date] = tuple(
-                    [await self._lookback(r, processor, game_date) for r in windows]
+                    [await self._lookback(r, processor, game_date, unsure) for r in windows]
                 )
         return found
 
-    async def _lookback(self, requirement: Requirement, processor: str, date: str) -> Lookback:
+    async def _lookback(
+        self, requirement: Requirement, processor: str, date: str, unsure: Sequence[str]
+    ) -> Lookback:
         window, table = requirement.window, requirement.sources[0]
         assert window is not None
         known_from = self.registry.processors[processor].known_from
         floor = known_from or "0000-00-00"
+        if window.game_dates is not None:  # a date that turns out to be off makes room for another
+            window = replace(window, game_dates=window.game_dates + len(unsure))
         most = window.game_dates or window.days or 0
         calendar = await self.store.find(
             Query(
@@ -229,7 +242,9 @@ class Engine:
         unknown = [d for d in loaded_dates if d not in games]
         off = await self.store.get([calendar_key(d) for d in unknown])
         games.update({c.game_date: c.games for c in off.values() if c is not None})
-        return Lookback(requirement, window_dates(window, date, games, loaded_dates, known_from))
+        found = set(window_dates(window, date, games, loaded_dates, known_from))
+        found.update(d for d in unsure if floor <= d < date)
+        return Lookback(requirement, tuple(sorted(found)))
 
     def decide_in(
         self,
@@ -257,7 +272,7 @@ class Engine:
             if calendar is not None:
                 games[date] = calendar.games
         windows = {
-            lookback.requirement.key: self._survey(reading, lookback, spec, now)
+            lookback.requirement.key: self._survey(reading, lookback, spec, game_date, now)
             for lookback in lookbacks.get(target, ())
         }
         if reading.missing:
@@ -290,14 +305,23 @@ class Engine:
         return arrivals
 
     def _survey(
-        self, reading: Reading, lookback: Lookback, spec: ProcessorSpec, now: datetime
+        self,
+        reading: Reading,
+        lookback: Lookback,
+        spec: ProcessorSpec,
+        game_date: str,
+        now: datetime,
     ) -> tuple[WindowDay, ...]:
         """Judge each date of a window."""
         requirement = lookback.requirement
-        table = requirement.sources[0]
+        window, table = requirement.window, requirement.sources[0]
+        assert window is not None
+        known = {d: reading.get(calendar_key(d)) for d in lookback.dates}
+        games = {d: c.games for d, c in known.items() if c is not None}
+        loaded = [d for d in lookback.dates if reading.get(table_date_key(table, d)) is not None]
         days = []
-        for date in lookback.dates:
-            calendar = reading.get(calendar_key(date))
+        for date in window_dates(window, game_date, games, loaded, spec.known_from):
+            calendar = known[date]
             source = judge_source(
                 requirement,
                 table,

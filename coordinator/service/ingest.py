@@ -320,7 +320,9 @@ class Ingest:
         targets: dict[Target, None] = {}
         for arriving in batch:
             targets.update(dict.fromkeys(self._targets(arriving)))
-        lookbacks = await engine.lookbacks(targets)
+        calendar = self.registry.calendar_table
+        unsure = {a.arrival.game_date: None for a in batch if a.table.name == calendar}
+        lookbacks = await engine.lookbacks(targets, tuple(unsure))
 
         def step(docs: Docs) -> Changes[tuple[list[Outcome], list[Committed]]] | Need:
             return self._step(Reading(docs), batch, lookbacks, now)
