@@ -100,7 +100,7 @@ class Judge:
         requires = self.processor(name)["requires"]
         critical = [r for r in requires if r.get("critical", True)]
         if not critical:
-            return self._anything(requires, game_date, superseded)
+            return self._anything(requires, game_date, now, superseded)
         answers = [
             self.requirement_met(r, game_date, now, waived, freshness, superseded) for r in critical
         ]
@@ -109,9 +109,13 @@ class Judge:
         return None if None in answers else True
 
     def _anything(
-        self, requires: Sequence[Mapping[str, Any]], game_date: str, superseded: bool
+        self,
+        requires: Sequence[Mapping[str, Any]],
+        game_date: str,
+        now: datetime,
+        superseded: bool,
     ) -> bool | None:
-        """Whether any input holds rows."""
+        """Whether any input holds rows, or is met without."""
         answers: list[bool | None] = []
         for r in requires:
             on = shifted(game_date, (r.get("dates") or {}).get("offset", 0))
@@ -119,6 +123,7 @@ class Judge:
                 loads = self._informing(table, on, superseded)
                 if not loads:
                     continue
+                answers.append(self.source_met(r, table, on, now, freshness=False))
                 by_game = self.definition["tables"].get(table, {}).get("grain") == "game"
                 if not by_game:
                     answers.append(not max(loads, key=lambda x: (x.at, x.number)).empty)
