@@ -32,6 +32,8 @@ MAX_GAME_IDS = 1000
 MAX_GAME_ID = 100
 MAX_EVENT_ID = 256
 MAX_RECORD_COUNT = 10**12
+FIRST_YEAR, LAST_YEAR = 1900, 2199
+"""Game dates lie in these years, so that every deadline and window beside them is a date too."""
 MAX_AHEAD = timedelta(minutes=10)
 """A timestamp further ahead of the clock than this is quarantined (contract 3.1)."""
 
@@ -379,14 +381,17 @@ class _Reader:
 
 
 def is_game_date(value: object) -> bool:
-    """Whether a value is an ISO calendar date; nothing else is a game date (contract section 1)."""
+    """Whether a value is an ISO calendar date; nothing else is a game date (contract section 1).
+
+    Years outside 1900 to 2199 are nobody's game dates, and are refused as well.
+    """
     if not isinstance(value, str) or not _DATE.fullmatch(value):
         return False
     try:
-        date.fromisoformat(value)
+        day = date.fromisoformat(value)
     except ValueError:
         return False
-    return True
+    return FIRST_YEAR <= day.year <= LAST_YEAR
 
 
 def read_timestamp(value: object) -> datetime | None:

@@ -30,6 +30,7 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 DRAIN_BYTES = 32 * 1024 * 1024
 """How much of a body over the limit is read and thrown away, so that its sender gets the answer."""
 _QUIET_PATHS = ("/pubsub/push", "/healthz", "/readyz", "/metrics")
+_PLAIN_PATHS = ("/pubsub/push", "/openapi.json", "/docs")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -83,7 +84,9 @@ class Edge:
             self._note(scope, status or 499, time.perf_counter() - started_at)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", None) or "(none)"
+        route = getattr(scope.get("route"), "path", None)
+        if route is None:  # a plain route, or none at all: no more labels than there are routes
+            route = scope["path"] if scope["path"] in _PLAIN_PATHS else "(none)"
         method = scope["method"]
         self._metrics.http(method, route, status, seconds)
         write = log.debug if route in _QUIET_PATHS else log.info
