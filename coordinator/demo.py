@@ -205,7 +205,9 @@ class Summary:
     games: int
     events_sent: int
     events: dict[str, int]
-    """Outcome in the ledger → how many; duplicates leave no entry of their own."""
+    """What the sent events got: outcome → how many."""
+    announced: int
+    """Loads of outputs that runs announced."""
     runs: int
     refires: int
     rows: int
@@ -555,6 +557,11 @@ async def _summary(
         for day in _days(playing.first, playing.last)
         for name in playing.processors
     ]
+    outputs = {p.output for p in application.registry.processors.values()}
+    sent = Counter(entry.outcome for entry in entries if entry.table not in outputs)
+    # A duplicate leaves no entry in the ledger: it is what was sent beyond the entries.
+    if again := publisher.published_count - sent.total():
+        sent["duplicate"] = again
     refires = sum(max(0, p.generation - 1) for p in partitions)
     dates = [day for day in _days(playing.first, playing.last) if season.played_on(day)]
     failures = [f"{p.processor} {p.game_date}: {p.why}" for p in partitions if not _as_expected(p)]
@@ -568,7 +575,8 @@ async def _summary(
         dates=len(dates),
         games=playing.games,
         events_sent=publisher.published_count,
-        events=dict(Counter(entry.outcome for entry in entries)),
+        events=dict(sent),
+        announced=sum(entry.table in outputs for entry in entries),
         runs=sum(len(p.runs) for p in partitions),
         refires=refires,
         rows=sum(p.rows or 0 for p in partitions),

@@ -91,9 +91,9 @@ def _store(path: str) -> Finding:
     if not file.exists():
         folder = _writable_folder(file)
         return (
-            Finding("store", "bad", folder)
+            Finding("state file", "bad", folder)
             if folder
-            else Finding("store", "ok", f"{path} is not there yet; serving will make it")
+            else Finding("state file", "ok", f"{path} is not there yet; serving will make it")
         )
     try:
         connection = sqlite3.connect(f"file:{file.resolve()}?mode=ro", uri=True, timeout=2)
@@ -102,10 +102,10 @@ def _store(path: str) -> Finding:
         finally:
             connection.close()
     except sqlite3.Error as error:
-        return Finding("store", "bad", f"{path} cannot be opened as a SQLite file: {error}")
+        return Finding("state file", "bad", f"{path} cannot be opened as a SQLite file: {error}")
     if result != "ok":
-        return Finding("store", "bad", f"{path} is damaged: {result}")
-    return Finding("store", "ok", f"{path} can be opened and is sound")
+        return Finding("state file", "bad", f"{path} is damaged: {result}")
+    return Finding("state file", "ok", f"{path} can be opened and is sound")
 
 
 def _folder(path: str) -> Finding:
@@ -148,13 +148,11 @@ def _service(running: Service, registry: Registry | None) -> Iterator[Finding]:
             else f"differs from this machine's by {apart:.0f} s; set both by NTP",
         )
     status, _, ready = running.probe("readyz")
-    parts = ready.get("parts") or ready.get("checks") or {}
-    words = ", ".join(f"{k} {v}" for k, v in parts.items()) if isinstance(parts, dict) else ""
-    if status == 200:
-        yield Finding("ready", "ok", words or "it is ready")
-    else:
-        detail = str(ready.get("detail") or words or f"answered {status}")
-        yield Finding("ready", "bad", f"not ready: {detail}")
+    parts = ready.get("parts") or {}
+    for name in parts:
+        yield Finding(name, "ok" if parts[name]["ok"] else "bad", str(parts[name]["detail"]))
+    if status != 200 and not parts:
+        yield Finding("ready", "bad", f"the service answered {status} when asked if it is ready")
     served = running.get("v1", "registry").get("registry_hash")
     if registry is not None:
         same = served == registry.registry_hash

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
 from enum import StrEnum
@@ -20,7 +22,7 @@ from coordinator.cli import verbs
 from coordinator.cli.client import DEFAULT_URL
 from coordinator.cli.output import cell, console, emit, note, safe, say, sentence, styled, table
 from coordinator.cli.verbs import AsJson, From, To, Url, verb
-from coordinator.errors import BadInput
+from coordinator.errors import BadInput, Refused
 
 if TYPE_CHECKING:
     from coordinator.demo import Moment, Playing, Summary
@@ -104,18 +106,25 @@ def serve(
     settings = read_settings({k: v for k, v in given.items() if v is not None})
     from coordinator.app import serve as serve_settings
 
-    previous = signal.signal(signal.SIGTERM, _stop)
     try:
-        serve_settings(settings)
+        with stoppable():
+            serve_settings(settings)
     except KeyboardInterrupt:
         note("stopped")
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """A request to terminate ends what runs inside in order, as ctrl-c does."""
+
+    def stop(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-def _stop(number: int, frame: object) -> NoReturn:
-    """A request to terminate ends the service in order, as ctrl-c does."""
-    raise KeyboardInterrupt
 
 
 def read_settings(given: dict[str, Any]) -> Any:
@@ -243,13 +252,12 @@ def demo(
     quiet_logs()
     view = DemoView(as_json=as_json)
     try:
-        summary = asyncio.run(play(options, view))
+        with stoppable():
+            summary = asyncio.run(play(options, view))
     except KeyboardInterrupt:
-        view.ended()
-        if view.told:
+        if view.told:  # it was serving for people to look around, and they are done
             raise typer.Exit(verbs.REFUSED if view.failed else verbs.DONE) from None
-        verbs.fail("interrupted before the end of the season", verbs.REFUSED, None)
-        raise
+        raise Refused("interrupted before the end of the replay") from None
     finally:
         view.ended()
     view.tell(summary)
@@ -435,7 +443,7 @@ def show_summary(summary: Summary) -> None:
     outcomes = ", ".join(f"{count} {word}" for word, count in summary.events.items())
     sentence(
         f"{summary.dates} dates with games, {summary.games} games, {summary.events_sent} events "
-        f"sent; ledger: {outcomes}."
+        f"sent ({outcomes})."
     )
     told = sum(Counter(summary.notices).values())
     sentence(
