@@ -165,11 +165,11 @@ def why(partition: Partition, spec: ProcessorSpec, verdict: Verdict) -> str:
         case Status.SUCCEEDED | Status.COOLING:
             return _done(partition, verdict)
         case Status.FAILED if partition.outcome is not None:
-            error = partition.outcome.error or "no error was given"
-            newer = _newer(verdict)
+            outcome = partition.outcome
+            tries = "1 attempt" if outcome.attempt == 1 else f"{outcome.attempt} attempts"
             return (
-                f"Failed at {clock(partition.outcome.at)} after {partition.outcome.attempt} "
-                f"attempts: {error}.{newer} Trigger or reset it, or wait for newer data."
+                f"Failed at {clock(outcome.at)} after {tries}: {outcome.error}."
+                f"{_newer(verdict)} Trigger or reset it, or wait for newer data."
             )
         case Status.SKIPPED if partition.skip is not None:
             skip = partition.skip

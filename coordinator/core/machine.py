@@ -689,8 +689,8 @@ class _Work:
         self.skip = None
         self.forced = forced
         self.outbox = (*self.outbox, effects.launch(run, self.now))
-        self.fired = run
         self._move(run, "fired", trigger.value, actor)
+        self.fired = self.live
         self._remember("fired", f"generation {self.generation}: {trigger.value}", actor)
 
     def _inputs(self, verdict: Verdict) -> Iterable[Input]:
@@ -803,7 +803,7 @@ class _Work:
                 "run_failed",
                 run.run_id,
                 "error",
-                f"Run {run.run_id} failed after {run.attempt} attempts.",
+                f"Run {run.run_id} failed; attempts spent: {run.attempt}.",
                 error,
             )
             return
