@@ -75,6 +75,10 @@ class Edge:
                 await answer(scope, limited, dressed)
             else:
                 await self._app(scope, limited, dressed)
+        except HTTPException as error:
+            await problem(error.status_code, error.detail, instance=scope["path"])(
+                scope, receive, dressed
+            )
         except Exception:
             log.exception("a request failed unexpectedly", path=scope["path"])
             if status:
