@@ -615,9 +615,10 @@ class _Work:
             table=fact.table, reason=fact.reason, actor=fact.actor, at=self.now, until=fact.until
         )
         self._close_waivers({fact.table: "replaced by a newer waiver"})
+        open_now = [w for w in self.waivers if w.closed_at is None]
         closed = [w for w in self.waivers if w.closed_at is not None]
-        dropped = closed[: max(0, len(self.waivers) + 1 - WAIVERS_LIMIT)]  # never one that holds
-        self.waivers = (*(w for w in self.waivers if w not in dropped), waiver)
+        kept = closed[-max(1, WAIVERS_LIMIT - 1 - len(open_now)) :]  # one that holds is never cut
+        self.waivers = (*kept, *open_now, waiver)
         self._remember("waived", f"{fact.table}: {fact.reason}", fact.actor)
         return Reply()
 

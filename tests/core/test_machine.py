@@ -1,0 +1,1158 @@
+"""What each fact does to a partition (contract sections 3.2, 4 and 5.3 to 5.4)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from coordinator.core.facts import (
+    Claimed,
+    Completed,
+    Delivered,
+    DeliveryFailed,
+    Loaded,
+    Surveyed,
+    WaiverGranted,
+)
+from coordinator.core.machine import (
+    HISTORY_LIMIT,
+    NOTIFIED_LIMIT,
+    TRANSITIONS_PER_RUN_LIMIT,
+    WAIVERS_LIMIT,
+    blank,
+    decide,
+)
+from coordinator.core.model import (
+    Bypass,
+    EffectKind,
+    Flag,
+    Grain,
+    LoadStatus,
+    RunStatus,
+    Status,
+    TableDate,
+    Trigger,
+    arrivals_key,
+)
+from coordinator.core.spec import (
+    ClockTime,
+    Deadline,
+    DeadlineAction,
+    OffDay,
+    ScheduleEntry,
+    ScheduleWhen,
+)
+from tests.core.world import (
+    BEFORE,
+    DATE,
+    GAMES,
+    A,
+    B,
+    C,
+    World,
+    any_of,
+    arrival,
+    at,
+    clock_time,
+    day,
+    deadline,
+    minutes,
+    processor,
+    schedule,
+    table,
+    window,
+)
+
+ZERO = minutes(0)
+HOUR = minutes(60)
+ALERT, FIRE, SKIP = DeadlineAction.ALERT, DeadlineAction.FIRE, DeadlineAction.SKIP
+NO_DATA = LoadStatus.NO_DATA
+
+
+def fired(**settings: object) -> World:
+    world = World(table(A), table(B, critical=False), **settings)
+    world.load()
+    return world
+
+
+def running(**settings: object) -> World:
+    world = fired(**settings)
+    world.claim()
+    return world
+
+
+def done(**settings: object) -> World:
+    return fired(**settings).run_through()
+
+
+# ── firing ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_ready_and_not_held_is_fired_by_the_call_that_learns_of_it() -> None:
+    world = World(table(A), table(B))
+    assert world.load(A).fired is None
+    decision = world.load(B, correlation_id="c9")
+    run = decision.fired
+    assert run is not None
+    assert (run.generation, run.trigger, run.attempt) == (1, Trigger.DEPENDENCIES, 1)
+    assert run.correlation_id == "c9"
+    assert decision.runs == (run,)
+
+
+def test_a_run_explains_itself_and_names_the_registry_and_what_it_consumed() -> None:
+    world = World(table(A), table(B, critical=False), grains={A: Grain.GAME})
+    world.load(A, GAMES, event_id="e-a")
+    run = world.run
+    assert run.registry_hash == "r1"
+    assert f"{A} has 10 of 10 games" in run.explanation
+    assert [(i.table, i.event_ids, i.game_ids) for i in run.inputs] == [(A, ("e-a",), GAMES)]
+
+
+def test_the_inputs_of_a_table_named_twice_are_listed_once() -> None:
+    world = World(table(A), any_of(A, B))
+    world.load(A)
+    assert [i.table for i in world.run.inputs] == [A]
+
+
+def test_games_without_rows_are_not_listed_as_inputs() -> None:
+    world = World(table(A, min_coverage=0.5), grains={A: Grain.GAME}, grace=HOUR, debounce=HOUR)
+    world.load(games=GAMES[:9])
+    world.load(games=GAMES[9:], status=NO_DATA, rows=0)
+    world.trigger()
+    assert world.run.inputs[0].game_ids == GAMES[:9]
+
+
+def test_a_load_by_date_lists_the_games_it_names() -> None:
+    world = World(table(A))
+    world.load(games=GAMES[:2])
+    assert world.run.inputs[0].game_ids == GAMES[:2]
+
+
+def test_an_empty_input_lists_no_games() -> None:
+    world = World(table(A), games=(), off_day=OffDay.RUN)
+    world.load(games=GAMES[:1], rows=0)
+    assert world.run.inputs[0].game_ids == ()
+
+
+def test_a_duplicate_re_evaluates_and_fires_nothing_twice() -> None:
+    world = fired()
+    assert world.tick().fired is None
+    assert not world.decision.changed
+    assert world.decision.partition is world.partition
+
+
+def test_a_date_without_games_is_not_expected_and_nothing_fires() -> None:
+    world = World(table(A), games=())
+    world.load(status=NO_DATA, rows=0)
+    assert (world.status, world.partition.generation) == (Status.NOT_EXPECTED, 0)
+
+
+def test_with_off_day_run_a_date_without_games_fires() -> None:
+    world = World(table(A), games=(), off_day=OffDay.RUN)
+    world.load(status=NO_DATA, rows=0)
+    assert world.status is Status.FIRING
+
+
+def test_the_calendar_moves_a_partition_in_and_out_of_not_expected() -> None:
+    world = World(table(A), games=None)
+    world.expect(())
+    assert world.status is Status.NOT_EXPECTED
+    world.expect(GAMES)
+    assert world.status is Status.WAITING
+
+
+def test_a_calendar_change_ends_no_run_and_undoes_no_success() -> None:
+    world = running()
+    world.expect(())
+    assert world.status is Status.RUNNING
+    world.complete()
+    world.expect((*GAMES, "one more"))
+    assert world.status is Status.SUCCEEDED
+
+
+def test_inputs_read_anew_replace_what_was_known() -> None:
+    world = World(table(A))
+    known = World(table(A), table(B))
+    known.load(quiet=True)
+    arrivals = known.partition.arrivals
+    world.step(Surveyed(games=world.games, arrivals=arrivals))
+    assert world.flags == {Flag.QUIET}
+    assert world.status is Status.SETTLING
+    world.step(Surveyed(games=world.games, arrivals={}))
+    assert world.status is Status.WAITING
+
+
+def test_inputs_read_anew_after_a_generation_do_not_make_a_new_latest() -> None:
+    world = done()
+    fresh = World(table(A), table(B))
+    fresh.load(quiet=True)
+    before = world.partition.latest
+    world.step(Surveyed(games=world.games, arrivals=fresh.partition.arrivals))
+    assert world.partition.latest == before
+
+
+# ── delivery ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_fired_only_once_the_launcher_holds_proof() -> None:
+    world = fired()
+    assert world.status is Status.FIRING
+    world.at(1).deliver("m7")
+    assert world.status is Status.FIRED
+    assert world.run.current.message_id == "m7"
+    assert world.entries(EffectKind.LAUNCH) == []
+
+
+def test_delivery_is_retried_for_ever_with_back_off_up_to_a_minute() -> None:
+    world = fired()
+    waits = []
+    for _ in range(12):
+        world.fail_delivery()
+        (entry,) = world.entries(EffectKind.LAUNCH)
+        waits.append((entry.due_at - world.now).total_seconds())
+        world.now = entry.due_at
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60, 60]
+    assert world.run.attempt == 1
+    assert entry.last_error == "503"
+
+
+def test_an_undeliverable_launch_is_news_after_ten_minutes_and_once() -> None:
+    world = fired()
+    world.at(9.9).fail_delivery()
+    assert world.notices() == []
+    world.at(10).fail_delivery()
+    world.at(11).fail_delivery()
+    assert world.notices() == ["launch_undeliverable"]
+
+
+def test_the_ten_minutes_of_a_later_attempt_run_from_its_launch() -> None:
+    world = running(retry_backoff=HOUR)
+    world.complete(RunStatus.FAILED)
+    world.at(60).fail_delivery()
+    assert world.notices() == []
+    world.at(70).fail_delivery()
+    assert world.notices() == ["launch_undeliverable"]
+
+
+def test_other_effects_are_retried_without_news() -> None:
+    world = done()
+    (entry,) = world.entries(EffectKind.ANNOUNCE)
+    world.at(30).step(DeliveryFailed(effect_id=entry.effect_id, error="503"))
+    assert world.notices() == []
+    world.step(Delivered(effect_id=entry.effect_id))
+    assert world.partition.outbox == ()
+
+
+def test_the_launch_of_a_run_that_ended_is_no_longer_owed() -> None:
+    world = fired()
+    world.skip(end_run=True)
+    assert world.entries(EffectKind.LAUNCH) == []
+
+
+def test_proof_of_what_is_not_owed_changes_nothing() -> None:
+    world = fired()
+    for fact in (Delivered(effect_id="x"), DeliveryFailed(effect_id="x", error="e")):
+        assert world.step(fact).replies[0].code == "unchanged"
+        assert not world.decision.changed
+
+
+# ── claims ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("delivered", [False, True])
+def test_a_claim_proves_delivery_and_grants_the_lease(*, delivered: bool) -> None:
+    world = fired()
+    if delivered:
+        world.deliver()
+    world.at(1)
+    run = world.claim("w1", "t1").replies[0].run
+    assert run is not None
+    assert (run.lease_token, run.lease_expires_at) == ("t1", at(6))
+    assert world.status is Status.RUNNING
+    assert world.entries(EffectKind.LAUNCH) == []
+
+
+def test_a_late_2xx_never_moves_a_running_run_back() -> None:
+    world = fired()
+    launch = world.entries(EffectKind.LAUNCH)[0].effect_id
+    world.claim()
+    world.step(Delivered(effect_id=launch, message_id="late"))
+    assert world.status is Status.RUNNING
+
+
+def test_the_same_owner_gets_the_same_token_again() -> None:
+    world = running()
+    reply = world.claim("w1", "another").replies[0]
+    assert reply.ok
+    assert reply.run is not None
+    assert reply.run.lease_token == "t1"
+    assert not world.decision.changed
+
+
+def test_another_owner_is_refused() -> None:
+    world = running()
+    reply = world.claim("w2", "t2").replies[0]
+    assert (reply.ok, reply.code) == (False, "taken")
+    assert world.run.lease_token == "t1"
+
+
+@pytest.mark.parametrize("attempt", [0, 2, 99])
+def test_a_claim_of_another_attempt_is_stale(attempt: int) -> None:
+    world = fired()
+    assert world.claim(attempt=attempt).replies[0].code == "stale"
+
+
+def test_an_attempt_cannot_be_claimed_before_its_back_off_is_over() -> None:
+    world = running()
+    world.complete(RunStatus.FAILED)
+    assert world.claim("w2", "t2").replies[0].code == "stale"
+    assert world.at(1).claim("w2", "t2").replies[0].ok
+
+
+@pytest.mark.parametrize(("generation", "code"), [(1, "over"), (2, "unknown"), (-1, "unknown")])
+def test_a_run_that_is_over_or_never_was_is_told_apart(generation: int, code: str) -> None:
+    world = done()
+    fact = Claimed(generation=generation, attempt=1, owner="w", token="t")
+    assert world.step(fact).replies[0].code == code
+
+
+def test_the_token_of_a_lease_that_ran_out_is_not_handed_out_again() -> None:
+    world = running()
+    reply = world.at(6).claim("w1", "t2", attempt=1).replies[0]
+    assert (reply.ok, reply.code) == (False, "stale")
+    assert world.run.attempt == 2
+
+
+# ── leases ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_heartbeat_extends_the_lease() -> None:
+    world = running()
+    reply = world.at(4).heartbeat().replies[0]
+    assert reply.run is not None
+    assert reply.run.lease_expires_at == at(9)
+    assert world.partition.wake_at == at(9)
+
+
+def test_a_run_ends_at_its_timeout_however_often_it_reports() -> None:
+    world = running(run_timeout=minutes(8))
+    world.at(4).heartbeat()
+    assert world.partition.wake_at == at(8)
+    reply = world.at(8).heartbeat().replies[0]
+    assert (reply.ok, reply.code) == (False, "over")
+    assert world.run.attempt == 2
+    assert world.notices() == ["lease_lost"]
+
+
+@pytest.mark.parametrize("token", ["garbage", ""])
+def test_a_stale_token_changes_nothing(token: str) -> None:
+    world = running()
+    for decision in (world.heartbeat(token), world.complete(token=token)):
+        assert decision.replies[0].code == "stale"
+        assert not decision.changed
+
+
+def test_a_report_without_a_claim_is_refused() -> None:
+    world = fired()
+    assert world.heartbeat().replies[0].code == "stale"
+    assert world.complete().replies[0].code == "stale"
+
+
+def test_reports_of_a_run_that_never_was_are_unknown() -> None:
+    world = World()
+    assert world.heartbeat().replies[0].code == "unknown"
+    assert world.complete(generation=5).replies[0].code == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "after"),
+    [
+        ({"heartbeat_timeout": minutes(5)}, "lease_lost", 5),
+        ({"run_timeout": minutes(3)}, "lease_lost", 3),
+    ],
+)
+def test_a_lost_lease_is_news_and_the_next_attempt_starts_after_its_back_off(
+    settings: dict[str, timedelta], kind: str, after: int
+) -> None:
+    world = running(**settings)
+    world.tick(after)
+    assert (world.status, world.run.attempt) == (Status.FIRING, 2)
+    assert world.run.current.launch_at == at(after + 1)
+    assert world.notices() == [kind]
+
+
+def test_an_unclaimed_launch_is_news_and_the_next_attempt_starts() -> None:
+    world = fired(claim_timeout=minutes(10))
+    world.at(2).deliver()
+    assert world.partition.wake_at == at(12)
+    world.tick(12)
+    assert (world.status, world.run.attempt, world.notices()) == (Status.FIRING, 2, ["unclaimed"])
+
+
+def test_an_undelivered_launch_is_never_unclaimed() -> None:
+    world = fired(claim_timeout=minutes(10))
+    world.tick(600)
+    assert (world.status, world.run.attempt) == (Status.FIRING, 1)
+
+
+def test_back_off_doubles_up_to_an_hour_and_the_registry_may_say_more() -> None:
+    waits = []
+    world = fired(attempts=9, retry_backoff=minutes(1))
+    for _ in range(8):
+        world.now = max(world.now, world.run.current.launch_at)
+        world.claim(token=f"t{world.run.attempt}")
+        world.complete(RunStatus.FAILED, f"t{world.run.attempt}")
+        waits.append((world.run.current.launch_at - world.now) / minutes(1))
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+    longer = running(retry_backoff=timedelta(hours=2))
+    longer.complete(RunStatus.FAILED)
+    assert longer.run.current.launch_at == at(120)
+
+
+def test_hundreds_of_attempts_do_not_overflow() -> None:
+    world = fired(attempts=300)
+    world.run_through(RunStatus.FAILED)
+    assert (world.status, len(world.decision.runs[0].attempts)) == (Status.FAILED, 300)
+
+
+def test_a_zombie_is_refused_after_another_attempt_took_over() -> None:
+    world = running()
+    world.tick(5)
+    world.at(6).claim("w2", "t2")
+    assert world.complete(token="t1").replies[0].code == "stale"
+    assert world.heartbeat("t1").replies[0].code == "stale"
+    assert world.complete(token="t2").replies[0].ok
+
+
+# ── the end of a run ─────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("status", [RunStatus.SUCCESS, RunStatus.NO_DATA, RunStatus.SKIPPED])
+def test_a_good_outcome_ends_the_run(status: RunStatus) -> None:
+    world = running()
+    decision = world.complete(status)
+    assert world.status is Status.SUCCEEDED
+    (run,) = decision.runs
+    assert (run.status, run.lease_token, run.record_count) == (status, None, 300)
+
+
+def test_completion_repeated_with_the_same_token_and_status_is_accepted_again() -> None:
+    world = running()
+    world.complete()
+    again = world.at(1).complete()
+    assert again.replies[0].ok
+    assert not again.changed
+    assert not world.complete(RunStatus.NO_DATA).replies[0].ok
+    assert not world.complete(token="other").replies[0].ok
+
+
+def test_completion_repeated_after_the_next_generation_fired_is_accepted_again() -> None:
+    world = running(cooldown=ZERO)
+    world.at(1).load()
+    world.complete()
+    assert world.partition.generation == 2
+    again = world.complete(generation=1)
+    assert again.replies[0].ok
+    assert not again.changed
+
+
+def test_a_failed_report_repeated_is_accepted_again_and_spends_one_attempt() -> None:
+    world = running()
+    world.complete(RunStatus.FAILED)
+    again = world.complete(RunStatus.FAILED)
+    assert again.replies[0].ok
+    assert world.run.attempt == 2
+    assert not world.complete(RunStatus.SUCCESS).replies[0].ok
+    last = running(attempts=1)
+    last.complete(RunStatus.FAILED)
+    assert last.complete(RunStatus.FAILED).replies[0].ok
+
+
+def test_a_status_that_ends_no_run_is_refused() -> None:
+    world = running()
+    assert world.complete(RunStatus.CANCELLED).replies[0].code == "bad_status"
+    assert world.status is Status.RUNNING
+
+
+def test_failures_spend_the_attempts_and_the_end_is_news_once() -> None:
+    world = done(attempts=2)
+    failing = fired(attempts=2)
+    failing.run_through(RunStatus.FAILED)
+    assert failing.status is Status.FAILED
+    assert failing.notices() == ["run_failed"]
+    assert world.notices() == []
+    failing.tick(600)
+    assert failing.notices() == ["run_failed"]
+    assert failing.partition.live is None
+
+
+def test_a_late_report_in_time_for_its_lease_counts_although_no_sweep_came() -> None:
+    world = running()
+    assert world.at(6).complete().replies[0].ok
+    assert world.status is Status.SUCCEEDED
+
+
+def test_a_failed_partition_runs_again_on_newer_data_after_the_cooldown_as_a_refire() -> None:
+    world = fired(attempts=1, cooldown=HOUR)
+    world.run_through(RunStatus.FAILED)
+    world.at(1).load()
+    assert world.status is Status.FAILED
+    assert world.partition.wake_at == at(60)
+    world.tick(60)
+    assert (world.status, world.partition.refires) == (Status.FIRING, 1)
+    world.run_through()
+    assert world.status is Status.SUCCEEDED
+
+
+# ── re-fires ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_max_refires_bounds_the_generations_and_reaching_it_is_news_once() -> None:
+    world = fired(cooldown=ZERO, max_refires=2)
+    for n in range(1, 6):
+        world.run_through()
+        world.at(n).load()
+    assert world.partition.generation == 3
+    assert world.flags == {Flag.NEWER_DATA, Flag.REFIRES_SPENT}
+    assert world.notices() == ["refires_spent"]
+    world.tick(600)
+    assert world.notices() == ["refires_spent"]
+
+
+def test_a_person_may_trigger_past_the_budget_and_uses_none_of_it() -> None:
+    world = fired(cooldown=HOUR, max_refires=0)
+    world.run_through().at(1).load()
+    world.trigger()
+    assert (world.partition.generation, world.partition.refires) == (2, 0)
+    assert Flag.FORCED not in world.flags
+    assert world.run.trigger is Trigger.MANUAL
+
+
+def test_a_backfill_uses_neither_cooldown_nor_budget() -> None:
+    world = fired(cooldown=HOUR, max_refires=0)
+    world.run_through()
+    world.backfill()
+    assert (world.run.trigger, world.partition.refires) == (Trigger.BACKFILL, 0)
+
+
+# ── triggers ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_trigger_fires_what_is_ready_and_overrides_what_only_delays_it() -> None:
+    world = World(
+        any_of(A, B, prefer_for=HOUR),
+        table(C, critical=False),
+        grace=HOUR,
+        debounce=HOUR,
+        not_before=clock_time(at(120)),
+    )
+    world.load(B, quiet=True)
+    run = world.trigger().replies[0].run
+    assert run is not None
+    assert (run.trigger, run.actor, run.reason, run.bypassed) == (
+        Trigger.MANUAL,
+        "ann",
+        "wanted",
+        (),
+    )
+    assert world.flags == set()
+
+
+def test_a_trigger_of_a_succeeded_partition_runs_it_again() -> None:
+    world = done()
+    assert world.trigger().fired is not None
+
+
+def test_a_trigger_without_its_needs_is_refused_with_what_is_missing() -> None:
+    world = World()
+    reply = world.trigger().replies[0]
+    assert (reply.ok, reply.code) == (False, "not_ready")
+    assert f"{A}: no load yet for {DATE}" in reply.detail
+    optional = World(table(A, critical=False))
+    assert "no input has arrived" in optional.trigger().replies[0].detail
+
+
+def test_dependencies_can_be_bypassed_which_is_force_and_recorded() -> None:
+    world = World(table(A), table(B))
+    world.load(A, event_id="e-a")
+    world.trigger(Bypass.DEPENDENCIES)
+    assert world.run.bypassed == ("dependencies",)
+    assert world.run.unmet == (f"{B}: no load yet for {DATE}",)
+    assert [i.table for i in world.run.inputs] == [A]
+    assert Flag.FORCED in world.flags
+    world.run_through()
+    assert Flag.FORCED in world.flags
+
+
+def test_a_forced_run_lists_what_it_found_of_an_unmet_requirement() -> None:
+    world = World(table(A), grains={A: Grain.GAME})
+    world.load(games=GAMES[:3])
+    world.trigger(Bypass.DEPENDENCIES)
+    (found,) = world.run.inputs
+    assert (found.state, found.game_ids) == ("incomplete", GAMES[:3])
+
+
+def test_words_of_bypass_with_nothing_to_bypass_are_no_force() -> None:
+    world = World(grace=HOUR, debounce=HOUR)
+    world.load()
+    world.trigger(*Bypass)
+    assert Flag.FORCED not in world.flags
+    assert world.run.unmet == ()
+
+
+def test_the_calendar_can_be_bypassed_like_a_dependency() -> None:
+    world = World(games=())
+    assert "no games" in world.trigger().replies[0].detail
+    world.trigger(Bypass.DEPENDENCIES)
+    assert (world.status, Flag.FORCED in world.flags) == (Status.FIRING, True)
+
+
+def test_a_pause_can_be_bypassed_which_is_force() -> None:
+    world = World()
+    world.pause()
+    world.load()
+    assert "bypass: pause" in world.trigger().replies[0].detail
+    world.trigger(Bypass.PAUSE)
+    assert world.flags == {Flag.PAUSED, Flag.FORCED}
+
+
+@pytest.mark.parametrize("bypass", [(), tuple(Bypass)])
+def test_a_trigger_never_makes_a_second_live_run(bypass: tuple[Bypass, ...]) -> None:
+    world = fired()
+    reply = world.trigger(*bypass).replies[0]
+    assert (reply.ok, reply.code) == (False, "live_run")
+    assert world.partition.generation == 1
+
+
+def test_a_trigger_takes_a_skip_back() -> None:
+    world = World()
+    world.load()
+    world.run_through()
+    world.skip()
+    world.trigger()
+    assert world.partition.skip is None
+
+
+# ── skip and reset ───────────────────────────────────────────────────────────────────────────
+
+
+def test_data_does_not_change_a_skipped_partition() -> None:
+    world = World()
+    world.skip()
+    world.load()
+    assert (world.status, world.partition.generation) == (Status.SKIPPED, 0)
+    assert world.partition.wake_at is None
+
+
+def test_skipping_a_live_run_needs_end_run() -> None:
+    world = running()
+    assert world.skip().replies[0].code == "live_run"
+    decision = world.skip(end_run=True)
+    assert world.status is Status.SKIPPED
+    assert decision.runs[0].status is RunStatus.CANCELLED
+    assert world.complete().replies[0].code == "over"
+
+
+def test_a_skipped_partition_wakes_for_nothing_but_its_waivers() -> None:
+    world = done(cooldown=HOUR)
+    world.at(1).load()
+    assert world.partition.wake_at is not None
+    world.skip()
+    assert world.partition.wake_at is None
+    world.waive(B, until=30)
+    assert world.partition.wake_at == at(30)
+
+
+def test_reset_judges_afresh_without_cooldown_and_generations_go_on() -> None:
+    world = done(cooldown=HOUR)
+    assert world.reset().fired is not None
+    assert (world.partition.generation, world.partition.refires) == (2, 0)
+    assert world.run.trigger is Trigger.DEPENDENCIES
+
+
+def test_reset_ends_a_live_lease() -> None:
+    world = running()
+    world.reset()
+    assert (world.status, world.partition.generation) == (Status.FIRING, 2)
+    assert world.complete(generation=1).replies[0].code == "over"
+
+
+def test_reset_clears_the_budget_of_refires_and_what_was_forced() -> None:
+    world = fired(cooldown=ZERO, max_refires=1)
+    world.run_through().at(1).load()
+    world.run_through().at(2).load()
+    assert Flag.REFIRES_SPENT in world.flags
+    world.reset()
+    assert world.partition.refires == 0
+    world.run_through().at(3).load()
+    assert world.partition.generation == 4
+
+
+def test_reset_of_a_skipped_partition_waits_again() -> None:
+    world = World()
+    world.skip()
+    world.reset()
+    assert world.status is Status.WAITING
+
+
+def test_reset_releases_what_was_quiet() -> None:
+    world = World()
+    world.load(quiet=True)
+    assert world.status is Status.SETTLING
+    world.reset()
+    assert world.status is Status.FIRING
+
+
+def test_reset_after_the_deadline_does_not_let_it_act_again() -> None:
+    world = World(table(A), table(B), deadline=deadline(30, SKIP))
+    world.tick(30)
+    assert world.status is Status.SKIPPED
+    world.at(31).reset()
+    assert (world.status, world.flags) == (Status.WAITING, {Flag.OVERDUE})
+    done_before = fired(deadline=deadline(30, FIRE))
+    done_before.run_through().at(40)
+    done_before.load(status=NO_DATA, rows=0)
+    done_before.reset()
+    assert done_before.status is Status.WAITING
+    assert done_before.notices() == []
+
+
+def test_reset_keeps_a_deadline_that_a_pause_holds() -> None:
+    world = World(table(A), table(B), deadline=deadline(30, FIRE))
+    world.load(A)
+    world.pause()
+    world.at(40).reset()
+    world.resume()
+    assert world.run.trigger is Trigger.DEADLINE
+
+
+# ── waivers ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_waiver_fires_what_it_makes_ready() -> None:
+    world = World(table(A), table(B))
+    world.load(A)
+    world.waive(B)
+    assert world.status is Status.FIRING
+
+
+def test_a_waiver_that_ends_sends_a_settling_partition_back_to_waiting() -> None:
+    world = World(table(A), table(B, critical=False), grace=HOUR)
+    world.waive(A, until=20)
+    assert world.status is Status.SETTLING
+    world.tick(20)
+    assert world.status is Status.WAITING
+
+
+def test_a_newer_waiver_replaces_an_older_one() -> None:
+    world = World(table(A), table(B))
+    world.waive(A, until=10)
+    world.waive(A, until=20)
+    old, new = world.partition.waivers
+    assert old.closed_because == "replaced by a newer waiver"
+    assert new.closed_at is None
+
+
+def test_lifting_a_waiver_closes_it_and_one_that_is_not_there_is_unknown() -> None:
+    world = World(table(A), table(B))
+    world.waive(A)
+    assert world.lift(A).replies[0].ok
+    assert world.partition.waivers[0].closed_because == "lifted by ann: found"
+    assert world.lift(A).replies[0].code == "unknown"
+
+
+def test_a_waiver_of_a_table_that_nothing_names_is_refused() -> None:
+    world = World()
+    assert world.waive("nba_raw.other").replies[0].code == "unknown"
+    assert world.partition.waivers == ()
+
+
+def test_the_limit_of_waivers_drops_closed_ones_alone() -> None:
+    world = World(table(A), table(B))
+    world.waive(A)
+    for _ in range(WAIVERS_LIMIT + 5):
+        world.waive(B)
+    assert len(world.partition.waivers) == WAIVERS_LIMIT
+    assert [w.table for w in world.partition.waivers if w.closed_at is None] == [A, B]
+
+
+# ── deadlines ────────────────────────────────────────────────────────────────────────────────
+
+
+def late(then: DeadlineAction, **settings: object) -> World:
+    world = World(table(A), table(B), deadline=deadline(30, then), **settings)
+    world.load(A)
+    return world
+
+
+def test_an_alert_is_sent_at_the_deadline_with_no_event_and_once() -> None:
+    world = late(ALERT)
+    assert world.partition.wake_at == at(30)
+    world.tick(30)
+    assert (world.status, world.flags, world.notices()) == (
+        Status.WAITING,
+        {Flag.OVERDUE},
+        ["deadline"],
+    )
+    world.tick(90)
+    assert world.notices() == ["deadline"]
+    world.load(B)
+    world.run_through()
+    assert world.flags == set()
+
+
+def test_fire_launches_what_is_there_and_records_what_was_missing() -> None:
+    world = late(FIRE)
+    world.tick(30)
+    run = world.run
+    assert (run.trigger, run.bypassed) == (Trigger.DEADLINE, ("dependencies",))
+    assert run.unmet == (f"{B}: no load yet for {DATE}",)
+    assert world.flags == {Flag.OVERDUE, Flag.FORCED}
+
+
+def test_fire_launches_from_settling_which_is_no_force() -> None:
+    world = World(table(A), table(B, critical=False), grace=HOUR, deadline=deadline(30, FIRE))
+    world.load(A)
+    world.tick(30)
+    assert (world.run.trigger, world.run.bypassed) == (Trigger.DEADLINE, ())
+    assert Flag.FORCED not in world.flags
+
+
+def test_fire_with_no_usable_input_alerts_instead() -> None:
+    world = World(deadline=deadline(30, FIRE))
+    world.load(rows=0)
+    world.tick(30)
+    assert (world.status, world.notices()) == (Status.WAITING, ["deadline"])
+
+
+def test_ready_dates_of_a_window_are_usable_input() -> None:
+    world = World(window(C, game_dates=3), deadline=deadline(30, FIRE))
+    world.look_back(day("2024-10-20"), day(BEFORE, met=False))
+    world.tick(30)
+    assert world.status is Status.FIRING
+
+
+def test_fire_does_not_pass_a_quiet_load() -> None:
+    for world in (late(FIRE), World(deadline=deadline(30, FIRE))):
+        world.load(A, quiet=True)
+        world.tick(30)
+        assert world.partition.generation == 0
+        assert world.notices() == ["deadline"]
+
+
+def test_skip_gives_the_date_up_and_says_why() -> None:
+    world = late(SKIP)
+    world.tick(30)
+    assert world.status is Status.SKIPPED
+    assert world.partition.skip is not None
+    assert B in world.partition.skip.reason
+    assert world.flags == set()
+    optional = World(table(A, critical=False), deadline=deadline(30, SKIP))
+    optional.tick(30)
+    assert optional.partition.skip is not None
+    assert "no input arrived" in optional.partition.skip.reason
+
+
+def test_skip_leaves_a_ready_partition_to_fire() -> None:
+    world = World(table(A), table(B, critical=False), grace=HOUR, deadline=deadline(30, SKIP))
+    world.load(A)
+    world.tick(30)
+    assert world.status is Status.SETTLING
+    world.tick(60)
+    assert world.status is Status.FIRING
+
+
+@pytest.mark.parametrize("then", DeadlineAction)
+def test_a_date_first_heard_of_after_its_deadline_is_overdue_and_judged_as_usual(
+    then: DeadlineAction,
+) -> None:
+    world = World(table(A), table(B), deadline=deadline(30, then), heard=60)
+    world.load(A)
+    assert (world.status, world.flags) == (Status.WAITING, {Flag.OVERDUE})
+    assert world.notices() == []
+    world.load(B)
+    assert world.run.trigger is Trigger.DEPENDENCIES
+
+
+def test_a_date_first_expected_after_its_deadline_is_overdue_and_judged_as_usual() -> None:
+    world = World(games=(), deadline=deadline(30, SKIP))
+    world.at(60).expect(GAMES)
+    assert (world.status, world.flags) == (Status.WAITING, {Flag.OVERDUE})
+
+
+@pytest.mark.parametrize("then", DeadlineAction)
+def test_a_deadline_passed_while_the_service_was_down_acts_at_the_next_look(
+    then: DeadlineAction,
+) -> None:
+    world = late(then)
+    world.tick(600)
+    assert world.notices() == ["deadline"]
+
+
+@pytest.mark.parametrize("then", DeadlineAction)
+def test_a_deadline_passed_while_paused_acts_on_resume(then: DeadlineAction) -> None:
+    world = late(then)
+    world.pause()
+    assert world.partition.wake_at == at(30)
+    world.tick(30)
+    assert world.flags == {Flag.PAUSED, Flag.OVERDUE}
+    assert world.notices() == []
+    world.at(45).resume()
+    assert world.notices() == ["deadline"]
+
+
+def test_a_deadline_leaves_a_live_run_alone_and_shows_that_it_is_overdue() -> None:
+    world = fired(deadline=deadline(30, FIRE))
+    assert world.partition.wake_at == at(30)
+    world.tick(30)
+    assert (world.flags, world.notices()) == ({Flag.OVERDUE}, [])
+    world.run_through()
+    assert (world.flags, world.notices()) == (set(), [])
+
+
+def test_a_deadline_does_nothing_on_a_day_without_games() -> None:
+    world = World(games=(), deadline=deadline(30, ALERT))
+    assert world.partition.wake_at is None
+    world.tick(30)
+    assert (world.flags, world.notices()) == (set(), [])
+
+
+def test_a_failed_run_stays_overdue_until_one_succeeds() -> None:
+    world = fired(attempts=1, deadline=deadline(30, ALERT))
+    world.tick(30)
+    world.run_through(RunStatus.FAILED)
+    assert Flag.OVERDUE in world.flags
+    world.trigger()
+    world.run_through()
+    assert Flag.OVERDUE not in world.flags
+
+
+def test_a_skip_by_a_person_is_not_overdue() -> None:
+    world = late(ALERT)
+    world.tick(30)
+    world.skip()
+    assert world.flags == set()
+
+
+@pytest.mark.parametrize(
+    ("date", "hour", "instant"),
+    [
+        ("2025-03-09", 2, datetime(2025, 3, 9, 7, 30, tzinfo=UTC)),  # skipped: read as 03:30 EDT
+        ("2024-11-03", 1, datetime(2024, 11, 3, 5, 30, tzinfo=UTC)),  # twice: the first, EDT
+    ],
+)
+def test_clock_times_hold_on_the_days_the_clocks_change(
+    date: str, hour: int, instant: datetime
+) -> None:
+    clock = ClockTime(hour=hour, minute=30)
+    deadlined = processor(table(A), deadline=Deadline(at=clock))
+    scheduled = processor(table(A), table(B, critical=False), grace=HOUR * 99,
+                          schedule=(ScheduleEntry(at=clock),))  # fmt: skip
+    held = processor(table(A), not_before=clock)
+    heard = instant - HOUR
+    load = arrival(A, date=date, stamp=heard)
+    known, _ = TableDate(table=A, game_date=date).fold(load, Grain.DATE, GAMES)
+    for spec, facts in (
+        (deadlined, ()),
+        (scheduled, (Loaded(table_date=known, arrival=load),)),
+        (held, (Loaded(table_date=known, arrival=load),)),
+    ):
+        first = decide(blank(spec, date, heard), facts, spec, heard).partition
+        assert first.wake_at == instant
+        early = decide(first, (), spec, instant - timedelta(seconds=1)).partition
+        assert (early.generation, early.outbox) == (0, ())
+        then = decide(early, (), spec, instant).partition
+        assert len(then.outbox) == 1
+
+
+# ── schedules ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_schedule_fires_what_is_ready_at_its_instant_past_what_delays_it() -> None:
+    world = World(table(A), table(B, critical=False), grace=HOUR, schedule=schedule(30))
+    world.load(A)
+    assert world.partition.wake_at == at(30)
+    world.tick(30)
+    assert world.run.trigger is Trigger.SCHEDULE
+
+
+@pytest.mark.parametrize("when", ScheduleWhen)
+def test_a_schedule_does_not_fire_without_its_needs(when: ScheduleWhen) -> None:
+    world = World(schedule=schedule(30, when=when))
+    world.tick(30)
+    assert world.status is Status.WAITING
+
+
+@pytest.mark.parametrize("when", ScheduleWhen)
+def test_an_instant_that_found_a_partition_waiting_never_fires_it_later(
+    when: ScheduleWhen,
+) -> None:
+    world = World(table(A), table(B, critical=False), grace=HOUR, schedule=schedule(30, when=when))
+    world.at(31).load(A)
+    assert world.status is Status.SETTLING
+
+
+def test_ready_does_nothing_on_a_success_with_nothing_newer() -> None:
+    world = done(schedule=schedule(30))
+    world.tick(30)
+    assert world.status is Status.SUCCEEDED
+    world.at(31).load()
+    assert world.status is Status.COOLING
+
+
+def test_ready_fires_newer_data_at_its_instant_past_the_cooldown() -> None:
+    world = done(cooldown=HOUR, schedule=schedule(30))
+    assert world.partition.wake_at is None
+    world.at(10).load()
+    assert world.partition.wake_at == at(30)
+    world.tick(30)
+    assert (world.run.trigger, world.partition.refires) == (Trigger.SCHEDULE, 1)
+
+
+def test_always_fires_once_per_instant() -> None:
+    world = done(schedule=schedule(30, 40, when=ScheduleWhen.ALWAYS))
+    assert world.partition.wake_at == at(30)
+    world.tick(30)
+    assert world.partition.generation == 2
+    world.run_through()
+    world.tick(35)
+    assert world.partition.generation == 2
+    world.tick(40)
+    assert world.partition.generation == 3
+
+
+def test_always_waits_for_the_run_that_is_live_at_its_instant() -> None:
+    world = running(schedule=schedule(3, when=ScheduleWhen.ALWAYS))
+    world.tick(3)
+    assert world.partition.generation == 1
+    world.complete()
+    assert world.run.trigger is Trigger.SCHEDULE
+
+
+def test_ready_passes_over_a_run_that_is_live_at_its_instant() -> None:
+    world = running(schedule=schedule(3))
+    world.tick(3)
+    world.at(4).complete()
+    assert world.status is Status.SUCCEEDED
+
+
+@pytest.mark.parametrize("when", ScheduleWhen)
+def test_a_schedule_that_passed_while_paused_acts_on_resume(when: ScheduleWhen) -> None:
+    world = World(table(A), table(B, critical=False), grace=HOUR, schedule=schedule(30, when=when))
+    world.load(A)
+    world.pause()
+    world.tick(30)
+    assert world.status is Status.SETTLING
+    world.at(45).resume()
+    assert world.run.trigger is Trigger.SCHEDULE
+
+
+def test_a_schedule_that_passed_while_the_service_was_down_acts_at_the_next_look() -> None:
+    world = done(schedule=schedule(30, when=ScheduleWhen.ALWAYS))
+    world.tick(600)
+    assert world.run.trigger is Trigger.SCHEDULE
+
+
+def test_a_schedule_does_nothing_on_a_skipped_partition_nor_later() -> None:
+    world = fired(schedule=schedule(30, when=ScheduleWhen.ALWAYS))
+    world.run_through()
+    world.skip()
+    world.tick(31)
+    world.reset()
+    assert world.run.trigger is Trigger.DEPENDENCIES
+
+
+def test_a_schedule_does_nothing_on_a_day_without_games() -> None:
+    world = World(games=(), schedule=schedule(30, when=ScheduleWhen.ALWAYS))
+    world.load(rows=0)
+    world.tick(30)
+    assert world.status is Status.NOT_EXPECTED
+
+
+def test_a_schedule_does_not_pass_a_quiet_load() -> None:
+    world = World(schedule=schedule(30))
+    world.load(quiet=True)
+    world.tick(30)
+    assert world.status is Status.SETTLING
+    succeeded = done(cooldown=ZERO, schedule=schedule(30, when=ScheduleWhen.ALWAYS))
+    succeeded.at(1).load(quiet=True)
+    succeeded.tick(30)
+    assert succeeded.partition.generation == 1
+
+
+def test_always_counts_against_the_budget_and_finding_it_spent_is_news() -> None:
+    world = done(max_refires=1, schedule=schedule(30, 40, when=ScheduleWhen.ALWAYS))
+    world.tick(30)
+    world.run_through()
+    world.tick(40)
+    assert world.partition.generation == 2
+    assert world.notices() == ["refires_spent"]
+
+
+def test_instants_before_a_date_was_first_heard_of_are_not_for_it() -> None:
+    world = World(table(A), schedule=schedule(30, when=ScheduleWhen.ALWAYS), heard=31, grace=HOUR)
+    world.load()
+    assert world.run.trigger is Trigger.DEPENDENCIES
+
+
+# ── limits and memory ────────────────────────────────────────────────────────────────────────
+
+
+def test_history_is_bounded() -> None:
+    world = World()
+    for _ in range(HISTORY_LIMIT + 5):
+        world.skip()
+    assert len(world.partition.history) == HISTORY_LIMIT
+
+
+def test_a_runs_history_is_bounded() -> None:
+    world = fired(attempts=TRANSITIONS_PER_RUN_LIMIT)
+    world.run_through(RunStatus.FAILED)
+    assert len(world.decision.runs[0].transitions) == TRANSITIONS_PER_RUN_LIMIT
+
+
+def test_the_memory_of_notices_is_bounded() -> None:
+    world = fired(attempts=NOTIFIED_LIMIT + 5, claim_timeout=minutes(1))
+    while world.partition.live is not None:
+        world.now = max(world.now, world.run.current.launch_at)
+        world.deliver()
+        world.now += minutes(1)
+        world.tick()
+    assert len(world.partition.notified) == NOTIFIED_LIMIT
+
+
+def test_long_errors_are_cut() -> None:
+    world = running(attempts=1)
+    world.complete(RunStatus.FAILED, error="x" * 10_000)
+    assert world.partition.outcome is not None
+    assert len(world.partition.outcome.error or "") == 4000
+    assert all(len(line.detail) <= 1000 for line in world.partition.history)
+
+
+def test_facts_in_one_call_are_applied_in_order_and_judged_once() -> None:
+    world = World(table(A), table(B))
+    loads = [world.arriving(name) for name in (A, B)]
+    decision = world.step(*loads)
+    assert len(decision.replies) == 2
+    assert world.partition.generation == 1
+    assert set(world.partition.arrivals) == {arrivals_key(n, DATE) for n in (A, B)}
+
+
+def test_a_new_registry_is_recorded_by_the_next_decision() -> None:
+    world = World()
+    world.respec(grace=HOUR)
+    world.tick()
+    assert world.partition.registry_hash == "r2"
+
+
+def test_garbage_is_refused_and_never_raises() -> None:
+    world = running()
+    facts = [
+        Claimed(generation=10**9, attempt=-1, owner="", token=""),
+        Completed(generation=-5, token="", status=RunStatus.RUNNING),
+        WaiverGranted(table="", reason="", actor=""),
+        Delivered(effect_id=""),
+    ]
+    for fact in facts:
+        assert not world.step(fact).changed

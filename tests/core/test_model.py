@@ -1,0 +1,193 @@
+"""Folding: what is known of a table's date after each load (contract 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import permutations
+
+import pytest
+
+from coordinator.core.model import (
+    Arrival,
+    Fold,
+    Grain,
+    LoadStatus,
+    Mark,
+    Partition,
+    TableDate,
+    Waiver,
+    run_id,
+)
+from tests.core.world import DATE, GAMES, START, A, World, arrival, at
+
+ONE, TWO, THREE = GAMES[:3]
+
+
+def fold(
+    *loads: Arrival, grain: Grain = Grain.DATE, expected: Sequence[str] | None = GAMES
+) -> TableDate:
+    known = TableDate(table=A, game_date=DATE)
+    for load in loads:
+        known, _ = known.fold(load, grain, expected)
+    return known
+
+
+def what(known: TableDate, load: Arrival, grain: Grain = Grain.DATE) -> Fold:
+    return known.fold(load, grain, GAMES)[1]
+
+
+def load(event_id: str, games: Sequence[str] = (), *, stamp: float = 0, **said: object) -> Arrival:
+    return arrival(
+        games=games,
+        event_id=event_id,
+        stamp=at(stamp),
+        received=at(said.pop("received", stamp)),  # type: ignore[arg-type]
+        **said,  # type: ignore[arg-type]
+    )
+
+
+def test_the_newest_timestamp_wins() -> None:
+    old, new = load("old", stamp=1), load("new", stamp=2)
+    assert fold(old, new).whole == "new"
+    assert fold(new, old).whole == "new"
+    assert what(fold(new), old) is Fold.SUPERSEDED
+    assert what(fold(old), new) is Fold.APPLIED
+
+
+def test_an_older_load_changes_nothing() -> None:
+    known = fold(load("new", stamp=2))
+    assert known.fold(load("old", stamp=1), Grain.DATE, GAMES)[0] is known
+
+
+@pytest.mark.parametrize("games", [(), (ONE,)])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_equal_timestamps_the_later_received_wins(
+    games: tuple[str, ...], order: tuple[int, int]
+) -> None:
+    loads = load("first", games, received=5), load("second", games, received=6)
+    known = fold(loads[order[0]], loads[order[1]], grain=Grain.GAME)
+    winner = known.winner(ONE)
+    assert winner is not None
+    assert winner.event_id == "second"
+
+
+def test_of_loads_equal_in_both_the_one_taken_in_last_wins() -> None:
+    assert fold(load("a"), load("b")).whole == "b"
+
+
+def test_by_date_a_load_replaces_the_last() -> None:
+    known = fold(load("old", stamp=1), load("new", (ONE,), stamp=2))
+    assert set(known.arrivals) == {"new"}
+    assert not known.games
+
+
+def test_by_game_coverage_is_the_union() -> None:
+    known = fold(load("x", (ONE, TWO), stamp=2), load("y", (TWO, THREE)), grain=Grain.GAME)
+    assert known.games == {ONE: "x", TWO: "x", THREE: "y"}
+
+
+def test_a_load_that_wins_for_any_of_its_games_is_applied() -> None:
+    known = fold(load("x", (ONE,), stamp=2), grain=Grain.GAME)
+    assert what(known, load("y", (ONE, TWO), stamp=1), Grain.GAME) is Fold.APPLIED
+    assert what(known, load("z", (ONE,), stamp=1), Grain.GAME) is Fold.SUPERSEDED
+
+
+def test_a_load_that_no_game_rests_on_any_more_is_forgotten() -> None:
+    known = fold(load("x", (ONE,)), load("y", (ONE,), stamp=1), grain=Grain.GAME)
+    assert set(known.arrivals) == {"y"}
+
+
+def test_a_load_without_games_covers_every_game() -> None:
+    known = fold(load("all"), grain=Grain.GAME)
+    assert all(known.winner(g) == load("all") for g in GAMES)
+    assert TableDate(table=A, game_date=DATE).winner(ONE) is None
+
+
+def test_an_old_load_of_the_whole_date_wins_for_the_games_that_have_nothing_newer() -> None:
+    known = fold(load("one", (ONE,), stamp=2), load("all", stamp=1), grain=Grain.GAME)
+    assert known.winner(ONE) == load("one", (ONE,), stamp=2)
+    assert known.winner(TWO) == load("all", stamp=1)
+    later = fold(load("one", (ONE,), stamp=2), load("all", stamp=3), grain=Grain.GAME)
+    assert not later.games
+
+
+def test_an_old_load_of_the_whole_date_that_wins_for_no_expected_game_is_superseded() -> None:
+    known = fold(load("each", GAMES, stamp=2), grain=Grain.GAME)
+    assert what(known, load("all", stamp=1), Grain.GAME) is Fold.SUPERSEDED
+    unknown = known.fold(load("all", stamp=1), Grain.GAME, None)
+    assert unknown[1] is Fold.APPLIED
+
+
+def test_a_per_game_load_older_than_the_whole_is_superseded() -> None:
+    known = fold(load("all", stamp=2), grain=Grain.GAME)
+    assert what(known, load("one", (ONE,), stamp=1), Grain.GAME) is Fold.SUPERSEDED
+
+
+@pytest.mark.parametrize("status", [LoadStatus.FAILED, LoadStatus.SKIPPED])
+def test_failed_and_skipped_never_undo_a_success_and_take_no_part_in_ordering(
+    status: LoadStatus,
+) -> None:
+    good = load("good", stamp=1)
+    bad = load("bad", stamp=9, status=status)
+    assert fold(good, bad).whole == fold(bad, good).whole == "good"
+    assert fold(bad, good).last_failure == bad
+    assert what(fold(bad), load("older", stamp=1, status=status)) is Fold.SUPERSEDED
+
+
+def test_no_data_replaces_an_older_success() -> None:
+    known = fold(load("good"), load("none", stamp=1, status=LoadStatus.NO_DATA, rows=None))
+    assert known.newest is not None
+    assert known.newest.empty
+
+
+def test_any_order_of_loads_with_their_receipt_times_folds_to_the_same() -> None:
+    loads = [
+        load("a", (ONE, TWO), stamp=1, received=1),
+        load("b", (TWO, THREE), stamp=1, received=2),
+        load("all", stamp=0, received=3),
+        load("c", (ONE,), stamp=2, received=4),
+    ]
+    results = {
+        tuple(winner.event_id for g in GAMES if (winner := known.winner(g)))
+        for order in permutations(loads)
+        for known in [fold(*order, grain=Grain.GAME)]
+    }
+    assert len(results) == 1
+
+
+def test_rows_are_shared_evenly_among_the_games_of_a_load() -> None:
+    assert load("x", (ONE, TWO), rows=50).share == 25
+    assert load("x", rows=50).share == 50
+    assert load("x", rows=None).share is None
+
+
+def test_the_newest_of_per_game_loads_stands_in_after_a_change_of_grain() -> None:
+    known = fold(load("x", (ONE,)), load("y", (TWO,), stamp=1), grain=Grain.GAME)
+    assert known.newest == load("y", (TWO,), stamp=1)
+    assert TableDate(table=A, game_date=DATE).newest is None
+
+
+def test_marks_are_of_one_content_by_event_or_by_hash() -> None:
+    mark = Mark(event_id="a", content_hash="h")
+    assert mark.same_content(Mark(event_id="a"))
+    assert mark.same_content(Mark(event_id="b", content_hash="h"))
+    assert not mark.same_content(Mark(event_id="b", content_hash="i"))
+    assert not Mark(event_id="a").same_content(Mark(event_id="b"))
+
+
+def test_a_waiver_is_open_until_its_time_or_its_closing() -> None:
+    waiver = Waiver(table=A, reason="r", actor="ann", at=START, until=at(5))
+    assert waiver.open_at(at(4))
+    assert not waiver.open_at(at(5))
+    assert Waiver(table=A, reason="r", actor="ann", at=START).open_at(at(10_000))
+
+
+def test_ids_are_derived() -> None:
+    partition = Partition(processor="P", game_date=DATE, created_at=START)
+    assert partition.id == f"P__{DATE}"
+    assert partition.run_id is None
+    assert partition.outbox_due is None
+    world = World()
+    world.load()
+    assert world.partition.run_id == run_id("P", DATE, 1) == f"P:{DATE}:1"
+    assert world.partition.outbox_due == world.now
