@@ -78,6 +78,10 @@ class Runs:
     async def _report(
         self, spec: ProcessorSpec, date: str, run_id: str, fact: Fact, what: str
     ) -> Reply:
+        key = partition_key(spec.name, date)
+        if (await self._engine.store.get([key]))[key] is None:
+            # Asking for a run that never was must leave no partition behind.
+            raise NotFound(f"there is no run {run_id[:200]}; nothing was heard of {date} yet")
         decision = await self._engine.apply(spec, date, (fact,))
         reply = reply_of(decision)
         if reply.ok:

@@ -210,7 +210,7 @@ def serving(folder: Path, registry: Path = REGISTRY) -> Iterator[Service]:
     def main() -> None:
         try:
             asyncio.run(serve())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised by the test
             errors.append(error)
             started.set()
 
