@@ -393,6 +393,7 @@ async def serve_http(application: Application) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=5,
         lifespan="off",
     )

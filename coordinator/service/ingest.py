@@ -88,7 +88,10 @@ class _Arriving:
     message: LoadMessage
     table: TableSpec
     arrival: Arrival
-    windowed: tuple[Target, ...] = ()
+    targets: tuple[Target, ...]
+    """Every partition it is delivered to."""
+    named: frozenset[Target]
+    """Those of them with a non-window requirement that names the table."""
 
 
 @dataclass(slots=True)
@@ -107,6 +110,7 @@ class Ingest:
         self._quarantine = quarantine
         self._queue: list[_Waiting] = []
         self._worker: asyncio.Task[None] | None = None
+        self._in_windows = _tables_in_windows(engine.registry)
         self.counts: dict[tuple[str, str], int] = {}
         """(table or ``?``, outcome) → events since the start, for metrics."""
 
@@ -262,7 +266,9 @@ class Ingest:
             quiet=message.quiet,
             correlation_id=message.correlation_id,
         )
-        arriving = _Arriving(message, table, arrival, await self._windowed(table, arrival))
+        named = self._named(table, arrival)
+        targets = await self._targets(table, arrival, named)
+        arriving = _Arriving(message, table, arrival, targets, frozenset(named))
         future = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(arriving, future, received_at=received_at))
         if self._worker is None or self._worker.done():
@@ -319,7 +325,7 @@ class Ingest:
         now = engine.clock.now()
         targets: dict[Target, None] = {}
         for arriving in batch:
-            targets.update(dict.fromkeys(self._targets(arriving)))
+            targets.update(dict.fromkeys(arriving.targets))
         calendar = self.registry.calendar_table
         unsure = {a.arrival.game_date: None for a in batch if a.table.name == calendar}
         lookbacks = await engine.lookbacks(targets, tuple(unsure))
@@ -341,21 +347,28 @@ class Ingest:
 
     # ── one transaction ──────────────────────────────────────────────────────────────────────
 
-    def _targets(self, arriving: _Arriving) -> list[Target]:
-        """The partitions an event is delivered to."""
-        table, date = arriving.table, arriving.arrival.game_date
+    def _named(self, table: TableSpec, arrival: Arrival) -> list[Target]:
+        """The partitions with a non-window requirement that names the table for this date."""
         if not table.enabled:
             return []
-        found: dict[Target, None] = {}
-        for dependency in self.registry.dependents(table.name):
-            if dependency.window is None:
-                found[dependency.spec.name, shift(date, -(dependency.offset or 0))] = None
-        if table.name == self.registry.calendar_table:
+        return [
+            (d.spec.name, shift(arrival.game_date, -d.offset) if d.offset else arrival.game_date)
+            for d in self.registry.dependents(table.name)
+            if d.window is None
+        ]
+
+    async def _targets(
+        self, table: TableSpec, arrival: Arrival, named: Sequence[Target]
+    ) -> tuple[Target, ...]:
+        """The partitions an event is delivered to."""
+        found = dict.fromkeys(named)
+        if table.name == self.registry.calendar_table and table.enabled:
             for spec in self.registry.processors.values():
                 for offset in {0, *spec.offsets}:
-                    found[spec.name, shift(date, -offset)] = None
-        found.update(dict.fromkeys(arriving.windowed))
-        return list(found)
+                    found[spec.name, shift(arrival.game_date, -offset)] = None
+        if table.name in self._in_windows:
+            found.update(dict.fromkeys(await self._windowed(table, arrival)))
+        return tuple(found)
 
     async def _windowed(self, table: TableSpec, arrival: Arrival) -> tuple[Target, ...]:
         """Partitions whose windows may look at this load, and that it could make fire or hold."""
@@ -426,11 +439,12 @@ class Ingest:
                 committed[target] = decided
         if reading.missing:
             return Need(tuple(reading.missing))
+        affected = {t: _affected(c) for t, c in committed.items()}
         outcomes = [
             Outcome(
                 outcome=outcome,
                 event_id=arriving.arrival.event_id,
-                affected=tuple(_affected(committed[t]) for t in targets),
+                affected=tuple([affected[t] for t in targets]),
                 warnings=warnings,
             )
             for arriving, (outcome, targets, warnings) in zip(batch, results, strict=True)
@@ -441,12 +455,12 @@ class Ingest:
 
     def _fold(
         self, reading: Reading, arriving: _Arriving, facts: dict[Target, list[Fact]]
-    ) -> tuple[str, list[Target], tuple[str, ...]]:
+    ) -> tuple[str, Sequence[Target], tuple[str, ...]]:
         """Fold one event into the ledger; says its outcome, its partitions and its warnings."""
         arrival, table, message = arriving.arrival, arriving.table, arriving.message
         ledger_key = event_key(arrival.table, arrival.game_date, arrival.event_id)
         known: LedgerEntry | None = reading.get(ledger_key)
-        targets = self._targets(arriving)
+        targets = arriving.targets
         if known is not None:
             if known.digest != message.digest:
                 return "conflict", [], ()
@@ -489,14 +503,9 @@ class Ingest:
             reading.put(date_key, folded)
             if is_calendar and table.enabled:
                 warnings = self._set_calendar(reading, arrival)
-        named = {
-            (d.spec.name, shift(arrival.game_date, -(d.offset or 0)))
-            for d in self.registry.dependents(table.name)
-            if d.window is None
-        }
         for target in targets:
             delivered: Fact = Ticked()
-            if fold is Fold.APPLIED and target in named:
+            if fold is Fold.APPLIED and target in arriving.named:
                 delivered = Loaded(table_date=folded, arrival=arrival)
             facts.setdefault(target, []).append(delivered)
         return outcome, targets, warnings
@@ -523,6 +532,15 @@ class Ingest:
             ),
         )
         return ()
+
+
+def _tables_in_windows(registry: Registry) -> frozenset[str]:
+    """The tables whose loads some window may look at; the calendar decides what all look at."""
+    windows = [r for s in registry.processors.values() for r in s.windows]
+    tables = {t for r in windows for t in r.sources}
+    if windows and registry.calendar_table is not None:
+        tables.add(registry.calendar_table)
+    return frozenset(tables)
 
 
 def _affected(committed: Committed) -> Affected:
