@@ -135,8 +135,7 @@ def hold_sentence(hold: Hold) -> str:
             )
         case HoldKind.PAUSE:
             return f"paused by {hold.detail}"
-        case HoldKind.BUDGET:
-            return f"the budget of {hold.detail} is spent; trigger it by hand, or reset it"
+    return f"the budget of {hold.detail} is spent; trigger it by hand, or reset it"
 
 
 def why(partition: Partition, spec: ProcessorSpec, verdict: Verdict) -> str:

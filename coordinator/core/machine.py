@@ -340,8 +340,7 @@ class _Work:
                 return self._reset_requested(fact)
             case WaiverGranted():
                 return self._waiver_granted(fact)
-            case WaiverLifted():
-                return self._waiver_lifted(fact)
+        return self._waiver_lifted(fact)
 
     def _surveyed(self, fact: Surveyed) -> Reply:
         date = self.before.game_date

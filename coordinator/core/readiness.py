@@ -726,13 +726,11 @@ def _dirt(
     partition: Partition, spec: ProcessorSpec, requirements: Sequence[RequirementVerdict]
 ) -> tuple[Dirt, ...]:
     """Newer data than the latest generation consumed (contract section 2, Dirty)."""
-    if partition.consumed is None:
-        return ()
     found: list[Dirt] = []
     for r in requirements:
         if r.requirement.window is not None:
             continue
-        consumed = partition.consumed.get(r.key)
+        consumed = partition.consumed.get(r.key) if partition.consumed is not None else None
         for source in _sources_that_count(r, consumed):
             if source.table == spec.calendar_table:
                 continue

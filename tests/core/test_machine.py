@@ -1010,6 +1010,16 @@ def test_ready_fires_newer_data_at_its_instant_past_the_cooldown() -> None:
     assert (world.run.trigger, world.partition.refires) == (Trigger.SCHEDULE, 1)
 
 
+def test_newer_data_that_turned_empty_at_the_instant_is_not_fired_by_it() -> None:
+    world = World(any_of(A, B), cooldown=HOUR, schedule=schedule(30))
+    world.load(A)
+    world.load(B)
+    world.run_through().at(10).load(A)
+    assert world.status is Status.COOLING
+    world.at(30).load(A, status=NO_DATA, rows=0)
+    assert (world.status, world.partition.generation) == (Status.SUCCEEDED, 1)
+
+
 def test_always_fires_once_per_instant() -> None:
     world = done(schedule=schedule(30, 40, when=ScheduleWhen.ALWAYS))
     assert world.partition.wake_at == at(30)

@@ -1053,6 +1053,12 @@ def test_judging_changes_nothing_and_is_repeatable() -> None:
     assert judge(world.partition, world.spec, world.now) == world.verdict
 
 
+def test_without_a_record_of_what_was_consumed_nothing_is_newer() -> None:
+    world = done(table(A))
+    bare = replace(world.partition, consumed=None, consumed_at=None)
+    assert judge(bare, world.spec, world.now).dirty == ()
+
+
 def test_names_in_a_sentence_are_bounded() -> None:
     assert listed(("a", "b")) == "a, b"
     assert listed(tuple("abcdefgh")) == "a, b, c, d, e, f and 2 more"
