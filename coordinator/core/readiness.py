@@ -455,28 +455,31 @@ def _by_game(
 ) -> _Found:
     """Coverage is the union of the per-game winners; counts add up over covered games."""
     covering: dict[str, Arrival] = {}
+    saying_none: dict[str, Arrival] = {}
     missing: list[str] = []
     counts: list[float | None] = []
     for game in expected:
         event_id = known.games.get(game, known.whole)
-        if event_id is None or known.arrivals[event_id].empty:
+        arrival = None if event_id is None else known.arrivals[event_id]
+        if arrival is None or arrival.empty:
             missing.append(game)
+            if arrival is not None:
+                saying_none[arrival.event_id] = arrival
             continue
-        covering[event_id] = arrival = known.arrivals[event_id]
+        covering[arrival.event_id] = arrival
         rows = arrival.record_count
         counts.append(None if rows is None else rows / (len(arrival.game_ids) or len(expected)))
     covered = len(expected) - len(missing)
     state = State.READY
     if covered < max(1, ceil(requirement.min_coverage * len(expected) - 1e-9)):
-        all_empty = all(a.empty for a in known.arrivals.values())
-        state = State.EMPTY if all_empty else State.INCOMPLETE
+        state = State.EMPTY if saying_none and not covering else State.INCOMPLETE
     minimum, warnings = _minimum(requirement, expected)
     unexpected = tuple(sorted(known.games.keys() - expected)) if known.games else ()
     if unexpected:
         warnings = (*warnings, _unexpected(table, unexpected))
     return _Found(
         state=state,
-        resting_on=tuple(covering.values()) or tuple(known.arrivals.values()),
+        resting_on=tuple((covering or saying_none or known.arrivals).values()),
         count=_added_up(counts),
         minimum=minimum,
         covered=covered,
