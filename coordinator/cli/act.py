@@ -188,6 +188,8 @@ def unwaive(
 ) -> None:
     """Lift an open waiver.
 
+    The requirement is judged again as the registry says it.
+
     Examples:
 
         coordinator unwaive PlayerGameSummaryProcessor 2024-10-22 --table nba_raw.nbac_gamebook_player_stats --reason "the feed is back"
@@ -231,6 +233,8 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """End a pause; what is ready fires at once.
+
+    A processor that was paused by itself stays paused when every one is resumed.
 
     Examples:
 

@@ -98,6 +98,8 @@ def status(
 ) -> None:
     """Show every processor on one date, each with the sentence that says why.
 
+    A processor of which nothing is known yet stands there too, as waiting.
+
     Examples:
 
         coordinator status 2024-10-22
@@ -133,7 +135,7 @@ def status(
             ["processor", "status", "inputs", "run", "expected", "why"],
             rows,
             right=["inputs"],
-            nowrap=["status", "inputs"],
+            nowrap=["processor", "status", "inputs"],
         )
     )
     if not any(item["generation"] or item["requirements"]["met"] for item in items):
@@ -404,7 +406,7 @@ def gaps(
         sentence(f"No gaps {span}: every output that the calendar expects was made.")
         return
     rows = [[i["game_date"], i["processor"], _status_text(i), i["why"]] for i in items]
-    say(table(["date", "processor", "status", "why"], rows, nowrap=["date"]))
+    say(table(["date", "processor", "status", "why"], rows, nowrap=["date", "processor"]))
     sentence(f"{_plural(len(items), 'gap')} {span}.")
 
 
@@ -423,6 +425,8 @@ def runs_list(
     as_json: AsJson = False,
 ) -> None:
     """List runs, the last fired first.
+
+    One line stands for one generation; its attempts are in `coordinator runs show`.
 
     Examples:
 
@@ -458,6 +462,8 @@ def runs_show(
     as_json: AsJson = False,
 ) -> None:
     """Show one run: why it was fired, its inputs, its attempts, what happened.
+
+    A run is one generation of a partition: its id reads PROCESSOR:DATE:GENERATION.
 
     Examples:
 
@@ -510,6 +516,8 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Show who did what, when and why; the newest first.
+
+    What was refused stands there too.
 
     Examples:
 

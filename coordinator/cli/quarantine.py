@@ -44,6 +44,8 @@ def show_all(
 ) -> None:
     """List messages that could not be taken in, the newest first.
 
+    Each is kept whole, with the reason. The same bytes again count up, and are kept once.
+
     Examples:
 
         coordinator quarantine list
@@ -80,6 +82,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one message whole, with every mistake that was found in it.
+
+    Control characters in it are shown as escapes; --json has its bytes in base64.
 
     Examples:
 
@@ -119,6 +123,8 @@ def replay(
 ) -> None:
     """Take a message in again, once what was wrong has been mended.
 
+    It is refused where the message is still bad, or was settled before.
+
     Examples:
 
         coordinator quarantine replay 3f1c0a9be2 --reason "the alias is in the registry now"
@@ -136,6 +142,8 @@ def discard(
     as_json: AsJson = False,
 ) -> None:
     """Set a message aside for good; it stays readable.
+
+    It is refused where the message was settled before.
 
     Examples:
 

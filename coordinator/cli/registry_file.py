@@ -29,6 +29,8 @@ def check(
 ) -> None:
     """Validate a registry; say file, line and column of each mistake.
 
+    The exit code is 1 where there are mistakes. Warnings are lines that have no effect.
+
     Examples:
 
         coordinator registry check
@@ -66,6 +68,8 @@ def show(
 ) -> None:
     """Show processors, what they need and what they write.
 
+    Without --file it asks the running service what it serves.
+
     Examples:
 
         coordinator registry show
@@ -79,7 +83,8 @@ def show(
         [p["phase"], name, _needs(p["requires"], True), _needs(p["requires"], False), p["output"]]
         for name, p in answer["processors"].items()
     ]
-    say(table(["phase", "processor", "needs", "uses if there", "writes"], rows, right=["phase"]))
+    headings = ["phase", "processor", "needs", "uses if there", "writes"]
+    say(table(headings, rows, right=["phase"], nowrap=["processor"]))
     calendar = (answer.get("calendar") or {}).get("table") or "none"
     sentence(
         f"Calendar: {calendar}. Time zone: {answer['timezone']}. "

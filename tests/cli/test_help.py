@@ -1,0 +1,111 @@
+"""Help teaches, stays quick, and the reference page is what it says."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import typer.main
+
+from coordinator.cli import app
+from coordinator.cli.reference import render
+from tests.cli.support import ROOT, environment, invoke
+
+VERBS_OF_THE_CONTRACT = [
+    *("serve", "demo", "status", "why", "grid", "gaps", "trigger", "skip", "reset", "waive"),
+    *("unwaive", "pause", "resume", "sweep", "audit", "doctor", "events send"),
+    *("quarantine list", "quarantine show", "quarantine replay", "quarantine discard"),
+    *("registry check", "registry show", "registry diff", "calendar load", "scenario run"),
+    *("runs list", "runs show"),
+]
+HEAVY = [
+    *("fastapi", "uvicorn", "duckdb", "sqlglot", "pydantic", "httpx", "structlog", "sqlite3"),
+    *("ruamel", "starlette", "asyncio"),
+]
+
+
+def tree() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+
+    def walk(command: Any, words: tuple[str, ...]) -> None:
+        children = getattr(command, "commands", {})
+        if not children:
+            found[" ".join(words)] = command
+        for name, child in children.items():
+            walk(child, (*words, name))
+
+    walk(typer.main.get_command(app), ())
+    return found
+
+
+TREE = tree()
+
+
+@pytest.mark.parametrize("verb", VERBS_OF_THE_CONTRACT)
+def test_the_verb_is_there(verb: str) -> None:
+    assert verb in TREE
+
+
+@pytest.mark.parametrize("verb", list(TREE))
+def test_help_of_every_verb_shows_examples(verb: str) -> None:
+    ran = invoke(*verb.split(), "--help", TERMINAL_WIDTH="200")
+    assert ran.code == 0
+    assert "Examples:" in ran.out
+    assert f"    coordinator {verb}" in ran.out
+
+
+@pytest.mark.parametrize("verb", list(TREE))
+def test_every_verb_has_json(verb: str) -> None:
+    assert any("--json" in parameter.opts for parameter in TREE[verb].params)
+
+
+@pytest.mark.parametrize("verb", list(TREE))
+def test_every_option_says_what_it_is_for(verb: str) -> None:
+    assert all(parameter.help for parameter in TREE[verb].params)
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        *("trigger", "skip", "reset", "waive", "unwaive", "pause", "resume"),
+        *("quarantine replay", "quarantine discard"),
+    ],
+)
+def test_every_act_takes_a_reason_and_a_dry_run(verb: str) -> None:
+    options = {name for parameter in TREE[verb].params for name in parameter.opts}
+    assert {"--reason", "--dry-run"} <= options
+
+
+def test_the_reference_page_is_what_the_verbs_say() -> None:
+    page = (ROOT / "docs" / "reference-cli.md").read_text(encoding="utf-8")
+    assert page == render(), "run: python -m coordinator.cli.reference > docs/reference-cli.md"
+
+
+def test_the_command_line_alone_imports_nothing_heavy() -> None:
+    code = (
+        f"import sys, coordinator.cli; print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment(PYTHONPATH=str(ROOT)),
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_version_is_told() -> None:
+    assert invoke("--version").out.startswith("coordinator ")
+
+
+def test_completion_knows_processors_and_tables_of_the_registry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from coordinator.cli.complete import processors, tables
+
+    monkeypatch.setenv("COORDINATOR_REGISTRY", str(ROOT / "registry.yaml"))
+    assert processors("Player") == ["PlayerGameSummaryProcessor"]
+    assert "nba_raw.nbac_schedule" in tables("nba_raw.")
+    monkeypatch.setenv("COORDINATOR_REGISTRY", str(ROOT / "absent.yaml"))
+    assert processors("Player") == []

@@ -1,0 +1,135 @@
+"""What is wrong with a call is a usage error (2); a service that is away is 3."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.support import NOBODY, PLAYER, REGISTRY, invoke, run
+
+DATE = "2024-10-22"
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (["trigger", PLAYER, DATE], "--reason"),
+        (["trigger", PLAYER, DATE, "--reason", "  "], "say why"),
+        (["skip", PLAYER, DATE], "--reason"),
+        (["reset", PLAYER, DATE], "--reason"),
+        (["waive", PLAYER, DATE, "--table", "x"], "--reason"),
+        (["waive", PLAYER, DATE, "--reason", "x"], "--table"),
+        (["unwaive", PLAYER, DATE, "--table", "x"], "--reason"),
+        (["pause", "--reason", "x"], "--all"),
+        (["pause", PLAYER, "--all", "--reason", "x"], "not both"),
+        (["resume", "--all"], "--reason"),
+        (["quarantine", "replay", "abc"], "--reason"),
+        (["quarantine", "discard", "abc"], "--reason"),
+        (["trigger", PLAYER, "TODAY", "--reason", "x"], "YYYY-MM-DD"),
+        (["trigger", PLAYER, "20241022", "--reason", "x"], "YYYY-MM-DD"),
+        (["status", "2024-13-01"], "YYYY-MM-DD"),
+        (["grid", "--from", "2024-W43-1"], "YYYY-MM-DD"),
+        (["trigger", PLAYER, DATE, "--reason", "x", "--bypass", "everything"], "dependencies"),
+        (["waive", PLAYER, DATE, "--table", "x", "--reason", "x", "--until", "noon"], "zone"),
+        (["runs", "list", "--status", "done"], "success"),
+        (["runs", "list", "--limit", "0"], "--limit"),
+        (["serve", "--store", "postgres:x"], "sqlite:PATH"),
+        (["serve", "--host", "0.0.0.0"], "loopback"),
+        (["serve", "--port", "70000"], "--port"),
+        (["demo", "--data", "/no/such/folder"], "--data"),
+        (["demo", "--from", "yesterday"], "YYYY-MM-DD"),
+        (["nonsense"], "nonsense"),
+        (["status", "--nonsense"], "--nonsense"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_usage_error_names_what_is_wrong(call: list[str], says: str) -> None:
+    ran = invoke(*call, TERMINAL_WIDTH="300", COORDINATOR_URL=NOBODY)
+    assert ran.code == 2
+    assert says in ran.err
+    assert ran.out == ""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ["status", DATE],
+        ["status"],
+        ["why", PLAYER, DATE],
+        ["grid", "--from", DATE, "--to", DATE],
+        ["gaps"],
+        ["runs", "list"],
+        ["runs", "show", f"{PLAYER}:{DATE}:1"],
+        ["audit"],
+        ["trigger", PLAYER, DATE, "--reason", "x"],
+        ["skip", PLAYER, DATE, "--reason", "x"],
+        ["reset", PLAYER, DATE, "--reason", "x"],
+        ["waive", PLAYER, DATE, "--table", "x", "--reason", "x"],
+        ["unwaive", PLAYER, DATE, "--table", "x", "--reason", "x"],
+        ["pause", "--all", "--reason", "x"],
+        ["resume", PLAYER, "--reason", "x"],
+        ["sweep"],
+        ["quarantine", "list"],
+        ["quarantine", "show", "abc"],
+        ["registry", "show"],
+        ["registry", "diff", str(REGISTRY)],
+    ],
+    ids=" ".join,
+)
+def test_a_service_out_of_reach_is_3_and_says_where_and_how_to_start_one(call: list[str]) -> None:
+    ran = invoke(*call, "--url", NOBODY, "--json")
+    assert ran.code == 3
+    assert NOBODY in ran.err
+    assert "coordinator serve" in ran.err
+    assert NOBODY in ran.json["error"]["detail"]
+
+
+def test_a_real_process_ends_with_the_same_codes(tmp_path: Path) -> None:
+    away = run("status", DATE, COORDINATOR_URL=NOBODY)
+    assert (away.code, away.out) == (3, "")
+    assert run("trigger", PLAYER, DATE).code == 2
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("version: 1\nnonsense: 2\n")
+    refused = run("registry", "check", str(bad), "--json")
+    assert refused.code == 1
+    assert [m["line"] for m in refused.json["error"]["mistakes"]] == [1, 2]
+    assert f"{bad}:2:1" in refused.err
+    assert run("registry", "check").code == 0
+
+
+def test_an_answer_that_is_no_coordinators_is_out_of_reach(
+    tmp_path: Path, httpd_that_says_hello: str
+) -> None:
+    ran = invoke("status", DATE, "--url", httpd_that_says_hello)
+    assert ran.code == 3
+    assert "no answer of a coordinator" in ran.err
+
+
+@pytest.mark.parametrize("address", ["bogus", "ftp://127.0.0.1", "http://"])
+def test_an_address_that_is_none_is_said_to_be(address: str) -> None:
+    ran = invoke("status", DATE, "--url", address)
+    assert ran.code == 3
+    assert "no address of a service" in ran.err
+
+
+def test_a_broken_settings_file_is_a_usage_error(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("port = [")
+    ran = invoke("serve", COORDINATOR_SETTINGS=str(file))
+    assert ran.code == 2
+    assert "settings file" in ran.err
+
+
+def test_an_unknown_setting_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("prot = 1\n")
+    ran = invoke("serve", COORDINATOR_SETTINGS=str(file))
+    assert ran.code == 2
+    assert "prot" in ran.err
+
+
+def test_serving_an_invalid_registry_is_refused_with_its_places(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("version: 2\n")
+    ran = run("serve", "--registry", str(bad), "--store", f"sqlite:{tmp_path / 's.db'}")
+    assert ran.code == 1
+    assert f"{bad}:1:" in ran.err
