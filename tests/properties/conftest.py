@@ -1,0 +1,7 @@
+"""Bounds: the whole folder runs in under a minute."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+
+bounded = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
