@@ -14,6 +14,7 @@ import pytest
 
 from coordinator.adapters.sqlite import MEMORY, SqliteStore
 from coordinator.ports import Store
+from tests.firestore.stores import firestore
 
 
 class StoreFactory(Protocol):
@@ -41,10 +42,11 @@ FACTORIES: dict[str, Callable[[Path], Iterator[StoreFactory]]] = {
     "sqlite-file": lambda folder: iter([SqliteFactory(str(folder / "store.sqlite"))]),
     "sqlite-inline": lambda folder: iter([SqliteFactory(str(folder / "s.sqlite"), inline=True)]),
     "sqlite-inline-memory": lambda folder: iter([SqliteFactory(MEMORY, inline=True)]),
+    "firestore": firestore,
 }
 """By name; each is called with the test's own folder and may clean up after its one yield."""
 
-OUTLIVING = ("sqlite-file", "sqlite-inline")
+OUTLIVING = ("sqlite-file", "sqlite-inline", "firestore")
 
 
 @pytest.fixture(params=FACTORIES)

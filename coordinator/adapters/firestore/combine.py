@@ -1,0 +1,125 @@
+"""Which transactions share a commit: those that wait for the same documents in one process.
+
+Pure: who runs next, and together with whom. Two commits that are under way never contend for a
+document that both mean to write, and what waits for a busy one is joined into its next commit. So a
+burst on one date costs as many commits as round trips have passed, and cannot livelock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from coordinator.adapters.firestore.layout import path
+from coordinator.ports import Key, Kind, Step
+
+JOBS_MAX: Final = 256
+"""Transactions in one commit."""
+PATHS_MAX: Final = 300
+"""Documents that the transactions of one commit may mean to write; each may add a run to its own.
+Well below what one commit takes."""
+
+SURROUNDINGS: Final = frozenset({Kind.CALENDAR, Kind.CONTROL, Kind.TABLE_DATE})
+"""What a decision on a partition looks at and, as a rule, does not write."""
+DECIDES: Final = frozenset({Kind.PARTITION, Kind.EVENT})
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A transaction that a caller waits for."""
+
+    keys: tuple[Key, ...]
+    step: Step[Any]
+    future: asyncio.Future[Any]
+    contended: frozenset[str] = frozenset()
+    """The documents that it is expected to write."""
+
+    def __post_init__(self) -> None:
+        """Raise ``BadInput`` where an id cannot be one."""
+        paths = {key: path(key) for key in self.keys}
+        decides = self.decides
+        self.contended = frozenset(
+            p for key, p in paths.items() if not (decides and key.kind in SURROUNDINGS)
+        )
+
+    @property
+    def decides(self) -> bool:
+        """Whether it is a decision on partitions or an event's."""
+        return any(key.kind in DECIDES for key in self.keys)
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """Transactions that share a commit, in their order."""
+
+    jobs: list[Job] = field(default_factory=list)
+    contended: set[str] = field(default_factory=set)
+
+
+class Waiting:
+    """The transactions that have not begun, and the documents of those that have."""
+
+    def __init__(self, jobs_max: int = JOBS_MAX, paths_max: int = PATHS_MAX) -> None:
+        self._jobs_max = jobs_max
+        self._paths_max = paths_max
+        self._jobs: list[Job] = []
+        self._busy: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def add(self, job: Job) -> None:
+        self._jobs.append(job)
+
+    def finished(self, group: Group) -> None:
+        """The documents of a group are free again."""
+        self._busy -= group.contended
+
+    def take(self) -> list[Group]:
+        """The groups that can begin now; first come, first served for each document."""
+        blocked = set(self._busy)
+        owner: dict[str, Group] = {}
+        groups: dict[Group, None] = {}
+        rest: list[Job] = []
+        for job in self._jobs:
+            if job.future.done():
+                continue
+            if not blocked.isdisjoint(job.contended):
+                blocked |= job.contended
+                rest.append(job)
+                continue
+            joined = {owner[p]: None for p in job.contended if p in owner}
+            if self._fits(job, list(joined)):
+                group = self._join(list(joined))
+                group.jobs.append(job)
+                group.contended |= job.contended
+                for other in joined:
+                    groups.pop(other, None)
+                groups[group] = None
+                for p in group.contended if len(joined) > 1 else job.contended:
+                    owner[p] = group
+            else:
+                blocked |= job.contended
+                rest.append(job)
+        self._jobs = rest
+        for group in groups:
+            self._busy |= group.contended
+        return list(groups)
+
+    def _fits(self, job: Job, groups: Sequence[Group]) -> bool:
+        if not groups:
+            return True
+        jobs = sum(len(g.jobs) for g in groups) + 1
+        paths = sum(len(g.contended) for g in groups) + len(job.contended)
+        return jobs <= self._jobs_max and paths <= self._paths_max
+
+    def _join(self, groups: Sequence[Group]) -> Group:
+        if not groups:
+            return Group()
+        first = groups[0]
+        for other in groups[1:]:
+            first.jobs += other.jobs
+            first.contended |= other.contended
+        return first

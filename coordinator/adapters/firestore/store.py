@@ -1,0 +1,854 @@
+"""``ports.Store`` over google-cloud-firestore's AsyncClient: reading, committing, retrying, finding.
+
+How a transaction goes:
+
+- Transactions that wait for the same documents run, one after the other, inside one commit
+  (``combine``). Its documents are read by one BatchGetDocuments, and everything decided is written
+  by one Commit with preconditions on what was read (``transaction``): two round trips. Read-write
+  transactions of Firestore lock, and collapse where many want one document.
+- A commit that was refused because another came between is tried again on what is there now. So is
+  one that failed on the way. Every document remembers the operations that wrote it last: where the
+  answer of a commit was lost, its operation id tells whether it happened.
+- Tries are jittered and bounded in number and time; then callers get ``Unavailable``.
+- Every call to Firestore has a deadline of its own (``asyncio.timeout``), and the client's own
+  retries are off: they would hide a commit that happened behind a precondition that failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeVar, cast
+
+import grpc
+import structlog
+from google.api_core import exceptions as google
+from google.auth.exceptions import GoogleAuthError
+from google.cloud.firestore_v1 import AsyncClient
+from google.cloud.firestore_v1.base_query import FieldFilter
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from coordinator.adapters.firestore.combine import Group, Job, Waiting
+from coordinator.adapters.firestore.layout import (
+    CHUNK_BYTES_MAX,
+    DOCUMENT_BYTES_MAX,
+    LEDGER_BYTES_MAX,
+    WARN_BYTES,
+    Row,
+    chunk_path,
+    entry_of,
+    escape,
+    event_id_of,
+    field_bytes,
+    index_value,
+    path,
+    split_event,
+    unescape,
+    unpack_chunk,
+)
+from coordinator.adapters.firestore.queries import (
+    NAME,
+    STREAMED,
+    Plan,
+    check,
+    fits,
+    from_token,
+    impossible,
+    ledger_plan,
+    plan,
+    position,
+    ranged,
+    rolled_plan,
+    sorts_here,
+    token,
+)
+from coordinator.adapters.firestore.transaction import (
+    ROUNDS_MAX,
+    Act,
+    Answer,
+    Batch,
+    PartGone,
+    Write,
+    document_of,
+    extra_paths,
+)
+from coordinator.documents import INDEXES
+from coordinator.errors import BadInput, Bug, CoordinatorError, TooLarge, Unavailable
+from coordinator.ports import Document, Key, Kind, Page, Query, Step
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+DEFAULT_DATABASE: Final = "(default)"
+PAGE_MAX: Final = 1000
+"""The most documents that one ``find`` returns, whatever its limit."""
+READ_MAX: Final = 500
+"""Documents in one BatchGetDocuments."""
+COMMIT_BYTES_MAX: Final = 3_500_000
+"""Firestore takes 10 MiB in one commit; its emulator 4 MiB in one message."""
+WRITES_MAX: Final = 500
+SCAN_MAX: Final = 2000
+"""Documents that are gathered to be sorted here, at the most."""
+LEDGERS_PER_PAGE: Final = 50
+CACHED_KINDS: Final = frozenset({Kind.CALENDAR, Kind.CONTROL})
+CACHED_MAX: Final = 10_000
+
+_CONFLICTS = (google.AlreadyExists, google.FailedPrecondition, google.NotFound, google.Aborted)
+_UNSURE = (
+    google.DeadlineExceeded,
+    google.ServiceUnavailable,
+    google.InternalServerError,
+    google.Unknown,
+    google.Cancelled,
+    google.BadGateway,
+    google.GatewayTimeout,
+    google.RetryError,
+    grpc.aio.AioRpcError,
+    TimeoutError,
+    OSError,
+)
+
+
+class _Again(Exception):
+    """A try failed, and another may succeed."""
+
+    def __init__(self, why: str, *, conflict: bool) -> None:
+        super().__init__(why)
+        self.conflict = conflict
+        """Refused for certain, since another commit came between."""
+
+
+class _TooMuch(Exception):
+    """The transactions of a group do not fit one commit together."""
+
+
+@dataclass(slots=True)
+class _Tries:
+    """What is remembered from one try of a group to the next."""
+
+    jobs: Sequence[Job]
+    wants: dict[Job, dict[Key, None]]
+    sent: dict[str, list[Answer]] = field(default_factory=dict)
+    """Operations that may have been applied, and what their callers then get."""
+    written: set[str] = field(default_factory=set)
+    fresh: bool = False
+    """Nothing may come from memory."""
+
+
+class FirestoreStore:
+    """``ports.Store`` in one Firestore database.
+
+    ``project`` and ``database`` name it; with ``FIRESTORE_EMULATOR_HOST`` set, it is that emulator's.
+    ``call_seconds`` is the deadline of one call to Firestore; ``tries`` and ``patience_seconds``
+    bound the tries of one commit or read; ``waiting_max`` is how many transactions may wait before
+    callers get ``Unavailable``; ``remember_seconds`` how long calendar and pauses are remembered
+    (see ``transaction`` for what never rests on memory). To be used from one event loop: the client
+    belongs to the one that opened it.
+    """
+
+    scattered = True
+    """A commit should hold few documents: callers split work that has none in common."""
+
+    def __init__(
+        self,
+        project: str,
+        database: str = DEFAULT_DATABASE,
+        *,
+        call_seconds: float = 10.0,
+        tries: int = 24,
+        patience_seconds: float = 25.0,
+        commits_at_once: int = 32,
+        waiting_max: int = 50_000,
+        remember_seconds: float = 600.0,
+        ledger_bytes_max: int = LEDGER_BYTES_MAX,
+        chunk_bytes_max: int = CHUNK_BYTES_MAX,
+    ) -> None:
+        self.project = project
+        self.database = database
+        self._call_seconds = call_seconds
+        self._tries = tries
+        self._patience_seconds = patience_seconds
+        self._commits_at_once = commits_at_once
+        self._waiting_max = waiting_max
+        self._remember_seconds = remember_seconds
+        self._ledger_bytes_max = ledger_bytes_max
+        self._chunk_bytes_max = chunk_bytes_max
+        self._client: AsyncClient | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting = Waiting()
+        self._begin_soon = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(commits_at_once)
+        self._remembered: OrderedDict[str, tuple[float, Row]] = OrderedDict()
+        self.transactions = 0
+        """Transactions that were decided, also those that wrote nothing."""
+        self.commits = 0
+        """Commits that wrote something, since the start."""
+        self.conflicts = 0
+        """Commits that were refused because another came between."""
+        self.settled = 0
+        """Commits whose answer was lost and which turned out to have happened."""
+        self.retries = 0
+        """Calls that were tried again, for whatever reason."""
+        self.failed_commits = 0
+        """Groups of transactions whose callers all got ``Unavailable``."""
+        self.batch_max = 0
+        """The most transactions that shared one commit."""
+        self.documents_read = 0
+        self.documents_written = 0
+        """Billed, as counted here."""
+
+    @property
+    def name(self) -> str:
+        """How settings name it: ``firestore:PROJECT[/DATABASE]``."""
+        database = "" if self.database == DEFAULT_DATABASE else f"/{self.database}"
+        return f"firestore:{self.project}{database}"
+
+    @property
+    def waiting(self) -> int:
+        """Transactions that have not begun."""
+        return len(self._waiting)
+
+    # ── life ─────────────────────────────────────────────────────────────────────────────────
+
+    async def open(self) -> None:
+        """Make the client. Raises ``Unavailable`` where there are no credentials for it."""
+        if self._client is not None:
+            raise Bug("the store is open already")
+        self._loop = asyncio.get_running_loop()
+        self._slots = asyncio.Semaphore(self._commits_at_once)
+        try:
+            self._client = AsyncClient(project=self.project, database=self.database)
+        except (GoogleAuthError, OSError) as error:
+            raise Unavailable(
+                f"The store {self.name} cannot be opened: {error}. Run where a service account is "
+                "attached, set GOOGLE_APPLICATION_CREDENTIALS, or for an emulator "
+                "FIRESTORE_EMULATOR_HOST."
+            ) from error
+
+    async def close(self) -> None:
+        """Let everything that waits finish, then close. Closing twice is harmless."""
+        client = self._client
+        if client is None:
+            return
+        self._loop = None  # nothing new from here on
+        self._begin()
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._client = None
+        self._remembered.clear()
+        api = client._firestore_api_internal
+        if api is not None:
+            await api.transport.close()
+
+    def _check_open(self) -> AsyncClient:
+        if self._client is None or self._loop is None:
+            raise Unavailable(f"The store {self.name} is not open.")
+        if self._loop is not asyncio.get_running_loop():
+            raise Bug("the store is used from another event loop than the one that opened it")
+        return self._client
+
+    # ── the port ─────────────────────────────────────────────────────────────────────────────
+
+    async def transact(self, keys: Sequence[Key], step: Step[T]) -> T:
+        """Read ``keys``, call ``step``, and commit what it returns; durable when this returns.
+
+        Raises what ``step`` raises (then it wrote nothing), ``BadInput`` for an id that cannot be
+        one, ``TooLarge`` for a document that has no room, ``Unavailable`` when Firestore cannot be
+        reached or too many wait, and ``Bug`` for a step that does not decide, creates what it was
+        shown to exist, or writes what cannot be stored.
+        """
+        self._check_open()
+        if len(self._waiting) >= self._waiting_max:
+            raise Unavailable(f"{self._waiting_max} transactions wait already. Try again later.")
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.add(Job(tuple(dict.fromkeys(keys)), step, future))
+        if not self._begin_soon:
+            self._begin_soon = True
+            asyncio.get_running_loop().call_soon(self._begin)
+        return cast(T, await future)
+
+    async def get(self, keys: Sequence[Key]) -> Mapping[Key, Document | None]:
+        """The committed documents under ``keys``, None where there is none. Raises ``Unavailable``."""
+        self._check_open()
+        wanted = tuple(dict.fromkeys(keys))
+        if not wanted:
+            return {}
+
+        async def read() -> dict[Key, Document | None]:
+            rows = await self._read([path(k) for k in wanted])
+            await self._complete(rows, wanted)
+            return {k: document_of(k, rows) for k in wanted}
+
+        return await self._patiently(read)
+
+    async def find(self, query: Query) -> Page:
+        """One page of committed documents, in order, null before everything else.
+
+        A page holds at most ``PAGE_MAX`` documents. Ties are broken by the other compared fields,
+        then by id. Raises ``BadInput`` for a limit below one, a page token that is not of this
+        order, or a look that would gather more than ``SCAN_MAX`` documents; ``Bug`` for a field
+        that is not indexed; ``Unavailable``.
+        """
+        self._check_open()
+        check(query)
+        if impossible(query):
+            return Page(())
+        if query.kind is Kind.EVENT:
+            return await self._patiently(lambda: self._find_events(query))
+        if sorts_here(query):
+            return await self._patiently(lambda: self._find_sorted(query))
+        return await self._patiently(lambda: self._find(query))
+
+    async def ping(self) -> None:
+        """Prove that the store can be read. Raises ``Unavailable``, without trying again."""
+        self._check_open()
+        try:
+            await self._read([path(Key(Kind.CONTROL, "_all"))])
+        except _Again as error:
+            raise self._unavailable(error) from error
+
+    # ── groups ───────────────────────────────────────────────────────────────────────────────
+
+    def _begin(self) -> None:
+        self._begin_soon = False
+        for group in self._waiting.take():
+            task = asyncio.ensure_future(self._serve(group))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, group: Group) -> None:
+        try:
+            async with self._slots:
+                await self._settle_all(group.jobs)
+        finally:
+            self._waiting.finished(group)
+            self._begin()
+
+    async def _settle_all(self, jobs: Sequence[Job]) -> None:
+        """Commit the transactions together, or where that cannot be, in halves."""
+        jobs = [job for job in jobs if not job.future.done()]
+        if not jobs:
+            return
+        try:
+            answers = await self._settle(jobs)
+        except _TooMuch:
+            half = len(jobs) // 2
+            await self._settle_all(jobs[:half])
+            await self._settle_all(jobs[half:])
+            return
+        except CoordinatorError as error:
+            self.failed_commits += 1
+            for job in jobs:
+                _settle(job, Answer(error=_copy(error)))
+            return
+        except Exception as error:  # else every caller of the group hangs
+            log.exception("a commit failed unexpectedly")
+            for job in jobs:
+                _settle(job, Answer(error=Bug(f"The store failed: {error!r}.")))
+            return
+        self.transactions += len(jobs)
+        self.batch_max = max(self.batch_max, len(jobs))
+        for job, answer in zip(jobs, answers, strict=True):
+            _settle(job, answer)
+
+    async def _settle(self, jobs: Sequence[Job]) -> list[Answer]:
+        tries = _Tries(jobs, {job: dict.fromkeys(job.keys) for job in jobs})
+        try:
+            return await self._patiently(lambda: self._try(tries))
+        except Unavailable:
+            if not tries.sent:
+                raise
+            # The last commit may have happened: look once more before saying that it did not.
+            try:
+                found = self._sent(tries, await self._read(tries.written))
+            except _Again:
+                found = None
+            if found is None:
+                raise
+            return found
+
+    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Try until it succeeds, or patience runs out. Raises ``Unavailable``."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(_Again),
+            stop=stop_after_attempt(self._tries) | stop_after_delay(self._patience_seconds),
+            wait=wait_random_exponential(multiplier=0.025, max=1.5, min=0.005),
+            reraise=True,
+        )
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    self.retries += attempt.retry_state.attempt_number > 1
+                    return await work()
+        except _Again as error:
+            raise self._unavailable(error) from error
+        raise Bug("a retry ended without an answer")
+
+    def _unavailable(self, error: Exception) -> Unavailable:
+        return Unavailable(f"The store {self.name} is out of reach: {error}. Try again later.")
+
+    def _sent(self, tries: _Tries, rows: Mapping[str, Row]) -> list[Answer] | None:
+        """What an earlier try's callers get, where its operation id is in the documents."""
+        for op, answers in tries.sent.items():
+            if any(op in row.ops for row in rows.values()):
+                self.settled += 1
+                self._forget(tries.written)
+                return answers
+        return None
+
+    async def _try(self, tries: _Tries) -> list[Answer]:
+        """Read, call the steps, commit: once. Raises ``_Again``, ``_TooMuch``."""
+        wanted = {path(k): k for wants in tries.wants.values() for k in wants}
+        rows = {} if tries.fresh else self._recall(tries.jobs, wanted)
+        cached = set(rows)
+        unread = {*wanted, *tries.written} - cached
+        rows |= await self._read(unread)
+        self._remember(wanted, rows, cached)
+        if tries.sent:
+            found = self._sent(tries, rows)
+            if found is not None:
+                return found
+        try:
+            batch = await self._decide(tries, rows, cached)
+            op = secrets.token_urlsafe(9)
+            writes = batch.writes(op)
+        except PartGone as error:
+            raise _Again("a document changed while it was read", conflict=True) from error
+        except Unavailable:
+            raise
+        except CoordinatorError as error:
+            return self._one_by_one(tries.jobs, error)
+        if not writes:
+            return batch.answers
+        self._check_size(tries.jobs, writes)
+        tries.sent[op] = batch.answers
+        tries.written |= {w.path for w in writes}
+        try:
+            await self._commit(writes)
+        except _Again as error:
+            tries.fresh = True
+            if error.conflict:
+                del tries.sent[op]
+                self.conflicts += 1
+                for job, keys in batch.unread_creates.items():
+                    tries.wants[job].update(dict.fromkeys(keys))
+            raise
+        except TooLarge as error:
+            del tries.sent[op]
+            return self._one_by_one(tries.jobs, error)
+        self.commits += 1
+        self._forget(w.path for w in writes)
+        return batch.answers
+
+    def _one_by_one(self, jobs: Sequence[Job], error: CoordinatorError) -> list[Answer]:
+        """The fault of one transaction must not take the others down."""
+        if len(jobs) > 1:
+            raise _TooMuch
+        return [Answer(error=error)]
+
+    def _check_size(self, jobs: Sequence[Job], writes: Sequence[Write]) -> None:
+        total = 0
+        for write in writes:
+            size = field_bytes(write.fields)
+            total += size
+            if size > WARN_BYTES:
+                log.warning("a document is large", path=write.path, bytes=size)
+            if size > DOCUMENT_BYTES_MAX and len(jobs) == 1:
+                raise TooLarge(f"{write.path} would have {size} bytes; Firestore takes 1 MiB.")
+        if (total > COMMIT_BYTES_MAX or len(writes) > WRITES_MAX) and len(jobs) > 1:
+            raise _TooMuch
+
+    async def _decide(self, tries: _Tries, rows: dict[str, Row], cached: set[str]) -> Batch:
+        """Call every step, with more documents as they ask for them, until all have decided."""
+        for round_ in range(2 * ROUNDS_MAX):
+            await self._complete(rows, [k for w in tries.wants.values() for k in w])
+            batch = Batch(
+                rows,
+                tries.wants,
+                cached,
+                last_call=round_ >= ROUNDS_MAX - 1,
+                ledger_bytes_max=self._ledger_bytes_max,
+                chunk_bytes_max=self._chunk_bytes_max,
+            )
+            batch.run(tries.jobs)
+            if batch.missing or batch.more_paths:
+                for job, keys in batch.missing.items():
+                    tries.wants[job].update(dict.fromkeys(keys))
+                wanted = {path(k): k for w in tries.wants.values() for k in w}
+                more = (set(wanted) | batch.more_paths) - rows.keys()
+                read = await self._read(more)
+                self._remember(wanted, read, set())
+                rows |= read
+                continue
+            if not batch.prove:
+                return batch
+            proved = await self._read(batch.prove)
+            wanted = {path(k): k for w in tries.wants.values() for k in w}
+            self._remember(wanted, proved, set())
+            cached -= batch.prove
+            if all(proved[p].version == rows[p].version for p in batch.prove):
+                batch.prove = set()
+                return batch
+            rows |= proved
+        raise Bug("a transaction does not settle on what to read")
+
+    async def _complete(self, rows: dict[str, Row], keys: Iterable[Key]) -> None:
+        """Read what the documents under ``keys`` are further kept in."""
+        keys = list(keys)
+        for _ in range(4):
+            more = sorted({p for key in keys for p in extra_paths(key, rows)})
+            if not more:
+                return
+            rows |= await self._read(more)
+
+    # ── memory ───────────────────────────────────────────────────────────────────────────────
+
+    def _recall(self, jobs: Sequence[Job], wanted: Mapping[str, Key]) -> dict[str, Row]:
+        if not all(job.decides for job in jobs):
+            return {}
+        oldest = time.monotonic() - self._remember_seconds
+        found = {}
+        for p, key in wanted.items():
+            if key.kind in CACHED_KINDS and p in self._remembered:
+                at, row = self._remembered[p]
+                if at >= oldest:
+                    found[p] = row
+        return found
+
+    def _remember(
+        self, wanted: Mapping[str, Key], rows: Mapping[str, Row], cached: set[str]
+    ) -> None:
+        now = time.monotonic()
+        for p, row in rows.items():
+            key = wanted.get(p)
+            if key is not None and key.kind in CACHED_KINDS and p not in cached:
+                self._remembered[p] = (now, row)
+                self._remembered.move_to_end(p)
+        while len(self._remembered) > CACHED_MAX:
+            self._remembered.popitem(last=False)
+
+    def _forget(self, paths: Iterable[str]) -> None:
+        for p in paths:
+            self._remembered.pop(p, None)
+
+    # ── calls ────────────────────────────────────────────────────────────────────────────────
+
+    @asynccontextmanager
+    async def _call(self, *, commits: bool = False) -> AsyncIterator[AsyncClient]:
+        """One call to Firestore, with its deadline; its errors come out as ours."""
+        client = self._client
+        if client is None:
+            raise Unavailable(f"The store {self.name} is not open.")
+        try:
+            async with asyncio.timeout(self._call_seconds):
+                yield client
+        except _CONFLICTS as error:
+            if isinstance(error, google.NotFound) and "database" in str(error).lower():
+                raise Unavailable(
+                    f"{self.name} does not exist: {error.message}. Create the database first "
+                    "(docs/how-to-firestore.md)."
+                ) from error
+            if isinstance(error, google.FailedPrecondition) and not commits:
+                raise Unavailable(
+                    f"{self.name} does not serve a query: {error.message}. Deploy the indexes of "
+                    "deploy/firestore (docs/how-to-firestore.md)."
+                ) from error
+            raise _Again(_words(error), conflict=commits) from error
+        except google.ResourceExhausted as error:
+            if "message" in str(error) and "size" in str(error):
+                raise TooLarge(f"A commit is larger than Firestore takes: {error}.") from error
+            raise _Again(_words(error), conflict=False) from error
+        except google.InvalidArgument as error:
+            words = str(error)
+            if "longer than" in words or "maximum" in words or "too large" in words.lower():
+                raise TooLarge(f"Firestore does not take a document: {words}") from error
+            raise Bug(f"Firestore does not understand a call: {words}") from error
+        except (google.PermissionDenied, google.Unauthenticated, GoogleAuthError) as error:
+            raise Unavailable(
+                f"{self.name} refuses this service's identity: {error}. Grant it roles/datastore.user."
+            ) from error
+        except _UNSURE as error:
+            raise _Again(_words(error), conflict=False) from error
+        except google.GoogleAPICallError as error:
+            raise Bug(f"Firestore answered {error!r}") from error
+
+    async def _read(self, paths: Iterable[str]) -> dict[str, Row]:
+        """The documents at ``paths``, absent ones too. Raises ``_Again``."""
+        paths = sorted(set(paths))
+        rows: dict[str, Row] = {}
+        for start in range(0, len(paths), READ_MAX):
+            chunk = paths[start : start + READ_MAX]
+            async with self._call() as client:
+                refs = [client.document(p) for p in chunk]
+                async for found in client.get_all(refs, retry=None, timeout=self._call_seconds):
+                    at = found.reference.path
+                    rows[at] = Row(
+                        at, found.update_time, (found.to_dict() or {}) if found.exists else {}
+                    )
+            self.documents_read += len(chunk)
+        if len(rows) != len(paths):
+            raise _Again("Firestore answered for some documents only", conflict=False)
+        return rows
+
+    async def _commit(self, writes: Sequence[Write]) -> None:
+        """Write all or nothing. Raises ``_Again``: where it is no conflict, it may have happened."""
+        async with self._call(commits=True) as client:
+            batch = client.batch()
+            for write in writes:
+                ref = client.document(write.path)
+                match write.act:
+                    case Act.CREATE:
+                        batch.create(ref, write.fields)
+                    case Act.SET:
+                        batch.set(ref, write.fields)
+                    case Act.DELETE:
+                        batch.delete(ref)
+                    case Act.ABSENT:
+                        batch.delete(ref, option=client.write_option(exists=False))
+                    case Act.UPDATE | Act.HOLD:
+                        option = client.write_option(last_update_time=write.version)
+                        batch.update(ref, write.fields, option=option)
+            await batch.commit(retry=None, timeout=self._call_seconds)
+        self.documents_written += len(writes)
+
+    async def _ask(
+        self,
+        plan_: Plan,
+        limit: int,
+        after: tuple[Sequence[Any], str] | None = None,
+        *,
+        at: bool = False,
+    ) -> list[Row]:
+        """The documents of a plan, after (or with ``at`` from) a place. Raises ``_Again``."""
+        async with self._call() as client:
+            asked: Any = (
+                client.collection_group(plan_.collection)
+                if plan_.group
+                else client.collection(plan_.collection)
+            )
+            for one in plan_.filters:
+                value = one.value
+                if one.field == NAME:
+                    ids = value if one.op == "in" else [value]
+                    refs = [client.document(f"{plan_.collection}/{escape(i)}") for i in ids]
+                    value = refs if one.op == "in" else refs[0]
+                elif one.op == "in":
+                    value = list(value)
+                asked = asked.where(filter=FieldFilter(one.field, one.op, value))
+            for order in plan_.orders:
+                asked = asked.order_by(
+                    order, direction="DESCENDING" if plan_.descending else "ASCENDING"
+                )
+            if after is not None:
+                values, name = after
+                place = dict(zip(plan_.orders, values, strict=False))
+                place[NAME] = client.document(f"{plan_.collection}/{name}")
+                asked = asked.start_at(place) if at else asked.start_after(place)
+            stream = asked.limit(limit).stream(retry=None, timeout=self._call_seconds)
+            rows = [
+                Row(found.reference.path, found.update_time, found.to_dict() or {})
+                async for found in stream
+            ]
+        self.documents_read += max(1, len(rows))
+        return rows
+
+    # ── finding ──────────────────────────────────────────────────────────────────────────────
+
+    async def _find(self, query: Query) -> Page:
+        limit = min(query.limit, PAGE_MAX)
+        asked = plan(query)
+        after = None
+        if query.after is not None:
+            values, id_ = from_token(query, query.after, len(asked.orders) - 1)
+            after = values, escape(id_)
+        found: list[tuple[str, Document]] = []
+        while len(found) <= limit:
+            want = limit + 1 - len(found)
+            rows = await self._ask(asked, want, after)
+            found += await self._decoded(query, rows)
+            if len(rows) < want:
+                break
+            name = rows[-1].path.rpartition("/")[2]
+            after = [rows[-1].fields.get(o) for o in asked.orders if o != NAME], name
+        return self._page(query, asked.orders, found, limit)
+
+    def _page(
+        self,
+        query: Query,
+        orders: Sequence[str],
+        found: Sequence[tuple[str, Document]],
+        limit: int,
+    ) -> Page:
+        items = tuple(found[:limit])
+        if len(found) <= limit:
+            return Page(items)
+        id_, document = items[-1]
+        return Page(items, token(query, position(query, orders, document), id_))
+
+    async def _decoded(self, query: Query, found: Sequence[Row]) -> list[tuple[str, Document]]:
+        """The documents in rows; without those that, seen whole, do not fit."""
+        rows = {row.path: row for row in found}
+        keys = [Key(query.kind, unescape(row.path.partition("/")[2])) for row in found]
+        await self._complete(rows, keys)
+        decoded = []
+        for key in keys:
+            try:
+                document = document_of(key, rows)
+            except PartGone as error:
+                raise _Again("a document changed while it was read", conflict=True) from error
+            if document is None:
+                continue  # a ledger whose table's date was never folded
+            if query.kind is Kind.RUN and not fits(query, key.id, document):
+                continue
+            decoded.append((key.id, document))
+        return decoded
+
+    async def _find_sorted(self, query: Query) -> Page:
+        """By id, while other fields are compared: gathered, and sorted here."""
+        asked = Plan(query.kind.value, plan(query).filters, (*ranged(query), NAME))
+        rows = await self._ask(asked, SCAN_MAX + 1)
+        self._check_scan(rows)
+        found = await self._decoded(query, rows)
+        return self._sorted_page(query, found)
+
+    def _check_scan(self, rows: Sequence[object]) -> None:
+        if len(rows) > SCAN_MAX:
+            raise BadInput(
+                f"More than {SCAN_MAX} documents would have to be gathered to sort them. Ask for "
+                "less: a table and a date, a correlation id, a narrower range."
+            )
+
+    def _sorted_page(self, query: Query, found: list[tuple[str, Document]]) -> Page:
+        limit = min(query.limit, PAGE_MAX)
+        ordered = sorted(found, key=lambda f: _rank(query, *f), reverse=query.descending)
+        if query.after is not None:
+            values, id_ = from_token(query, query.after, 0 if query.order == "id" else 1)
+            place = (*(_sortable(v) for v in values), id_.encode())
+            try:
+                ordered = [
+                    f
+                    for f in ordered
+                    if (_rank(query, *f) < place if query.descending else _rank(query, *f) > place)
+                ]
+            except TypeError as error:
+                raise BadInput("The page token does not fit.", code="bad_page_token") from error
+        return self._page(query, (query.order,) if query.order != "id" else (), ordered, limit)
+
+    # ── finding in ledgers ───────────────────────────────────────────────────────────────────
+
+    async def _find_events(self, query: Query) -> Page:
+        asked = ledger_plan(query)
+        by_name = len(asked.orders) == (1 if query.order == "id" else 2)
+        streamed = query.order in STREAMED and not sorts_here(query)
+        if streamed and by_name and rolled_plan(query) is None:
+            return await self._stream_events(query, asked)
+        rows = await self._ask(replace(asked, descending=False), SCAN_MAX + 1)
+        self._check_scan(rows)
+        found = dict(await self._entries(query, rows, chunks=rolled_plan(query) is None))
+        rolled = rolled_plan(query)
+        if rolled is not None:
+            for row in await self._ask(rolled, SCAN_MAX + 1):
+                home = row.path.split("/")[1]
+                for name, raw in unpack_chunk(row.fields).items():
+                    id_ = event_id_of(unescape(home), name)
+                    found.setdefault(id_, entry_of(raw))
+        kept = [(i, e) for i, e in found.items() if fits(query, i, e)]
+        self._check_scan(kept)
+        return self._sorted_page(query, kept)
+
+    async def _entries(
+        self, query: Query, rows: Sequence[Row], *, chunks: bool
+    ) -> list[tuple[str, Document]]:
+        """Every entry of these ledgers, with those rolled over where ``chunks`` says so."""
+        paths = [chunk_path(r.path, n) for r in rows for n in range(len(r.ledger.rolled))]
+        rolled = await self._read(paths) if chunks and paths else {}
+        found: dict[str, Document] = {}
+        for row in rows:
+            home = unescape(row.path.partition("/")[2])
+            for number in range(len(row.ledger.rolled)):
+                chunk = rolled.get(chunk_path(row.path, number))
+                if chunk is not None and chunk.exists:
+                    for name, raw in unpack_chunk(chunk.fields).items():
+                        found[event_id_of(home, name)] = entry_of(raw)
+            for name, raw in row.ledger.entries.items():
+                found[event_id_of(home, name)] = entry_of(raw)
+        return list(found.items())
+
+    async def _stream_events(self, query: Query, asked: Plan) -> Page:
+        """Ledger by ledger, where the entries' order follows from their documents' order."""
+        limit = min(query.limit, PAGE_MAX)
+        after: tuple[list[Any], str] | None = None
+        place: tuple[Any, ...] | None = None
+        count = len(asked.orders) - 1
+        if query.after is not None:
+            values, id_ = from_token(query, query.after, count)
+            place = (*(_sortable(v) for v in values), id_.encode())
+            after = values, escape(split_event(id_)[0])
+        at = True
+        found: list[tuple[str, Document]] = []
+        while len(found) <= limit:
+            rows = await self._ask(asked, LEDGERS_PER_PAGE, after, at=at)
+            entries = [e for e in await self._entries(query, rows, chunks=True) if fits(query, *e)]
+            entries.sort(key=lambda e: _rank(query, *e), reverse=query.descending)
+            for entry in entries:
+                rank = _rank(query, *entry)
+                if place is None or (rank < place if query.descending else rank > place):
+                    found.append(entry)
+            if len(rows) < LEDGERS_PER_PAGE:
+                break
+            last = rows[-1]
+            after = (
+                [last.fields.get(o) for o in asked.orders if o != NAME],
+                last.path.partition("/")[2],
+            )
+            at = False
+        return self._page(query, (query.order,) if count else (), found, limit)
+
+
+def _rank(query: Query, id_: str, document: Document) -> tuple[Any, ...]:
+    """What a document is sorted by, here."""
+    if query.order == "id":
+        return (id_.encode(),)
+    value = index_value(INDEXES[query.kind][query.order](document))
+    return (_sortable(value), id_.encode())
+
+
+def _sortable(value: Any) -> tuple[int, Any]:
+    """Null before everything else, strings by their bytes."""
+    if value is None:
+        return (0, 0)
+    return (1, value.encode()) if isinstance(value, str) else (1, value)
+
+
+def _settle(job: Job, answer: Answer) -> None:
+    """Tell a caller; one that was cancelled hears nothing."""
+    if job.future.done():
+        return
+    if answer.error is not None:
+        job.future.set_exception(answer.error)
+    else:
+        job.future.set_result(answer.value)
+
+
+def _copy(error: CoordinatorError) -> CoordinatorError:
+    """An error of its own for each caller: tracebacks are not to be shared."""
+    made = type(error)(error.detail)
+    made.__cause__ = error.__cause__
+    return made
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:500] if str(error) else type(error).__name__
