@@ -118,7 +118,11 @@ class Judge:
         """Whether any input holds rows, or is met without."""
         answers: list[bool | None] = []
         for r in requires:
-            on = shifted(game_date, (r.get("dates") or {}).get("offset", 0))
+            offset = (r.get("dates") or {}).get("offset", 0)
+            on = shifted(game_date, offset)
+            if offset and self.ledger.calendar.get(on) == ():
+                answers.append(None)  # met, and no arrival
+                continue
             for table in self.sources(r):
                 loads = self._informing(table, on, superseded)
                 if not loads:

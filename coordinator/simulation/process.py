@@ -37,6 +37,11 @@ class Unreachable(Exception):
 _PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
 
 
+def current_process() -> Process | None:
+    """The process whose task is running now."""
+    return _PROCESS.get()
+
+
 def keep_tasks_by_process() -> None:
     """Make the running loop note which process each task belongs to."""
 
@@ -50,6 +55,13 @@ def keep_tasks_by_process() -> None:
         return task
 
     asyncio.get_running_loop().set_task_factory(factory)
+
+
+def outside(coro: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Start a task that belongs to no process, whoever asks for it."""
+    context = contextvars.copy_context()
+    context.run(_PROCESS.set, None)
+    return asyncio.get_running_loop().create_task(coro, context=context)
 
 
 class Process:
@@ -99,7 +111,11 @@ class Process:
 
     async def adopt(self) -> int:
         """Take the registry into use."""
-        return await self.call(lambda p: adopt(p.engine))
+        return await self.call(lambda p: p.adopt_inside())
+
+    async def adopt_inside(self) -> int:
+        """As ``adopt``, by a task that is the process's already."""
+        return await adopt(self.engine)
 
     def loops(self) -> list[asyncio.Task[None]]:
         """Start the loops that run for ever: the sweeper's and the relay's."""

@@ -36,10 +36,11 @@ from coordinator.simulation.clock import VirtualClock, rest, run_virtually
 from coordinator.simulation.faults import DRY, Faults, FaultyStore
 from coordinator.simulation.judge import shifted
 from coordinator.simulation.process import (
-    _PROCESS,
     Process,
     Unreachable,
+    current_process,
     keep_tasks_by_process,
+    outside,
     quiet_log,
 )
 from coordinator.simulation.record import LawBroken, Record
@@ -173,7 +174,7 @@ class World:
 
     def current_process(self) -> Process | None:
         """The process whose task is running now."""
-        return _PROCESS.get()
+        return current_process()
 
     async def die_here(self, process: Process | None, kind: str) -> None:
         """Perhaps kill the process at this await."""
@@ -235,11 +236,7 @@ class World:
 
     def outside(self, coro: Coroutine[Any, Any, None]) -> None:
         """Start something that lives outside every process."""
-        token = _PROCESS.set(None)
-        try:
-            task = asyncio.get_running_loop().create_task(coro)
-        finally:
-            _PROCESS.reset(token)
+        task = outside(coro)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
