@@ -326,8 +326,7 @@ class Ingest:
         targets: dict[Target, None] = {}
         for arriving in batch:
             targets.update(dict.fromkeys(arriving.targets))
-        calendar = self.registry.calendar_table
-        unsure = {a.arrival.game_date: None for a in batch if a.table.name == calendar}
+        unsure = {a.arrival.game_date: None for a in batch if self._shifts_windows(a.table)}
         lookbacks = await engine.lookbacks(targets, tuple(unsure))
 
         def step(docs: Docs) -> Changes[tuple[list[Outcome], list[Committed]]] | Need:
@@ -369,6 +368,12 @@ class Ingest:
         if table.name in self._in_windows:
             found.update(dict.fromkeys(await self._windowed(table, arrival)))
         return tuple(found)
+
+    def _shifts_windows(self, table: TableSpec) -> bool:
+        """Whether a load of this table may change which dates a window looks at."""
+        if table.name == self.registry.calendar_table:
+            return True
+        return any(d.window is not None for d in self.registry.dependents(table.name))
 
     async def _windowed(self, table: TableSpec, arrival: Arrival) -> tuple[Target, ...]:
         """Partitions whose windows may look at this load, and that it could make fire or hold."""
