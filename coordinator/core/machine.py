@@ -354,17 +354,22 @@ class _Work:
         if was_off and self.games.get(date) != () and self._deadline_passed():
             self.deadline_done = True  # first expected after its deadline: overdue, never acts
         if fact.arrivals is not None and fact.arrivals != self.arrivals:
-            self.arrivals = fact.arrivals
-            if self.generation == 0:
-                received = (t.latest for t in self.arrivals.values())
-                newest = max((a for a in received if a), key=lambda a: a.received_at, default=None)
-                if newest is not None:
-                    self.latest = Latest(
-                        event_id=newest.event_id,
-                        received_at=newest.received_at,
-                        quiet=newest.quiet,
-                    )
+            self._refilled(fact.arrivals)
         return Reply()
+
+    def _refilled(self, arrivals: Mapping[str, TableDate]) -> None:
+        """Take every input from the ledger. A registry that asks for more is no newer data."""
+        self.arrivals = arrivals
+        received = (t.latest for t in arrivals.values())
+        newest = max((a for a in received if a), key=lambda a: a.received_at, default=None)
+        if newest is None:
+            return
+        if self.generation == 0:
+            self.latest = Latest(
+                event_id=newest.event_id, received_at=newest.received_at, quiet=newest.quiet
+            )
+        elif self.consumed_at is not None:
+            self.consumed_at = max(self.consumed_at, newest.received_at)
 
     def _loaded(self, fact: Loaded) -> Reply:
         key = arrivals_key(fact.table_date.table, fact.table_date.game_date)

@@ -84,6 +84,13 @@ class Reading:
             return None
         return self.docs[key]
 
+    def stored(self, key: Key) -> Document | None:
+        """A document as it was before this transaction; one not read yet is asked for."""
+        if key not in self.docs:
+            self.missing.append(key)
+            return None
+        return self.docs[key]
+
     def put(self, key: Key, document: Document, *, create: bool = False) -> None:
         self.puts[key] = document
         if create:
@@ -292,14 +299,17 @@ class Engine:
     def _refill(
         self, reading: Reading, spec: ProcessorSpec, game_date: str
     ) -> dict[str, TableDate]:
-        """Every input of a partition, from the ledger: for a new partition or registry."""
+        """Every input of a partition, from the ledger: for a new partition or registry.
+
+        As it was before this transaction; what the transaction brings is delivered as facts.
+        """
         arrivals: dict[str, TableDate] = {}
         for requirement in spec.requirements:
             if requirement.window is not None:
                 continue
             date = shift(game_date, requirement.offset)
             for table in requirement.sources:
-                known = reading.get(table_date_key(table, date))
+                known = reading.stored(table_date_key(table, date))
                 if known is not None:
                     arrivals[arrivals_key(table, date)] = known
         return arrivals
