@@ -86,7 +86,8 @@ format: install ## Rewrite the code in the house format
 	$(BIN)/ruff format .
 
 bench: install ## Measure throughput and latency on this machine
-	$(BIN)/python -m bench
+	$(BIN)/python benchmarks/ingest.py
+	$(BIN)/python benchmarks/store.py
 
 simulate: install ## Seeded worlds with faults, checked against the laws (SEEDS=1-200)
 	$(BIN)/python -m coordinator.simulation --seeds $(SEEDS)
