@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import platform
 import secrets
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,37 @@ def _died(task: asyncio.Task[None]) -> None:
         log.critical("a loop of the service ended", loop=task.get_name(), exc_info=task.exception())
 
 
+def make_store(name: str) -> Store:
+    """The store that ``sqlite:PATH`` or ``firestore:PROJECT[/DATABASE]`` names, not yet open.
+
+    Raises ``BadInput`` for another name, and where the Firestore client is not installed.
+    """
+    kind, _, rest = name.partition(":")
+    if kind == "sqlite" and rest:
+        return SqliteStore(rest)
+    if kind != "firestore" or not rest:
+        raise BadInput(f"{name}: a store reads sqlite:PATH or firestore:PROJECT[/DATABASE]")
+    try:
+        from coordinator.adapters.firestore import FirestoreStore
+    except ImportError as error:
+        raise BadInput(
+            f"{name} needs Google's client ({error}). Install it: pip install 'coordinator[gcp]'"
+        ) from error
+    project, _, database = rest.partition("/")
+    return FirestoreStore(project, database or "(default)")
+
+
+def local_owner(settings: Settings) -> str:
+    """Who local runs are claimed by.
+
+    One process alone serves a state file, so a restarted one claims as the same owner and goes on.
+    Many may serve one Firestore database, so there each is an owner of its own.
+    """
+    if settings.store.startswith("sqlite:"):
+        return LOCAL_OWNER
+    return f"{LOCAL_OWNER}-{platform.node()}-{secrets.token_hex(4)}"
+
+
 def default_target(settings: Settings) -> LaunchTarget:
     """Where launches go when the registry does not say."""
     if settings.launch == "local":
@@ -172,7 +204,7 @@ def build(
     """
     registry = registry or load(settings.registry)
     clock = clock or SystemClock()
-    store = store or SqliteStore(settings.sqlite_path)
+    store = store or make_store(settings.store)
     resources = AsyncExitStack()
     engine = Engine(store, registry, clock, entropy)
     runs = Runs(engine)
@@ -235,7 +267,7 @@ def _local_launcher(
                 InProcessDoor(runs),
                 house,
                 entrypoints,
-                owner=LOCAL_OWNER,
+                owner=local_owner(settings),
                 clock=clock.now,
                 max_parallel=settings.workers,
             )
@@ -359,7 +391,8 @@ def serve(settings: Settings) -> None:
     """
     configure_logging(settings)
     registry = load(settings.registry)
-    for path in (settings.sqlite_path, settings.duckdb_path):
+    paths = [settings.duckdb_path, *([settings.sqlite_path] if settings.sqlite_path else [])]
+    for path in paths:
         if not Path(path).resolve().parent.is_dir():
             raise BadInput(f"{path}: its folder does not exist; create it first")
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -376,8 +409,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _serve(settings: Settings, registry: Registry) -> None:
-    store = SqliteStore(settings.sqlite_path)
-    with store.lock_for_serving():
+    store = make_store(settings.store)
+    alone = store.lock_for_serving() if isinstance(store, SqliteStore) else nullcontext()
+    with alone:
         application = build(settings, registry=registry, store=store)
         async with application.running():
             await serve_http(application)

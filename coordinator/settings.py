@@ -31,7 +31,10 @@ class Settings(BaseSettings):
     )
 
     registry: Path = Field(Path("registry.yaml"), description="The registry file.")
-    store: str = Field("sqlite:state.db", description="Where state lives: sqlite:PATH.")
+    store: str = Field(
+        "sqlite:state.db",
+        description="Where state lives: sqlite:PATH or firestore:PROJECT[/DATABASE].",
+    )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     warehouse: str = Field(
@@ -63,10 +66,8 @@ class Settings(BaseSettings):
     @classmethod
     def _known_store(cls, value: str) -> str:
         kind, _, rest = value.partition(":")
-        if kind == "firestore":
-            raise ValueError("firestore is not available in this version; use sqlite:PATH")
-        if kind != "sqlite" or not rest:
-            raise ValueError("must read sqlite:PATH")
+        if kind not in ("sqlite", "firestore") or not rest.strip("/"):
+            raise ValueError("must read sqlite:PATH or firestore:PROJECT[/DATABASE]")
         return value
 
     @field_validator("warehouse")
@@ -98,7 +99,9 @@ class Settings(BaseSettings):
 
     @property
     def sqlite_path(self) -> str:
-        return self.store.partition(":")[2]
+        """The state file; empty where state lives elsewhere."""
+        kind, _, rest = self.store.partition(":")
+        return rest if kind == "sqlite" else ""
 
     @property
     def duckdb_path(self) -> str:
