@@ -6,6 +6,7 @@ Owns the assembly alone. Routes live beside their kind (``doors``, ``status_rout
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
@@ -129,15 +130,22 @@ def _add_service(app: FastAPI, application: Application, metrics: Metrics) -> No
         text = await metrics.text(await lags(application))
         return Response(text, media_type=CONTENT_TYPE)
 
-    document = schema_of(app)
-    page = page_of(document)
-    app.openapi = lambda: document  # type: ignore[method-assign]
+    @cache
+    def document() -> dict[str, Any]:
+        """Drawn up when first asked for: it takes longer than the rest of a start."""
+        return schema_of(app)
+
+    @cache
+    def page() -> str:
+        return page_of(document())
+
+    app.openapi = document  # type: ignore[method-assign]
 
     async def openapi(_: object) -> Response:
-        return JSONResponse(document)
+        return JSONResponse(document())
 
     async def docs(_: object) -> Response:
-        return HTMLResponse(page, headers={"Content-Security-Policy": PAGE_POLICY})
+        return HTMLResponse(page(), headers={"Content-Security-Policy": PAGE_POLICY})
 
     app.router.add_route("/openapi.json", openapi, ["GET"], include_in_schema=False)
     app.router.add_route("/docs", docs, ["GET"], include_in_schema=False)

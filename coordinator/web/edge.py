@@ -48,6 +48,7 @@ class Edge:
         started_at = time.perf_counter()
         status = 0
         read = 0
+        ended = False
 
         async def limited() -> Message:
             nonlocal read
@@ -60,13 +61,15 @@ class Edge:
             return message
 
         async def dressed(message: Message) -> None:
-            nonlocal status
+            nonlocal status, ended
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = list(message.get("headers", ()))
                 have = {name for name, _ in headers}
                 headers += [h for h in SECURITY_HEADERS if h[0] not in have]
                 message["headers"] = headers
+            elif message["type"] == "http.response.body":
+                ended = not message.get("more_body")
             await send(message)
 
         try:
@@ -81,9 +84,10 @@ class Edge:
             )
         except Exception:
             log.exception("a request failed unexpectedly", path=scope["path"])
-            if status:
+            if not status:
+                await internal(scope["path"])(scope, receive, dressed)
+            elif not ended:
                 raise  # the answer has begun: all that is left is to break the connection
-            await internal(scope["path"])(scope, receive, dressed)
         finally:
             self._note(scope, status or 499, time.perf_counter() - started_at)
 

@@ -201,6 +201,10 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         return of_validation(error, request.url.path)
 
+    async def unexpected(request: Request, _: Exception) -> JSONResponse:
+        return internal(request.url.path)  # the edge logs it
+
+    app.add_exception_handler(Exception, unexpected)
     app.add_exception_handler(CoordinatorError, coordinator_error)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, validation_error)

@@ -145,6 +145,14 @@ PUSH_ENVELOPE: Mapping[str, Any] = {
 }
 
 
+ENUMS = {
+    "DeadlineAction": "What a deadline does at its instant.",
+    "RequirementKind": "What a requirement asks for: one table, a group of them, or a window.",
+    "ScheduleWhen": "Whether a schedule fires only what is ready, or always.",
+}
+"""Words for shapes of the core that need none there."""
+
+
 def schema_of(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI document of an app."""
     document = get_openapi(
@@ -163,6 +171,8 @@ def schema_of(app: FastAPI) -> dict[str, Any]:
     for name, schema in defined["$defs"].items():
         components.setdefault(name, schema)
     components["PushEnvelope"] = dict(PUSH_ENVELOPE)
+    for name, words in ENUMS.items():
+        components[name].setdefault("description", words)
     document["components"]["schemas"] = dict(sorted(components.items()))
     return document
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import structlog
 import uvicorn
 
 from coordinator.app import Application, build
@@ -100,7 +101,7 @@ class Service:
 
     # looking
 
-    def get(self, path: str, status: int = 200, **query: Any) -> Any:
+    def get(self, path: str, status: int = 200, /, **query: Any) -> Any:
         answer = self.client.get(path, params=query)
         assert answer.status_code == status, answer.text
         return answer.json()
@@ -168,6 +169,26 @@ def envelope(data: bytes | Mapping[str, Any], message_id: str = "1") -> bytes:
 @contextmanager
 def serving(folder: Path, registry: Path = REGISTRY) -> Iterator[Service]:
     """Serve a fresh store in ``folder`` as long as the context lasts."""
+    with quiet():
+        yield from _serving(folder, registry)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Log lines are made and thrown away: pretty ones with tracebacks take seconds."""
+    before = structlog.get_config()
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
+        logger_factory=structlog.ReturnLoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def _serving(folder: Path, registry: Path) -> Iterator[Service]:
     clock, launcher = MovableClock(), Recorder()
     settings = Settings(
         registry=registry,

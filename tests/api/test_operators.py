@@ -211,9 +211,9 @@ def test_quarantine_is_listed_replayed_and_discarded(service: Service) -> None:
     service.post(f"/v1/quarantine/{poison}/discard", WHY, status=409)
     service.post(f"/v1/quarantine/{poison}/replay", WHY, status=409)
     service.post("/v1/quarantine/nobody/replay", WHY, status=404)
-    service.get("/v1/quarantine/nobody", status=404)
+    service.get("/v1/quarantine/nobody", 404)
     assert len(service.get("/v1/quarantine", state="open")["items"]) == 1
-    service.get("/v1/quarantine", state="lost", status=422)
+    service.get("/v1/quarantine", 422, state="lost")
 
 
 def test_a_sweep_gives_time_and_can_be_rehearsed(service: Service) -> None:

@@ -130,7 +130,7 @@ def test_a_run_that_never_was_is_not_found(shared: Service, run_id: str) -> None
     body = {"lease_token": "x", "status": "success"}
     shared.post(f"/v1/runs/{run_id}/complete", body, status=404)
     shared.post(f"/v1/runs/{run_id}/heartbeat", {"lease_token": "x"}, status=404)
-    shared.get(f"/v1/runs/{run_id}", status=404)
+    shared.get(f"/v1/runs/{run_id}", 404)
 
 
 def test_a_question_leaves_no_partition_behind(service: Service) -> None:
