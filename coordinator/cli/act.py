@@ -13,7 +13,7 @@ import typer
 
 from coordinator.cli import complete, verbs
 from coordinator.cli.client import DEFAULT_URL
-from coordinator.cli.output import emit, sentence
+from coordinator.cli.output import count, emit, sentence
 from coordinator.cli.verbs import AsJson, DateArgument, DryRun, ProcessorArgument, Reason, Url, verb
 
 
@@ -266,7 +266,7 @@ def sweep(
         return
     looked = answer["looked_at"]
     word = "Would look at" if dry_run else "Looked at"
-    sentence(f"{word} {looked} due {'partition' if looked == 1 else 'partitions'}.")
+    sentence(f"{word} {count(looked, 'due partition')}.")
     if answer["more"]:
         sentence("The limit of one sweep was reached; the rest comes with the next.", "yellow")
     _fired(answer)

@@ -7,7 +7,6 @@ is imported inside the verbs, so that help and completion stay quick.
 from __future__ import annotations
 
 import signal
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -20,7 +19,18 @@ import typer
 
 from coordinator.cli import verbs
 from coordinator.cli.client import DEFAULT_URL
-from coordinator.cli.output import cell, console, emit, note, safe, say, sentence, styled, table
+from coordinator.cli.output import (
+    cell,
+    console,
+    count,
+    emit,
+    note,
+    safe,
+    say,
+    sentence,
+    styled,
+    table,
+)
 from coordinator.cli.verbs import AsJson, From, To, Url, verb
 from coordinator.errors import BadInput, Refused
 
@@ -440,15 +450,15 @@ def show_summary(summary: Summary) -> None:
     say(table(headings, rows, right=["games", "arrivals", "generation", "rows"]))
     for mishap in summary.mishaps:
         sentence(f"Mishap: {mishap}", "yellow")
-    outcomes = ", ".join(f"{count} {word}" for word, count in summary.events.items())
+    outcomes = ", ".join(f"{number} {word}" for word, number in summary.events.items())
     sentence(
-        f"{summary.dates} dates with games, {summary.games} games, {summary.events_sent} events "
-        f"sent ({outcomes})."
+        f"{count(summary.dates, 'date')} with games, {count(summary.games, 'game')}, "
+        f"{count(summary.events_sent, 'event')} sent ({outcomes})."
     )
-    told = sum(Counter(summary.notices).values())
+    told = sum(summary.notices.values())
     sentence(
-        f"{summary.runs} runs, {summary.refires} of them re-fires for newer data, {summary.rows} "
-        f"rows; {told} {'notice' if told == 1 else 'notices'} to people."
+        f"{count(summary.runs, 'run')}, {summary.refires} of them for newer data, "
+        f"{count(summary.rows, 'row')}; {count(told, 'notice')} to people."
     )
     days = summary.virtual_seconds / 86400
     sentence(f"{days:.1f} days in {summary.wall_seconds:.1f} s.", "bold")

@@ -19,6 +19,7 @@ from coordinator.cli.output import (
     MARKS,
     STYLES,
     cell,
+    count,
     emit,
     instant,
     note,
@@ -150,14 +151,10 @@ def _heading(answer: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> N
     if games is None:
         expected = "the calendar does not know this date"
     else:
-        expected = _plural(len(games), "game") if games else "no games"
+        expected = count(len(games), "game") if games else "no games"
     counts = Counter(str(item["status"]) for item in items)
-    words = ", ".join(f"{count} {word}" for word, count in counts.items())
+    words = ", ".join(f"{number} {word}" for word, number in counts.items())
     sentence(f"{answer['game_date']}: {expected}. {words}", "bold")
-
-
-def _plural(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def _ratio(requirements: Mapping[str, Any]) -> str:
@@ -407,7 +404,7 @@ def gaps(
         return
     rows = [[i["game_date"], i["processor"], _status_text(i), i["why"]] for i in items]
     say(table(["date", "processor", "status", "why"], rows, nowrap=["date", "processor"]))
-    sentence(f"{_plural(len(items), 'gap')} {span}.")
+    sentence(f"{count(len(items), 'gap')} {span}.")
 
 
 # ── runs and the audit ───────────────────────────────────────────────────────────────────────

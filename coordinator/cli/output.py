@@ -112,6 +112,11 @@ def cell(value: object) -> str:
     return safe(value)
 
 
+def count(number: int, word: str) -> str:
+    """``1 game``, ``2 games``."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
 def instant(value: object) -> str:
     """An RFC 3339 instant of an answer, to the second: ``2024-10-23 04:10:22Z``."""
     if not isinstance(value, str):

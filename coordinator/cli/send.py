@@ -19,7 +19,7 @@ import typer
 
 from coordinator.cli import verbs
 from coordinator.cli.client import DEFAULT_URL, OutOfReach, Refusal, Service
-from coordinator.cli.output import emit, note, progress, say, sentence, styled, table
+from coordinator.cli.output import count, emit, note, progress, say, sentence, styled, table
 from coordinator.cli.verbs import AsJson, DryRun, From, To, Url, verb
 from coordinator.errors import BadInput
 
@@ -155,8 +155,8 @@ def _show(
     say(table(["#", "outcome", "table", "date", "what came of it"], rows, right=["#"]))
     if len(results) > ROWS_SHOWN:
         note(f"{len(results) - ROWS_SHOWN} more are not shown; --json has them all")
-    counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
-    sentence(f"{len(results)} {'event' if len(results) == 1 else 'events'}: {counts}.")
+    counts = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())
+    sentence(f"{count(len(results), 'event')}: {counts}.")
 
 
 def _is_good(result: Mapping[str, Any]) -> bool:
@@ -229,12 +229,12 @@ def load_calendar(
         emit({**summary, "rejected": bad})
     else:
         sentence(
-            f"{'Would load' if dry_run else 'Loaded'} {summary['games']} games on "
-            f"{len(games) - off} dates, and {off} dates without games, from {min(games)} to "
-            f"{max(games)} into {name}."
+            f"{'Would load' if dry_run else 'Loaded'} {count(summary['games'], 'game')} on "
+            f"{count(len(games) - off, 'date')}, and {count(off, 'date')} without games, from "
+            f"{min(games)} to {max(games)} into {name}."
         )
         if outcomes:
-            sentence(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()) + ".")
+            sentence(", ".join(f"{number} {outcome}" for outcome, number in outcomes.items()) + ".")
         for result in bad[:20]:
             sentence(_came_of(result), "red")
     if bad:

@@ -289,7 +289,7 @@ def test_part_of_a_calendar_as_json(call: Callable[..., Ran], tmp_path: Path) ->
     file.write_text(json.dumps({"2025-04-01": ["a"], "2025-04-02": ["b"], "2025-04-05": ["c"]}))
     ran = call("calendar", "load", str(file), "--from", "2025-04-02", "--to", "2025-04-04")
     assert ran.code == 0
-    assert "1 games on 1 dates, and 2 dates without games" in ran.out
+    assert "1 game on 1 date, and 2 dates without games" in ran.out
 
 
 @pytest.mark.parametrize(
