@@ -44,6 +44,9 @@ NOTICE_PAUSES_SECONDS = (1.0, 5.0, 15.0, 60.0, 60.0)
 IDLE_LOOK = timedelta(seconds=30)
 """How often the store is asked for due effects that no commit of this process told of."""
 
+OTHERS_GRACE = timedelta(seconds=30)
+"""Where many processes share a store: how long an effect is left to the one that committed it."""
+
 
 class Relay:
     """Delivers what is due. One per process; several processes may deliver the same effect twice,
@@ -100,10 +103,13 @@ class Relay:
         """Deliver for ever. Cancel to stop."""
         clock = self._engine.clock
         look_at = clock.now()
+        overdue = timedelta(0)
         while True:
             if clock.now() >= look_at:
                 try:
-                    await self.discover()
+                    await self.discover(overdue)
+                    if getattr(self._engine.store, "scattered", False):
+                        overdue = OTHERS_GRACE
                 except CoordinatorError as error:
                     log.warning("outbox look-up failed", error=error.detail)
                 look_at = clock.now() + IDLE_LOOK
@@ -119,13 +125,16 @@ class Relay:
                 waiter.cancel()
                 sleeper.cancel()
 
-    async def discover(self) -> int:
-        """Ask the store which partitions have due effects: after a start, or another's crash."""
+    async def discover(self, overdue: timedelta = timedelta(0)) -> int:
+        """Ask the store which partitions have due effects: after a start, or another's crash.
+
+        Only those count that have been due for ``overdue``.
+        """
         now = self._engine.clock.now()
         page = await self._engine.store.find(
             Query(
                 Kind.PARTITION,
-                (Where("outbox_due", Op.LE, now),),
+                (Where("outbox_due", Op.LE, now - overdue),),
                 order="outbox_due",
                 limit=DUE_PER_ROUND,
             )

@@ -51,6 +51,8 @@ from coordinator.wire import (
 
 BATCH_LIMIT = 256
 """Events that share one transaction at the most."""
+PARTITIONS_PER_COMMIT = 150
+"""Partitions in one commit of a store whose commits should be small."""
 WINDOW_DEPENDENTS_LIMIT = 400
 """Open partitions that one load inside their windows re-judges at the most."""
 LAST_DATE = "9999-12-31"
@@ -291,21 +293,33 @@ class Ingest:
 
     async def _drain(self) -> None:
         """Commit what waits, batch after batch, until nothing does."""
+        scattered = getattr(self._engine.store, "scattered", False)
         while self._queue:
             batch, self._queue = self._queue[:BATCH_LIMIT], self._queue[BATCH_LIMIT:]
-            try:
-                outcomes = await self._commit([w.arriving for w in batch])
-            except Exception as error:  # noqa: BLE001 - handed to the waiters, never swallowed
-                if len(batch) == 1 or (isinstance(error, CoordinatorError) and error.status == 503):
-                    for waiting in batch:
-                        if not waiting.future.done():
-                            waiting.future.set_exception(error)
-                    continue
-                await self._commit_each(batch)
-                continue
-            for waiting, outcome in zip(batch, outcomes, strict=True):
-                if not waiting.future.done():
-                    waiting.future.set_result(outcome)
+            if scattered:
+                await asyncio.gather(*(self._settle_all(parts) for parts in parted(batch)))
+            else:
+                await self._settle(batch)
+
+    async def _settle_all(self, batches: Sequence[Sequence[_Waiting]]) -> None:
+        for batch in batches:
+            await self._settle(batch)
+
+    async def _settle(self, batch: Sequence[_Waiting]) -> None:
+        """Commit a batch, and tell every waiter."""
+        try:
+            outcomes = await self._commit([w.arriving for w in batch])
+        except Exception as error:  # noqa: BLE001 - handed to the waiters, never swallowed
+            if len(batch) == 1 or (isinstance(error, CoordinatorError) and error.status == 503):
+                for waiting in batch:
+                    if not waiting.future.done():
+                        waiting.future.set_exception(error)
+                return
+            await self._commit_each(batch)
+            return
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            if not waiting.future.done():
+                waiting.future.set_result(outcome)
 
     async def _commit_each(self, batch: Sequence[_Waiting]) -> None:
         """One bad event must not take its neighbours down."""
@@ -546,6 +560,38 @@ def _tables_in_windows(registry: Registry) -> frozenset[str]:
     if windows and registry.calendar_table is not None:
         tables.add(registry.calendar_table)
     return frozenset(tables)
+
+
+def parted(batch: Sequence[_Waiting]) -> list[list[list[_Waiting]]]:
+    """A batch by what hangs together: events that share no document need no common commit.
+
+    Each part is in the order of arrival, cut so that no commit holds too many documents; its cuts
+    are to be committed one after the other.
+    """
+    parts: list[tuple[set[object], list[_Waiting]]] = []
+    for waiting in batch:
+        arrival = waiting.arriving.arrival
+        shared: set[object] = {*waiting.arriving.targets, (arrival.table, arrival.game_date, None)}
+        joined = [part for part in parts if not shared.isdisjoint(part[0])]
+        parts = [part for part in parts if shared.isdisjoint(part[0])]
+        members = [w for _, ws in joined for w in ws]
+        for documents, _ in joined:
+            shared |= documents
+        parts.append((shared, [*members, waiting]))
+    order = {id(waiting): n for n, waiting in enumerate(batch)}
+    return [_cut(sorted(part, key=lambda w: order[id(w)])) for _, part in parts]
+
+
+def _cut(part: Sequence[_Waiting]) -> list[list[_Waiting]]:
+    cuts: list[list[_Waiting]] = [[]]
+    documents: set[object] = set()
+    for waiting in part:
+        documents.update(waiting.arriving.targets)
+        if len(documents) > PARTITIONS_PER_COMMIT and cuts[-1]:
+            cuts.append([])
+            documents = set(waiting.arriving.targets)
+        cuts[-1].append(waiting)
+    return cuts
 
 
 def _affected(committed: Committed) -> Affected:
