@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -131,3 +132,9 @@ def test_the_page_shows_it_all_and_fetches_nothing(
         assert f'id="{call["operationId"]}"' in page, name
     anchors = set(re.findall(r'id="([^"]+)"', page))
     assert set(re.findall(r'href="#([^"]+)"', page)) <= anchors
+
+
+def test_the_written_reference_lists_the_same_calls(document: dict[str, Any]) -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference-api.md"
+    written = set(re.findall(r"^\| `((?:GET|POST|DELETE) \S+)`", page.read_text(), re.MULTILINE))
+    assert written == {name for name, _ in calls(document)}
