@@ -202,7 +202,10 @@ def _serving(folder: Path, registry: Path) -> Iterator[Service]:
         launchers={LaunchKind.LOCAL: launcher},
         notifiers=[],
     )
-    listener = socket.create_server(("127.0.0.1", 0))
+    # With the protocol named, asyncio switches Nagle's delay off, as it does when it binds itself.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
     port = listener.getsockname()[1]
     started = threading.Event()
     stopping: list[Callable[[], None]] = []
