@@ -1,0 +1,210 @@
+"""The whole service over Firestore: what contends, what it costs, what several processes see."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from coordinator.app import Application
+from coordinator.core.model import RunStatus, Status
+from coordinator.documents import event_key, partition_key
+from coordinator.errors import CoordinatorError
+from coordinator.ports import Kind, Query
+from coordinator.registry import Registry
+from coordinator.service.adopt import adopt
+from tests.firestore.proxy import Proxy
+from tests.firestore.stores import FirestoreFactory
+from tests.firestore.support import DAY, event, registry, wired
+
+pytestmark = [pytest.mark.anyio, pytest.mark.emulator]
+
+
+@asynccontextmanager
+async def services(
+    factory: FirestoreFactory, registry: Registry, number: int
+) -> AsyncIterator[list[Application]]:
+    apps = [wired(factory(), registry) for _ in range(number)]
+    for app in apps:
+        await app.store.open()
+        await adopt(app.engine)
+    try:
+        yield apps
+    finally:
+        for app in apps:
+            await app.relay.stop()
+            await app.store.close()
+
+
+async def runs(app: Application) -> dict[str, Any]:
+    return dict((await app.store.find(Query(Kind.RUN, limit=1000))).items)
+
+
+async def test_32_events_at_once_on_one_partition_fire_once(factory: FirestoreFactory) -> None:
+    async with services(factory, registry(32), 2) as apps:
+        started = time.monotonic()
+        outcomes = await asyncio.gather(
+            *(apps[n % 2].ingest.take(event(f"raw.t{n}", n)) for n in range(32))
+        )
+        seconds = time.monotonic() - started
+        assert {o.outcome for o in outcomes} == {"applied"}
+        assert list(await runs(apps[0])) == [f"P0:{DAY}:1"]
+        assert seconds < 2
+
+
+async def test_a_burst_on_one_date_settles(factory: FirestoreFactory) -> None:
+    """1,000 events over 8 processors from two processes, every tenth of them twice."""
+    async with services(factory, registry(10, 8, debounce="1s"), 2) as apps:
+        sent = [event(f"raw.t{n % 10}", n) for n in range(1000)]
+        sent += sent[::10]
+        outcomes = await asyncio.gather(*(apps[n % 2].ingest.take(e) for n, e in enumerate(sent)))
+        counts = [o.outcome for o in outcomes]
+        assert counts.count("duplicate") == 100
+        assert set(counts) <= {"applied", "superseded", "duplicate"}
+        await asyncio.sleep(1.1)
+        await asyncio.gather(*(app.sweeper.sweep() for app in apps))
+        assert sorted(await runs(apps[0])) == [f"P{n}:{DAY}:1" for n in range(8)]
+        keys = [
+            event_key(e["target_table"], DAY, o.event_id or "")
+            for e, o in zip(sent, outcomes, strict=True)
+        ]
+        assert all((await apps[1].store.get(keys)).values())
+
+
+async def test_an_event_costs_two_round_trips_and_its_documents(
+    factory: FirestoreFactory, proxy: Proxy
+) -> None:
+    async with services(factory, registry(5, 3), 1) as (app,):
+        for n in range(2):
+            await app.ingest.take(event(f"raw.t{n}", n))
+        for n in (2, 3):
+            proxy.take()
+            await app.ingest.take(event(f"raw.t{n}", n))
+            counts = proxy.take()
+            assert dict(counts.calls) == {"BatchGetDocuments": 1, "Commit": 1}
+            assert (counts.reads, counts.writes) == (1 + 3, 1 + 3)
+        await app.ingest.take(event("raw.t3", 3))
+        counts = proxy.take()
+        assert (dict(counts.calls), counts.reads, counts.writes) == (
+            {"BatchGetDocuments": 1},
+            1 + 3,
+            0,
+        )
+        # The one that fires makes sure of pauses and calendar before it does.
+        await app.ingest.take(event("raw.t4", 4))
+        counts = proxy.take()
+        assert counts.calls["Commit"] == 1
+        assert counts.calls["BatchGetDocuments"] == 2
+        assert counts.writes == 1 + 3 + 3
+        assert counts.reads <= 1 + 3 + 5
+
+
+async def test_an_idle_sweep_costs_two_queries_and_writes_nothing(
+    factory: FirestoreFactory, proxy: Proxy
+) -> None:
+    async with services(factory, registry(2), 1) as (app,):
+        await app.ingest.take(event("raw.t0", 0))
+        proxy.take()
+        await app.sweeper.sweep()
+        counts = proxy.take()
+        assert dict(counts.calls) == {"RunQuery": 2}
+        assert counts.writes == 0
+
+
+async def test_a_live_run_shows_though_its_own_document_is_not_written(
+    factory: FirestoreFactory, proxy: Proxy
+) -> None:
+    async with services(factory, registry(1), 2) as (app, other):
+        await app.ingest.take(event("raw.t0", 0))
+        await app.relay.drain()
+        run_id = f"P0:{DAY}:1"
+        proxy.take()
+        claimed = await app.runs.claim(run_id, "pod", 1)
+        assert proxy.take().writes == 1
+        for view in (app, other):
+            assert (await view.status.run(run_id))["status"] == "running"
+            listed = await view.status.runs(status="running")
+            assert [r["run_id"] for r in listed["items"]] == [run_id]
+            assert not (await view.status.runs(status="pending"))["items"]
+        await app.runs.complete(run_id, claimed.lease_token or "", RunStatus.SUCCESS, 5)
+        assert proxy.take().writes == 2
+        assert (await other.status.run(run_id))["status"] == "success"
+        assert len((await other.status.runs(status="success"))["items"]) == 1
+        assert not (await other.status.runs(status="running"))["items"]
+
+
+async def test_two_processes_race_for_one_claim(factory: FirestoreFactory) -> None:
+    async with services(factory, registry(1), 2) as apps:
+        await apps[0].ingest.take(event("raw.t0", 0))
+        await apps[0].relay.drain()
+        results = await asyncio.gather(
+            *(apps[n % 2].runs.claim(f"P0:{DAY}:1", f"owner{n}", 1) for n in range(12)),
+            return_exceptions=True,
+        )
+        won = [r for r in results if not isinstance(r, BaseException)]
+        assert len(won) == 1
+        assert all(r in won or isinstance(r, CoordinatorError) for r in results)
+
+
+async def test_a_pause_elsewhere_holds_though_none_is_remembered_here(
+    factory: FirestoreFactory,
+) -> None:
+    async with services(factory, registry(2), 2) as (here, there):
+        await here.ingest.take(event("raw.t0", 0))  # now it remembers that there is no pause
+        await there.operate.pause(None, reason="storm", actor="ann")
+        await here.ingest.take(event("raw.t1", 1))
+        assert not await runs(here)
+        await there.operate.resume(None, reason="over", actor="ann")
+        assert list(await runs(here)) == [f"P0:{DAY}:1"]
+
+
+async def test_a_resume_elsewhere_fires_though_a_pause_is_remembered_here(
+    factory: FirestoreFactory,
+) -> None:
+    async with services(factory, registry(2), 2) as (here, there):
+        await here.operate.pause(None, reason="storm", actor="ann")
+        await here.ingest.take(event("raw.t0", 0))
+        await there.operate.resume(None, reason="over", actor="ann")
+        await here.ingest.take(event("raw.t1", 1))
+        assert list(await runs(here)) == [f"P0:{DAY}:1"]
+
+
+async def test_resumes_that_race_arrivals_strand_nothing(factory: FirestoreFactory) -> None:
+    """Whatever the order, once all is quiet every ready partition has fired once."""
+    async with services(factory, registry(1), 2) as (here, there):
+        days = [f"2025-01-{n:02}" for n in range(1, 13)]
+        await here.operate.pause(None, reason="storm", actor="ann")
+        arrivals = [
+            asyncio.ensure_future(here.ingest.take(event("raw.t0", n, game_date=day)))
+            for n, day in enumerate(days)
+        ]
+        await asyncio.sleep(0.01)
+        await there.operate.resume(None, reason="over", actor="ann")
+        await asyncio.gather(*arrivals)
+        await there.sweeper.sweep()
+        assert sorted(await runs(here)) == [f"P0:{day}:1" for day in days]
+
+
+async def test_a_sweep_that_races_an_arrival_fires_once(factory: FirestoreFactory) -> None:
+    async with services(factory, registry(2, 1, debounce="1s"), 2) as (here, there):
+        await here.ingest.take(event("raw.t0", 0))
+        await here.ingest.take(event("raw.t1", 1))
+        await asyncio.sleep(1.05)
+        await asyncio.gather(
+            *(app.sweeper.sweep() for app in (here, there) * 3),
+            *(here.ingest.take(event("raw.t1", n)) for n in range(2, 6)),
+            *(there.ingest.take(event("raw.t0", n)) for n in range(6, 10)),
+        )
+        key = partition_key("P0", DAY)
+        deadline = time.monotonic() + 5
+        while not await runs(here) and time.monotonic() < deadline:
+            await asyncio.sleep(0.3)
+            await there.sweeper.sweep()
+        assert list(await runs(here)) == [f"P0:{DAY}:1"]
+        partition = (await there.store.get([key]))[key]
+        assert partition is not None
+        assert partition.status is Status.FIRING
