@@ -837,10 +837,7 @@ class _Work:
         """Let time act, judge, and fire if nothing holds."""
         self._expire_waivers()
         self._expire_attempt()
-        verdict = judge(self.draft(), self.spec, self.now)
-        if self._waivers_met(verdict):
-            verdict = judge(self.draft(), self.spec, self.now)
-        self._note_met(verdict)
+        verdict = self._look()
         if self.live is None and self.skip is None and not self.pauses:
             self._act_on_deadline(verdict)
             self._act_on_schedule(verdict)
@@ -849,7 +846,7 @@ class _Work:
             self._fire_if_free(verdict)
         self.pass_idle_instants()
         if self.fired is not None:
-            verdict = judge(self.draft(), self.spec, self.now)
+            verdict = self._look()  # freshness counted before the first generation alone
         elif verdict.newer_ready:
             latest = max(d.latest.received_at for d in verdict.dirty)
             self.dirty_since = self.dirty_since or latest
@@ -857,6 +854,14 @@ class _Work:
                 self._notify_budget(verdict)
         else:
             self.dirty_since = None
+        return verdict
+
+    def _look(self) -> Verdict:
+        """Judge, close the waivers whose data has come, and note since when sources are met."""
+        verdict = judge(self.draft(), self.spec, self.now)
+        if self._waivers_met(verdict):
+            verdict = judge(self.draft(), self.spec, self.now)
+        self._note_met(verdict)
         return verdict
 
     def _fire_if_free(self, verdict: Verdict) -> None:

@@ -745,6 +745,16 @@ def test_a_waiver_that_ends_sends_a_settling_partition_back_to_waiting() -> None
     assert world.status is Status.WAITING
 
 
+def test_a_waiver_of_a_stale_input_closes_with_the_generation_that_ends_freshness() -> None:
+    world = World(table(A, max_age_fail=HOUR), table(B, critical=False, max_age_fail=HOUR))
+    world.pause()
+    world.waive(A)
+    world.load(A, stamp=at(-90))
+    world.load(B, stamp=at(-90))
+    world.resume()
+    assert world.partition.waivers[0].closed_because == "its data came"
+
+
 def test_a_newer_waiver_replaces_an_older_one() -> None:
     world = World(table(A), table(B))
     world.waive(A, until=10)
