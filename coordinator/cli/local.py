@@ -7,13 +7,13 @@ is imported inside the verbs, so that help and completion stay quick.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -24,6 +24,7 @@ from coordinator.cli.output import (
     console,
     count,
     emit,
+    listing,
     note,
     safe,
     say,
@@ -37,6 +38,10 @@ from coordinator.errors import BadInput, Refused
 if TYPE_CHECKING:
     from coordinator.demo import Moment, Playing, Summary
 
+T = TypeVar("T")
+
+WIDE = 100
+"""Columns from which on the summary of a demonstration names the trigger of each run too."""
 EXPLORE_PORT = 8080
 """Where a demonstration goes on serving, so that the other verbs find it without --url."""
 
@@ -262,9 +267,8 @@ def demo(
     quiet_logs()
     view = DemoView(as_json=as_json)
     try:
-        with stoppable():
-            summary = asyncio.run(play(options, view))
-    except KeyboardInterrupt:
+        summary = asyncio.run(cancelled_by_sigterm(play(options, view)))
+    except (KeyboardInterrupt, asyncio.CancelledError):
         if view.told:  # it was serving for people to look around, and they are done
             raise typer.Exit(verbs.REFUSED if view.failed else verbs.DONE) from None
         raise Refused("interrupted before the end of the replay") from None
@@ -273,6 +277,19 @@ def demo(
     view.tell(summary)
     if summary.failures:
         raise typer.Exit(verbs.REFUSED)
+
+
+async def cancelled_by_sigterm(work: Coroutine[Any, Any, T]) -> T:
+    """Await ``work``; a request to terminate cancels it, as asyncio does for ctrl-c."""
+    import asyncio
+
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        return await work
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
 
 
 def found_registry() -> Path:
@@ -367,8 +384,7 @@ class DemoView:
         for line in (
             "",
             f"The service goes on at {url} (ctrl-c ends it):",
-            f"  {url}/         status page",
-            f"  {url}/docs     the API",
+            f"  {url}/docs",
             f"  coordinator status {day}{flag}",
             f"  coordinator why {name} {day}{flag}",
             f"  coordinator grid --from {summary.first} --to {summary.last}{flag}",
@@ -420,34 +436,30 @@ def show_summary(summary: Summary) -> None:
     """Per date and processor what came in, when it fired, how it ended; then the totals."""
     from coordinator.demo import local_time
 
+    wide = console().width >= WIDE
     rows = []
     before = ""
     for p in summary.partitions:
-        day = p.game_date if p.game_date != before else ""
-        games = cell(p.games) if day else ""
+        opening = [
+            p.game_date if p.game_date != before else "",
+            cell(p.games) if p.game_date != before else "",
+            p.processor if wide else p.processor.removesuffix("Processor"),
+            cell(p.arrivals),
+        ]
         before = p.game_date
         if not p.runs:
-            rows.append([day, games, p.processor, p.arrivals, "", "", "", styled(p.status), ""])
+            rows.append([*opening, "", "", styled(p.status), "", ""])
         for run in p.runs:
             last = run is p.runs[-1]
-            rows.append(
-                [
-                    day if run is p.runs[0] else "",
-                    games if run is p.runs[0] else "",
-                    p.processor if run is p.runs[0] else "",
-                    cell(p.arrivals) if run is p.runs[0] else "",
-                    local_time(run.fired_at),
-                    run.generation,
-                    run.trigger,
-                    styled(p.status if last else run.status),
-                    run.rows,
-                ]
-            )
-    headings = [
-        *("date", "games", "processor", "arrivals", "fired (ET)", "generation"),
-        *("because of", "status", "rows"),
-    ]
-    say(table(headings, rows, right=["games", "arrivals", "generation", "rows"]))
+            status = styled(p.status if last else run.status)
+            fired = local_time(run.fired_at)
+            rows.append([*opening, fired, run.generation, status, run.rows, run.trigger])
+            opening = [""] * len(opening)
+    headings = ["date", "games", "processor", "loads", "fired (ET)", "gen", "status", "rows"]
+    numbers = ["games", "loads", "gen", "rows"]
+    if wide:
+        headings.append("because of")
+    say(table(headings, [row[: len(headings)] for row in rows], right=numbers, nowrap=headings))
     for mishap in summary.mishaps:
         sentence(f"Mishap: {mishap}", "yellow")
     outcomes = ", ".join(f"{number} {word}" for word, number in summary.events.items())
@@ -512,7 +524,7 @@ def doctor(
         for finding in findings:
             words, style = marks.get(finding.state, ("✗ " + finding.state, "bold red"))
             rows.append([styled(words, style), finding.check, finding.words])
-        say(table(["", "check", "finding"], rows))
+        listing(["", "check", "finding"], rows)
     bad = [f for f in findings if not f.well]
     if bad:
         only_away = all(f.state == "out of reach" for f in bad)

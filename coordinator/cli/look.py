@@ -22,6 +22,7 @@ from coordinator.cli.output import (
     count,
     emit,
     instant,
+    listing,
     note,
     safe,
     say,
@@ -131,14 +132,7 @@ def status(
         ]
         for item in items
     ]
-    say(
-        table(
-            ["processor", "status", "inputs", "run", "expected", "why"],
-            rows,
-            right=["inputs"],
-            nowrap=["processor", "status", "inputs"],
-        )
-    )
+    listing(["processor", "status", "inputs", "run", "expected", "why"], rows, right=["inputs"])
     if not any(item["generation"] or item["requirements"]["met"] for item in items):
         sentence(
             f"No loads are known for {answer['game_date']} yet; send events with `coordinator "
@@ -266,15 +260,16 @@ def _say_runs(runs: Sequence[Mapping[str, Any]]) -> None:
     if not runs:
         sentence("No run yet.")
         return
-    say(table(RUN_HEADINGS, [_run_row(run) for run in runs], right=["rows", "attempt"]))
+    rows = [_run_row(run, run["generation"]) for run in runs]
+    listing(["generation", *RUN_HEADINGS], rows, right=["generation", "rows", "attempt"])
 
 
-RUN_HEADINGS = ["run", "trigger", "status", "attempt", "fired", "ended", "rows", "error"]
+RUN_HEADINGS = ["trigger", "status", "attempt", "fired", "ended", "rows", "error"]
 
 
-def _run_row(run: Mapping[str, Any]) -> list[Any]:
+def _run_row(run: Mapping[str, Any], name: object) -> list[Any]:
     return [
-        run["run_id"],
+        name,
         run["trigger"],
         styled(run["status"]),
         run["attempt"],
@@ -403,7 +398,7 @@ def gaps(
         sentence(f"No gaps {span}: every output that the calendar expects was made.")
         return
     rows = [[i["game_date"], i["processor"], _status_text(i), i["why"]] for i in items]
-    say(table(["date", "processor", "status", "why"], rows, nowrap=["date", "processor"]))
+    listing(["date", "processor", "status", "why"], rows)
     sentence(f"{count(len(items), 'gap')} {span}.")
 
 
@@ -444,7 +439,8 @@ def runs_list(
     if not found:
         sentence("No runs" + (" fit this." if any(query.values()) else " yet."))
         return
-    say(table(RUN_HEADINGS, [_run_row(run) for run in found], right=["rows", "attempt"]))
+    rows = [_run_row(run, run["run_id"]) for run in found]
+    listing(["run", *RUN_HEADINGS], rows, right=["rows", "attempt"])
 
 
 @verb
@@ -536,9 +532,9 @@ def audit(
             e["actor"],
             e["act"],
             " ".join(str(e[k]) for k in ("processor", "game_date") if e[k]),
-            e["reason"],
             e["result"],
+            e["reason"],
         ]
         for e in found
     ]
-    say(table(["when", "who", "act", "on", "why", "result"], rows))
+    listing(["when", "who", "act", "on", "result", "why"], rows)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.progress import Progress
+    from rich.table import Table
     from rich.text import Text
 
 PIPED_WIDTH = 220
@@ -191,16 +192,15 @@ def table(
     headings: Sequence[str],
     rows: Iterable[Sequence[object]],
     *,
-    title: str | None = None,
     right: Sequence[str] = (),
     nowrap: Sequence[str] = (),
-) -> RenderableType:
+) -> Table:
     """A table whose cells are escaped; ``right`` names the columns of numbers."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=SIMPLE_HEAD, pad_edge=False, title_justify="left", title=title)
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for heading in headings:
         made.add_column(
             Text(heading),
@@ -211,6 +211,41 @@ def table(
     for row in rows:
         made.add_row(*(value if isinstance(value, Text) else styled(value) for value in row))
     return made
+
+
+def listing(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    right: Sequence[str] = (),
+) -> None:
+    """Print a table whose last column is a sentence.
+
+    Where the terminal is too narrow for it, each sentence stands below its line instead.
+    """
+    from rich.measure import Measurement
+    from rich.padding import Padding
+    from rich.text import Text
+
+    out = console()
+    whole = table(headings, rows, right=right)
+    if Measurement.get(out, out.options.update(width=10_000), whole).maximum <= out.width:
+        out.print(whole)
+        return
+    facts = table(headings[:-1], [row[:-1] for row in rows], right=right, nowrap=headings)
+    lines = out.render_lines(facts, out.options.update(width=10_000), pad=False)
+    shown = [line for line in lines if any(part.text.strip() for part in line)]
+    head = len(shown) - len(rows)
+    for at, line in enumerate(shown):
+        words = Text.assemble(*((part.text, part.style or "") for part in line))
+        words.rstrip()
+        out.print(words, no_wrap=True, overflow="ignore", crop=False)
+        if at < head:
+            continue
+        row = rows[at - head]
+        last = row[-1] if isinstance(row[-1], Text) else styled(row[-1])
+        if last.plain:
+            out.print(Padding(last, (0, 0, 0, 2)))
 
 
 def progress() -> Progress:

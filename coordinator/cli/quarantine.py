@@ -13,7 +13,7 @@ import typer
 from coordinator.cli import verbs
 from coordinator.cli.client import DEFAULT_URL
 from coordinator.cli.look import Limit
-from coordinator.cli.output import cell, emit, instant, say, sentence, styled, table
+from coordinator.cli.output import cell, emit, instant, listing, say, sentence, styled
 from coordinator.cli.verbs import AsJson, DryRun, Reason, Url, verb
 
 
@@ -72,7 +72,7 @@ def show_all(
         for q in found
     ]
     headings = ["id", "state", "received", "through", "seen", "reason"]
-    say(table(headings, rows, right=["seen"], nowrap=["id"]))
+    listing(headings, rows, right=["seen"])
 
 
 @verb

@@ -31,7 +31,7 @@ without one.
 
 With `--json` stdout holds one JSON document and nothing else; progress and errors go to stderr. A
 failure is `{"error": {…}}`, for a refusal with the service's whole answer inside, such as the
-verdict of a trigger that is not ready. (`serve` and `scenario run` say below what it means there.)
+verdict of a trigger that is not ready. For `serve` it means log lines as JSON.
 
 | variable | means |
 | --- | --- |

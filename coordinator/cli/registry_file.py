@@ -12,7 +12,7 @@ import typer
 
 from coordinator.cli import verbs
 from coordinator.cli.client import DEFAULT_URL
-from coordinator.cli.output import cell, emit, say, sentence, table
+from coordinator.cli.output import cell, emit, safe, say, sentence
 from coordinator.cli.verbs import AsJson, Url, verb
 
 FileArgument = Annotated[
@@ -79,21 +79,21 @@ def show(
     if as_json:
         emit(answer)
         return
-    rows = [
-        [p["phase"], name, _needs(p["requires"], True), _needs(p["requires"], False), p["output"]]
-        for name, p in answer["processors"].items()
-    ]
-    headings = ["phase", "processor", "needs", "uses if there", "writes"]
-    say(table(headings, rows, right=["phase"], nowrap=["processor"]))
+    from rich.text import Text
+    from rich.tree import Tree
+
+    for name, p in answer["processors"].items():
+        tree = Tree(Text.assemble((safe(name), "bold"), f"  phase {cell(p['phase'])}"))
+        for requirement in p["requires"]:
+            how = "needs" if requirement["critical"] else "uses "
+            tree.add(Text(f"{how} {cell(requirement['key'])}"))
+        tree.add(Text(f"writes {cell(p['output'])}"))
+        say(tree)
     calendar = (answer.get("calendar") or {}).get("table") or "none"
     sentence(
         f"Calendar: {calendar}. Time zone: {answer['timezone']}. "
         f"Hash: {answer['registry_hash'][:12]}."
     )
-
-
-def _needs(requirements: list[dict[str, Any]], critical: bool) -> str:
-    return ", ".join(cell(r["key"]) for r in requirements if r.get("critical", True) is critical)
 
 
 def _meaning(file: Path | None, url: str) -> dict[str, Any]:

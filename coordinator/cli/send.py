@@ -19,7 +19,7 @@ import typer
 
 from coordinator.cli import verbs
 from coordinator.cli.client import DEFAULT_URL, OutOfReach, Refusal, Service
-from coordinator.cli.output import count, emit, note, progress, say, sentence, styled, table
+from coordinator.cli.output import count, emit, listing, note, progress, sentence, styled
 from coordinator.cli.verbs import AsJson, DryRun, From, To, Url, verb
 from coordinator.errors import BadInput
 
@@ -152,7 +152,7 @@ def _show(
                 _came_of(result),
             ]
         )
-    say(table(["#", "outcome", "table", "date", "what came of it"], rows, right=["#"]))
+    listing(["#", "outcome", "table", "date", "what came of it"], rows, right=["#"])
     if len(results) > ROWS_SHOWN:
         note(f"{len(results) - ROWS_SHOWN} more are not shown; --json has them all")
     counts = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())

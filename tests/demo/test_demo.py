@@ -195,7 +195,8 @@ def test_the_verb_ends_with_1_where_something_did_not_succeed(tmp_path: Path) ->
     assert len(ran.json["failures"]) == 1
 
 
-def test_the_service_goes_on_until_it_is_told_to_stop(tmp_path: Path) -> None:
+@pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])
+def test_the_service_goes_on_until_it_is_told_to_stop(tmp_path: Path, word: signal.Signals) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with (tmp_path / "out").open("wb") as out:
@@ -219,9 +220,15 @@ def test_the_service_goes_on_until_it_is_told_to_stop(tmp_path: Path) -> None:
                 stdin=json.dumps(an_event_of_now()),
             )
             assert loaded.json["outcomes"] == {"applied": 1}
-        finally:
-            process.send_signal(signal.SIGINT)
+            with httpx.stream("GET", f"{url}/v1/stream") as changes:
+                assert changes.status_code == 200
+                process.send_signal(word)
+                for _ in changes.iter_bytes():  # until the service ends it
+                    pass
             code = process.wait(timeout=20)
+        finally:
+            process.kill()
+            process.wait()
     text = (tmp_path / "out").read_text(encoding="utf-8")
     assert code == 0, text
     assert f"coordinator status 2024-10-22 --url {url}" in text
