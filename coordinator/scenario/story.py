@@ -69,7 +69,8 @@ class Story:
 def read_story(text: str, path: str = "story.yaml") -> Story:
     """Read a story. Raises ``StoryError``."""
     yaml = YAML(typ="rt")
-    yaml.width = 100
+    yaml.width = 4096  # lines stay as they are broken
+    yaml.brace_single_entry_mapping_in_flow_sequence = True
     yaml.preserve_quotes = True
     yaml.indent(mapping=2, sequence=4, offset=2)
     try:

@@ -160,7 +160,7 @@ class Runner:
         lease = self._policy.heartbeat_timeout.total_seconds()
         if faults.strikes("runner_hangs"):
             await world.clock.sleep(lease * rng.choice((1.5, 3.0)))
-            if not faults.strikes("zombie_report", 5.0):
+            if not faults.strikes("zombie_report", 20.0):
                 return
         else:
             for _ in range(rng.choice((0, 0, 1, 2))):

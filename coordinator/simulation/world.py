@@ -19,6 +19,7 @@ from typing import Any
 
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.core.model import Partition
+from coordinator.errors import BadInput
 from coordinator.ports import Document, Key, Kind, Query, Store
 from coordinator.registry import Registry, parse
 from coordinator.simulation import registries
@@ -515,9 +516,13 @@ class World:
     def swap(self) -> None:
         """Every process is started again under another registry."""
         new = registries.changed(self.definition, self.rng)
+        try:
+            self.registry = parse(registries.text(new))
+        except BadInput:
+            self.say("another registry is refused")
+            return
         self.definition = new
         self.definitions.append(copy.deepcopy(new))
-        self.registry = parse(registries.text(new))
         self.say("another registry is taken into use")
         for process in self.slots:
             if process is not None:
