@@ -46,6 +46,13 @@ def test_there_is_a_story_for_every_failure() -> None:
     assert sorted(set(numbers)) == list(range(1, 33))
 
 
+def test_the_story_in_the_documentation_goes_as_it_expects() -> None:
+    page = (HERE.parents[1] / "docs" / "how-to-scenarios.md").read_text("utf-8")
+    (story,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    result = play(story)
+    assert result.ok, "\n".join(map(str, result.mismatches))
+
+
 def test_a_story_that_differs_says_where_and_what() -> None:
     result = play(STORY.replace("outcome: applied", "outcome: superseded"), "small.yaml")
     assert [str(m) for m in result.mismatches] == [
