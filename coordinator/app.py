@@ -10,6 +10,7 @@ import asyncio
 import logging
 import platform
 import secrets
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
@@ -52,6 +53,7 @@ from coordinator.service.status import StatusViews
 from coordinator.service.sweep import Sweeper
 from coordinator.settings import SEVERITIES, Settings, Severity
 from coordinator.web.api import create_app
+from coordinator.web.stream import Stream
 from coordinator.wire import instant_text, launch_message, report_status
 from processors.catalog import CATALOG
 from processors.door import Lease
@@ -366,7 +368,9 @@ def configure_logging(settings: Settings) -> None:
         settings.log_format == "auto" and sys.stderr.isatty()
     )
     renderer: Any = (
-        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if console
+        else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[
@@ -417,11 +421,24 @@ async def _serve(settings: Settings, registry: Registry) -> None:
             await serve_http(application)
 
 
+class _Server(uvicorn.Server):
+    """A server that ends its event streams before it waits for requests to end."""
+
+    def __init__(self, config: uvicorn.Config, stream: Stream) -> None:
+        super().__init__(config)
+        self._stream = stream
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stream.close()
+        await super().shutdown(sockets)
+
+
 async def serve_http(application: Application) -> None:
     """Listen until the process is told to stop."""
     settings = application.settings
+    app = create_app(application)
     config = uvicorn.Config(
-        create_app(application),
+        app,
         host=settings.host,
         port=settings.port,
         log_level="warning",
@@ -431,7 +448,7 @@ async def serve_http(application: Application) -> None:
         timeout_graceful_shutdown=5,
         lifespan="off",
     )
-    server = uvicorn.Server(config)
+    server = _Server(config, app.state.stream)
     log.info(
         "serving",
         url=f"http://{settings.host}:{settings.port}",

@@ -48,8 +48,11 @@ class Quarantine:
 
         def step(docs: Docs) -> Changes[Quarantined]:
             known: Quarantined | None = docs[key]
-            kept = entry
-            if known is not None:
+            if known is None:
+                kept = entry
+            elif known.state == "discarded":  # a person's word on these bytes still holds
+                kept = replace(known, times_seen=known.times_seen + 1)
+            else:
                 kept = replace(entry, times_seen=known.times_seen + 1)
             return Changes(kept, {key: kept})
 
