@@ -1,8 +1,10 @@
 """Taking a registry into use: what is open is judged again, what is new is filled from the ledger.
 
 Owns the work at a start under a registry that the store has not seen as current. A removed
-requirement may fire, an added one holds; nothing that ran is disturbed. A start that is cut short
-begins again, since the registry becomes current only at the end.
+requirement may fire, an added one holds; nothing that ran is disturbed. From the first change on,
+until the work is done, both the old registry and the new one count as current, so a start that is
+cut short begins again, whichever of them comes next. Inputs are read from the ledger even where a
+partition was last judged under this same registry: what came in between may have passed it by.
 """
 
 from __future__ import annotations
@@ -32,12 +34,13 @@ async def adopt(engine: Engine) -> int:
         return 0
     looked = 0
     if current:
+        await _mark_current(engine, key)
         targets = sorted(await _targets(engine))
         log.info("the registry changed", partitions=len(targets), hash=registry.registry_hash)
         for start in range(0, len(targets), PER_TRANSACTION):
             chunk = targets[start : start + PER_TRANSACTION]
-            looked += len(await engine.apply_each({t: (Ticked(),) for t in chunk}))
-    now = engine.clock.now()
+            work = {t: (Ticked(),) for t in chunk}
+            looked += len(await engine.apply_each(work, refill=True))
     old = [Key(Kind.REGISTRY, k) for k in current if k != key.id]
 
     def step(docs: Docs) -> Changes[None]:
@@ -46,13 +49,29 @@ async def adopt(engine: Engine) -> int:
             record: RegistryRecord | None = docs[k]
             if record is not None:
                 puts[k] = replace(record, current=False)
-        puts[key] = RegistryRecord(
-            registry_hash=registry.registry_hash, first_used_at=now, text=registry.text
-        )
+        puts[key] = _current(docs[key], engine)
         return Changes(None, puts)
 
     await engine.store.transact([key, *old], step)
     return looked
+
+
+async def _mark_current(engine: Engine, key: Key) -> None:
+    def step(docs: Docs) -> Changes[None]:
+        return Changes(None, {key: _current(docs[key], engine)})
+
+    await engine.store.transact([key], step)
+
+
+def _current(known: RegistryRecord | None, engine: Engine) -> RegistryRecord:
+    if known is not None:
+        return replace(known, current=True)
+    registry = engine.registry
+    return RegistryRecord(
+        registry_hash=registry.registry_hash,
+        first_used_at=engine.clock.now(),
+        text=registry.text,
+    )
 
 
 async def _targets(engine: Engine) -> set[Target]:
@@ -65,7 +84,7 @@ async def _targets(engine: Engine) -> set[Target]:
         found.update(
             (p.processor, p.game_date)
             for _, p in page.items
-            if p.processor in registry.processors and p.registry_hash != registry.registry_hash
+            if p.processor in registry.processors
         )
         after = page.next_page_token
         if after is None:

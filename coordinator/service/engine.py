@@ -152,15 +152,19 @@ class Engine:
         *,
         dry_run: bool = False,
         also: Also | None = None,
+        refill: bool = False,
     ) -> list[Decision]:
-        """Apply facts to several partitions in one transaction."""
+        """Apply facts to several partitions in one transaction.
+
+        With ``refill`` their inputs are read from the ledger anew.
+        """
         now = self.clock.now()
         lookbacks = await self.lookbacks(work)
 
         def step(docs: Docs) -> Changes[list[Committed]] | Need:
             reading = Reading(docs)
             found = [
-                self.decide_in(reading, target, facts, now, lookbacks)
+                self.decide_in(reading, target, facts, now, lookbacks, refill=refill)
                 for target, facts in work.items()
             ]
             if reading.missing:
@@ -260,13 +264,15 @@ class Engine:
         facts: Sequence[Fact],
         now: datetime,
         lookbacks: Mapping[Target, Sequence[Lookback]],
+        *,
+        refill: bool = False,
     ) -> Committed | None:
         """Decide on one partition inside a transaction; None while documents are missing."""
         processor, game_date = target
         spec = self.registry.processors[processor]
         before: Partition | None = reading.get(partition_key(processor, game_date))
         stale = before is None or before.registry_hash != spec.registry_hash
-        arrivals = self._refill(reading, spec, game_date) if stale else None
+        arrivals = self._refill(reading, spec, game_date) if stale or refill else None
         pauses = []
         for scope in (ALL, processor):
             control = reading.get(control_key(scope))
