@@ -492,6 +492,9 @@ class World:
             self.kill("killed from outside")
         if faults.strikes("registry_swap", 0.5):
             self.swap()
+            if rng.random() < 0.3:  # and again before it is in use everywhere
+                await self._pass(timedelta(seconds=rng.choice((0.0, 1.0, 3.0))))
+                self.swap()
         draw = rng.random()
         if draw < 0.5:
             for _ in range(rng.choice((1, 1, 2, 5))):
@@ -516,6 +519,8 @@ class World:
     def swap(self) -> None:
         """Every process is started again under another registry."""
         new = registries.changed(self.definition, self.rng)
+        if len(self.definitions) > 1 and self.rng.random() < 0.4:
+            new = copy.deepcopy(self.definitions[-2])  # taken back
         try:
             self.registry = parse(registries.text(new))
         except BadInput:
@@ -606,7 +611,7 @@ class World:
             due = self._next_due()
             if due is None and not self.subscription.open:
                 return
-            running = any(isinstance(d, Partition) and d.live for d in self.record.docs.values())
+            running = any(p.live for p in self._partitions())
             if running:  # a runner's sleep must not be cut short
                 await self._pass(timedelta(seconds=60))
             elif due is not None and due > self.clock.now() + timedelta(seconds=31):
@@ -617,15 +622,18 @@ class World:
     def _next_due(self) -> datetime | None:
         """When time alone next changes something."""
         instants: list[datetime] = []
-        for document in self.record.docs.values():
-            if isinstance(document, Partition):
-                if document.processor not in self.definition["processors"]:
-                    continue
-                if document.wake_at is not None:
-                    instants.append(document.wake_at)
-                if document.outbox_due is not None:
-                    instants.append(document.outbox_due)
+        for partition in self._partitions():
+            if partition.wake_at is not None:
+                instants.append(partition.wake_at)
+            if partition.outbox_due is not None:
+                instants.append(partition.outbox_due)
         return min(instants, default=None)
+
+    def _partitions(self) -> list[Partition]:
+        """Every partition of a processor that the registry has."""
+        known = self.definition["processors"]
+        found = (d for d in self.record.docs.values() if isinstance(d, Partition))
+        return [p for p in found if p.processor in known]
 
     async def _compare(self) -> None:
         """The store holds what the record saw committed, and nothing else."""

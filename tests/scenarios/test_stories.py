@@ -42,7 +42,7 @@ def test_a_story_goes_as_it_expects(path: Path) -> None:
 
 
 def test_there_is_a_story_for_every_failure() -> None:
-    numbers = [int(p.name[:2]) for p in STORIES]
+    numbers = [int(p.name[:2]) for p in STORIES if p.name[:2].isdigit()]
     assert sorted(set(numbers)) == list(range(1, 33))
 
 
