@@ -50,7 +50,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: install ## Play a sample season on a virtual clock and open the status page
+demo: install ## Play a sample season through a whole service, on a virtual clock
 	$(BIN)/coordinator demo
 
 serve: install ## Serve the registry in this folder with an embedded store
