@@ -24,6 +24,7 @@ from coordinator.core.model import (
     RunStatus,
     Status,
     Trigger,
+    Waiver,
 )
 from coordinator.documents import (
     LedgerEntry,
@@ -239,7 +240,7 @@ class Record:
             if run.trigger is not Trigger.DEADLINE and not run.actor:
                 self.law(1, f"{run.run_id} bypassed its needs and nobody asked for it")
             return
-        waived = frozenset(w.table for w in new.waivers if w.open_at(run.fired_at))
+        waived = frozenset(w.table for w in new.waivers if _held_at(w, run.fired_at))
         first = (old.generation if old is not None else 0) == 0
         met = judge.needs_met(
             new.processor,
@@ -562,6 +563,12 @@ def _policies(process: Any, name: str) -> list[Mapping[str, Any]]:
         if entry is not None:
             found.append({**definition.get("defaults", {}), **entry})
     return found
+
+
+def _held_at(waiver: Waiver, at: datetime) -> bool:
+    """Whether a waiver was in force when something was fired, even if that ended it."""
+    before_end = waiver.until is None or at < waiver.until
+    return before_end and (waiver.closed_at is None or waiver.closed_at >= at)
 
 
 def _looks_back(r: Mapping[str, Any]) -> bool:
