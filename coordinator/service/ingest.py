@@ -356,7 +356,22 @@ class Ingest:
             keys.update(dict.fromkeys(engine.keys_of(target, lookbacks)))
         outcomes, committed = await engine.store.transact(list(keys), step)
         engine.committed(committed)
+        await self._catch_up(batch, targets)
         return outcomes
+
+    async def _catch_up(self, batch: Sequence[_Arriving], reached: Mapping[Target, None]) -> None:
+        """Re-judge partitions that look back at these loads and came to be while they were taken in.
+
+        They were looked for before the commit, and one made since may have been judged without
+        the load. Should this fail, the event is not acknowledged and comes again as a duplicate.
+        """
+        missed: dict[Target, None] = {}
+        for arriving in batch:
+            if arriving.table.name in self._in_windows:
+                found = await self._windowed(arriving.table, arriving.arrival)
+                missed.update(dict.fromkeys(t for t in found if t not in reached))
+        if missed:
+            await self._engine.apply_each({t: (Ticked(),) for t in missed})
 
     # ── one transaction ──────────────────────────────────────────────────────────────────────
 

@@ -1,0 +1,92 @@
+"""Races that chance finds rarely, played step by step."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+from coordinator.adapters.sqlite import SqliteStore
+from coordinator.documents import partition_key
+from coordinator.ports import Kind, Query
+from coordinator.registry import parse
+from coordinator.simulation.clock import VirtualClock, rest, run_virtually
+from coordinator.simulation.process import Process, keep_tasks_by_process, quiet_log
+
+REGISTRY = parse("""
+version: 1
+timezone: America/New_York
+calendar: {table: nba_raw.schedule, known_from: "2025-11-01"}
+tables:
+  nba_raw.schedule: {}
+  nba_raw.box: {}
+  nba_raw.lines: {}
+processors:
+  Form:
+    phase: 4
+    output: nba_precompute.form
+    requires:
+      - {table: nba_raw.box, dates: {last_game_dates: 1}}
+      - {table: nba_raw.lines}
+""")
+
+
+class Held(SqliteStore):
+    """A store whose next look for partitions waits until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__(":memory:", inline=True)
+        self.gate: asyncio.Event | None = None
+
+    async def find(self, query: Query) -> Any:
+        page = await super().find(query)
+        if query.kind is Kind.PARTITION and self.gate is not None:
+            gate, self.gate = self.gate, None
+            await gate.wait()
+        return page
+
+
+class Launcher:
+    async def launch(self, *_: Any) -> str:
+        return "message"
+
+
+def load(table: str, game_date: str, **fields: Any) -> dict[str, Any]:
+    return {
+        "event_type": "raw_data_loaded",
+        "target_table": f"nba_raw.{table}",
+        "game_date": game_date,
+        "status": "success",
+        "record_count": 10,
+        "timestamp": "2025-11-15T08:00:00Z",
+        "event_id": f"{table}-{game_date}",
+        **fields,
+    }
+
+
+def test_a_partition_made_while_a_load_in_its_window_is_taken_in_hears_of_it() -> None:
+    async def play() -> Any:
+        keep_tasks_by_process()
+        store = Held()
+        await store.open()
+        clock = VirtualClock(datetime(2025, 11, 16, 8, tzinfo=UTC))
+        process = Process("one", store, REGISTRY, clock, lambda: "token", Launcher())
+        await process.adopt()
+        take = process.ingest.take
+        for game_date in ("2025-11-14", "2025-11-15"):
+            await take(load("schedule", game_date, game_ids=["g1"], record_count=1))
+        gate = store.gate = asyncio.Event()
+        history = asyncio.ensure_future(take(load("box", "2025-11-14")))
+        await rest()
+        assert not history.done()
+        made = await take(load("lines", "2025-11-15"))  # judged without the load on its way
+        gate.set()
+        await history
+        key = partition_key("Form", "2025-11-15")
+        partition = (await store.get([key]))[key]
+        process.kill("the end")
+        await store.close()
+        return made.affected[0].status, partition.generation
+
+    with quiet_log():
+        status, generation = run_virtually(play())
+    assert status == "waiting"
+    assert generation == 1
