@@ -71,8 +71,7 @@ def test_a_partition_made_while_a_load_in_its_window_is_taken_in_hears_of_it() -
         process = Process("one", store, REGISTRY, clock, lambda: "token", Launcher())
         await process.adopt()
         take = process.ingest.take
-        for game_date in ("2025-11-14", "2025-11-15"):
-            await take(load("schedule", game_date, game_ids=["g1"], record_count=1))
+        await take(load("schedule", "2025-11-14", game_ids=["g1"], record_count=1))
         gate = store.gate = asyncio.Event()
         history = asyncio.ensure_future(take(load("box", "2025-11-14")))
         await rest()
