@@ -7,7 +7,7 @@ the emulator (see tests/firestore/emulator.py). Run it from the checkout:
 ``python benchmarks/firestore_cost.py --nights 8 --firings 100``.
 """
 
-# ruff: noqa: T201, ASYNC110 - it prints its report, and waits by looking
+# ruff: noqa: ASYNC110 - it prints its report, and waits by looking
 
 from __future__ import annotations
 
