@@ -8,15 +8,16 @@ it. What time does to a partition is the core's to say.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
 
 from coordinator.core.facts import Fact, Ticked
+from coordinator.core.machine import Decision
 from coordinator.core.model import Control
-from coordinator.errors import CoordinatorError
+from coordinator.errors import CoordinatorError, Unavailable
 from coordinator.ports import Changes, Key, Kind, Notice, Op, Query, Where
 from coordinator.service.engine import ALL, Committed, Docs, Engine, Target
 
@@ -130,8 +131,8 @@ class Sweeper:
                     work[p.processor, p.game_date] = (Ticked(),)
                     late = max(late, (now - p.wake_at).total_seconds())
             if work:
-                for decision in await self._engine.apply_each(work):
-                    looked += 1
+                looked += len(work)
+                for decision in await self._tick(work):
                     changed += decision.changed
                     if decision.fired is not None:
                         fired.append(decision.fired.run_id)
@@ -159,6 +160,22 @@ class Sweeper:
             late_seconds=late,
             more=more,
         )
+
+    async def _tick(self, work: Mapping[Target, Sequence[Fact]]) -> list[Decision]:
+        """Judge partitions together, or one by one where one of them cannot be judged.
+
+        Such a one is a bug, and is logged; it must not keep time from the others. Raises
+        ``Unavailable``.
+        """
+        try:
+            return await self._engine.apply_each(work)
+        except Unavailable:
+            raise
+        except Exception:
+            if len(work) == 1:
+                log.exception("a partition cannot be judged", target=next(iter(work)))
+                return []
+        return [d for target, facts in work.items() for d in await self._tick({target: facts})]
 
     # ── resumes ──────────────────────────────────────────────────────────────────────────────
 
@@ -188,7 +205,7 @@ class Sweeper:
                 if p.processor in known
             }
             if work:
-                decisions = await self._engine.apply_each(work)
+                decisions = await self._tick(work)
                 fired += [d.fired.run_id for d in decisions if d.fired is not None]
             after = page.next_page_token
             if after is None:

@@ -1,13 +1,16 @@
-"""Races that chance finds rarely, played step by step."""
+"""What chance finds rarely, played step by step."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import pytest
 
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.documents import partition_key
 from coordinator.ports import Kind, Query
 from coordinator.registry import parse
+from coordinator.service import engine
 from coordinator.simulation.clock import VirtualClock, rest, run_virtually
 from coordinator.simulation.process import Process, keep_tasks_by_process, quiet_log
 
@@ -89,3 +92,47 @@ def test_a_partition_made_while_a_load_in_its_window_is_taken_in_hears_of_it() -
         status, generation = run_virtually(play())
     assert status == "waiting"
     assert generation == 1
+
+
+def test_a_partition_that_cannot_be_judged_keeps_time_from_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registry = parse("""
+version: 1
+timezone: America/New_York
+tables:
+  nba_raw.lines: {}
+processors:
+  Good: {phase: 3, output: a.good, debounce: 1m, requires: [{table: nba_raw.lines}]}
+  Poor: {phase: 3, output: a.poor, debounce: 1m, requires: [{table: nba_raw.lines}]}
+""")
+    real = engine.decide
+    errors: list[str] = []
+
+    def stumble(partition: Any, facts: Any, spec: Any, now: datetime) -> Any:
+        if spec.name == "Poor" and now.minute >= 1:
+            raise AssertionError("a bug")
+        return real(partition, facts, spec, now)
+
+    async def play() -> Any:
+        keep_tasks_by_process()
+        store = SqliteStore(":memory:", inline=True)
+        await store.open()
+        clock = VirtualClock(datetime(2025, 11, 16, 8, tzinfo=UTC))
+        process = Process("one", store, registry, clock, lambda: "token", Launcher())
+        await process.adopt()
+        process.loops()
+        await process.ingest.take(load("lines", "2025-11-15"))
+        await clock.advance(timedelta(minutes=2))
+        keys = [partition_key(name, "2025-11-15") for name in ("Good", "Poor")]
+        found = await store.get(keys)
+        process.kill("the end")
+        await rest()
+        await store.close()
+        return [found[key].generation for key in keys]
+
+    monkeypatch.setattr(engine, "decide", stumble)
+    with quiet_log(errors.append):
+        assert run_virtually(play()) == [1, 0]
+    assert errors
+    assert all("cannot be judged" in e for e in errors)
