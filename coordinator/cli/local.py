@@ -126,6 +126,11 @@ def serve(
             serve_settings(settings)
     except KeyboardInterrupt:
         note("stopped")
+    except SystemExit as error:  # the HTTP server's way to say that it could not start
+        raise Refused(
+            f"cannot listen on {settings.host}:{settings.port}; is the port taken? "
+            "Choose another with --port"
+        ) from error
 
 
 @contextmanager

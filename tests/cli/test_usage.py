@@ -1,5 +1,6 @@
 """What is wrong with a call is a usage error (2); a service that is away is 3."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,14 @@ def test_serving_an_invalid_registry_is_refused_with_its_places(tmp_path: Path) 
     ran = run("serve", "--registry", str(bad), "--store", f"sqlite:{tmp_path / 's.db'}")
     assert ran.code == 1
     assert f"{bad}:1:" in ran.err
+
+
+def test_a_port_that_is_taken_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        ran = run("serve", "--registry", str(REGISTRY), "--port", port, cwd=tmp_path)
+    assert ran.code == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in ran.err
+    assert "--port" in ran.err
