@@ -82,9 +82,7 @@ async def _targets(engine: Engine) -> set[Target]:
     while True:
         page = await engine.store.find(Query(Kind.PARTITION, limit=500, after=after))
         found.update(
-            (p.processor, p.game_date)
-            for _, p in page.items
-            if p.processor in registry.processors
+            (p.processor, p.game_date) for _, p in page.items if p.processor in registry.processors
         )
         after = page.next_page_token
         if after is None:
