@@ -41,6 +41,7 @@ CONTAINS = frozenset(
     {"why", "detail", "error", "reason", "summary", "explanation", "message", "mistakes"}
 )
 """Keys whose text need only be contained in what was got."""
+MAPPINGS = frozenset({"partitions", "runs", "ledger", "documents", "outcomes"})
 VERBS = ("trigger", "skip", "reset", "waive", "unwaive", "pause", "resume", "replay", "discard")
 
 
@@ -141,7 +142,10 @@ class _Player:
             times = step.get("times", 1)
             if not isinstance(times, int) or not 1 <= times <= 1000:
                 self.story.fail(step, "times", "must be a whole number from 1 to 1000")
-            work = self._act(act, step)
+            try:
+                work = self._act(act, step)
+            except (TypeError, ValueError, AttributeError) as error:
+                self.story.fail(step, act, f"cannot be understood: {error}")
             self.answers = list(await asyncio.gather(*[work() for _ in range(times)]))
         self.writes = self.stage.commits - before
         await self.stage.tend()
@@ -426,6 +430,8 @@ class _Player:
 
     async def _expect(self, expect: CommentedMap) -> None:
         for key in list(expect):
+            if key in MAPPINGS and not isinstance(expect[key], CommentedMap):
+                self.story.fail(expect, key, "must be a mapping from a name to what is expected")
             got = await getattr(self, f"_got_{key}")(expect, expect[key])
             self._compare(expect, key, got, key)
 

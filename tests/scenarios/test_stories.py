@@ -92,6 +92,12 @@ def test_an_update_of_a_story_that_goes_well_leaves_its_bytes_alone(tmp_path: Pa
         ("story: A", "story: [A", r"small\.yaml:\d+:\d+"),
         ("{table: nba_raw.box, record", "{record", r"small\.yaml:16:\d+: table is missing"),
         ("event: {", "at: yesterday\n    event: {", r"small\.yaml:16:5: must be a duration"),
+        ("launches: [{", "partitions: [{", r"small\.yaml:19:7: must be a mapping"),
+        (
+            "event: {",
+            "claim: {run: Summary, attempt: x}\n    at: +1s #",
+            r"small\.yaml:16:5: cannot",
+        ),
         ("event: {", "sweep: true\n    event: {", r"small\.yaml:17:5: a step does one thing"),
     ],
 )
