@@ -131,17 +131,28 @@ class Relay:
         Only those count that have been due for ``overdue``.
         """
         now = self._engine.clock.now()
-        page = await self._engine.store.find(
-            Query(
-                Kind.PARTITION,
-                (Where("outbox_due", Op.LE, now - overdue),),
-                order="outbox_due",
-                limit=DUE_PER_ROUND,
+        known = self._engine.registry.processors
+        found = 0
+        after: str | None = None
+        while found < DUE_PER_ROUND:
+            page = await self._engine.store.find(
+                Query(
+                    Kind.PARTITION,
+                    (Where("outbox_due", Op.LE, now - overdue),),
+                    order="outbox_due",
+                    limit=DUE_PER_ROUND,
+                    after=after,
+                )
             )
-        )
-        for _, partition in page.items:
-            self._pending.setdefault((partition.processor, partition.game_date), now)
-        return len(page.items)
+            for _, partition in page.items:
+                # One that the registry no longer has keeps its intents, and nobody's turn.
+                if partition.processor in known:
+                    self._pending.setdefault((partition.processor, partition.game_date), now)
+                    found += 1
+            after = page.next_page_token
+            if after is None:
+                break
+        return found
 
     def start_due(self) -> None:
         """Start delivering for every partition that is due and not being delivered already."""
