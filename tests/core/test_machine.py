@@ -192,6 +192,22 @@ def test_inputs_read_anew_after_a_generation_do_not_make_a_new_latest() -> None:
     assert world.partition.latest == before
 
 
+def test_inputs_read_anew_after_a_reset_keep_what_was_quiet_released() -> None:
+    world = World(table(A), table(B))
+    world.load(B)
+    world.load(A)
+    world.run_through()
+    world.pause()
+    world.reset()
+    fresh = World(table(A), table(B))
+    fresh.load(B)
+    fresh.load(A, quiet=True)
+    world.step(Surveyed(games=world.games, pauses=world.pauses, arrivals=fresh.partition.arrivals))
+    assert world.holds == {"pause"}
+    world.resume()
+    assert world.partition.generation == 2
+
+
 # ── delivery ─────────────────────────────────────────────────────────────────────────────────
 
 

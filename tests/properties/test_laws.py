@@ -428,7 +428,7 @@ class Laws(RuleBasedStateMachine):
 
 Laws.TestCase.settings = settings(
     deadline=None,
-    max_examples=120,
+    max_examples=100,
     stateful_step_count=40,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
