@@ -95,6 +95,7 @@ def _tell(report: Report, *, show_tail: bool) -> None:
         for line in report.tail:
             _say(f"    {line}")
     _say(f"  again: python -m coordinator.simulation --seed {report.seed} --trace")
+    sys.stdout.flush()
 
 
 def _listed(counter: Counter[str]) -> str:
