@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from coordinator.cli import act, local, look, quarantine, registry_file, send
+from coordinator.cli import act, local, look, quarantine, registry_file, send, store
 from coordinator.cli.verbs import ACT, LOOK, SEND, SERVE, prose
 
 __all__ = ["app", "main"]
@@ -124,6 +124,13 @@ _scenario = _group(
     "coordinator scenario run tests/scenarios/*.yaml",
 )
 _scenario.command("run")(local.scenario_run)
+_store = _group(
+    "store",
+    SERVE,
+    "The state: copy it from one store to another.",
+    "coordinator store copy --from sqlite:state.db --to firestore:my-project",
+)
+_store.command("copy")(store.copy)
 _verb(local.doctor, SERVE)
 
 

@@ -21,7 +21,7 @@ right by these means (docs/decisions, "Firestore"):
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final
 
@@ -124,9 +124,12 @@ def live_run(run: Run, rows: Mapping[str, Row]) -> Run:
     key = partition_key(run.processor, run.game_date)
     row = rows.get(path(key))
     partition: Partition | None = None if row is None else row.document(Kind.PARTITION, rows)
-    if partition is not None and partition.live is not None and partition.live.run_id == run.run_id:
-        return partition.live
-    return run
+    live = None if partition is None else partition.live
+    if live is None or live.run_id != run.run_id:
+        return run
+    if replace(live, transitions=run.transitions) == run:
+        return run  # written since, with a further line in its history
+    return live
 
 
 def event_of(key: Key, rows: Mapping[str, Row]) -> bytes | None:

@@ -1,0 +1,96 @@
+"""``coordinator store``: moving state from one store to another, in this process.
+
+Owns the words and the progress; ``service.copy`` does the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from coordinator.cli.output import cell, emit, say, sentence, table
+from coordinator.cli.verbs import AsJson, verb
+
+if TYPE_CHECKING:
+    from coordinator.service.copy import Copied
+
+
+@verb
+def copy(
+    source: Annotated[
+        str, typer.Option("--from", metavar="STORE", help="sqlite:PATH or firestore:PROJECT[/DB].")
+    ],
+    target: Annotated[
+        str, typer.Option("--to", metavar="STORE", help="sqlite:PATH or firestore:PROJECT[/DB].")
+    ],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace documents of the target that differ.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Copy all state from one store to another, and prove that it is the same.
+
+    Stop every service on both stores first. Cut short, it can be run again: what is there already
+    is left alone. At the end counts and hashes of both sides are compared.
+
+    Examples:
+
+        coordinator store copy --from sqlite:state.db --to firestore:my-project
+        coordinator store copy --from firestore:my-project --to sqlite:state.db
+    """
+    done = asyncio.run(_copy(source, target, overwrite))
+    kinds = {k.value: {"documents": d.count, "hash": d.hash} for k, d in done.digests.items()}
+    if as_json:
+        answer = {"documents": done.total, "written": done.written, "skipped": done.skipped}
+        emit({**answer, "kinds": kinds})
+        return
+    rows = [[cell(n), str(k["documents"]), str(k["hash"])[:16]] for n, k in kinds.items()]
+    say(table(["collection", "documents", "hash"], rows, right=["documents"]))
+    sentence(
+        f"Both sides are the same: {done.total} documents, {done.written} written, "
+        f"{done.skipped} were there already."
+    )
+
+
+async def _copy(source: str, target: str, overwrite: bool) -> Copied:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from coordinator.app import make_store
+    from coordinator.errors import BadInput
+    from coordinator.service.copy import copy as copy_state
+
+    if source == target:
+        raise BadInput("--from and --to name the same store")
+    kind, _, path = source.partition(":")
+    if kind == "sqlite" and not await asyncio.to_thread(Path(path).exists):
+        raise BadInput(f"--from: {path} does not exist")
+    stores = [make_store(source), make_store(target)]
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with ExitStack() as held, Progress(*columns, console=Console(stderr=True)) as bar:
+        for store in stores:
+            lock = getattr(store, "lock_for_serving", None)  # a state file has one server at most
+            if lock is not None:
+                held.enter_context(lock())
+        task = bar.add_task("counting", total=None)
+
+        def progress(done: Copied) -> None:
+            words = done.stage if done.stage == "done" else f"{done.stage} {done.kind.value}"
+            bar.update(task, description=words, total=done.total or None, completed=done.seen)
+
+        try:
+            for store in stores:
+                await store.open()
+            return await copy_state(*stores, overwrite=overwrite, progress=progress)
+        finally:
+            for store in stores:
+                await store.close()
