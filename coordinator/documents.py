@@ -46,6 +46,30 @@ class LedgerEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dates:
+    """A list of dates, ascending: those with games, those without, or those a table has loads on.
+
+    A window is a question about many dates; these lists let a transaction ask it of documents that
+    it reads, so that no date can come up unseen between the question and the commit.
+    """
+
+    name: str
+    """``games``, ``off``, or a table."""
+    dates: tuple[str, ...] = ()
+
+    def having(self, date: str, there: bool) -> Dates:
+        """The list with a date put in or taken out; itself where nothing changes."""
+        if (date in self.dates) is there:
+            return self
+        kept = {*self.dates, date} if there else {*self.dates} - {date}
+        return Dates(name=self.name, dates=tuple(sorted(kept)))
+
+
+GAME_DATES = "games"
+OFF_DATES = "off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantined:
     """A message that could not be taken in, whole, with the reason."""
 
@@ -114,6 +138,7 @@ TYPES: Mapping[Kind, type] = {
     Kind.TABLE_DATE: TableDate,
     Kind.EVENT: LedgerEntry,
     Kind.CALENDAR: CalendarDate,
+    Kind.DATES: Dates,
     Kind.RUN: Run,
     Kind.CONTROL: Control,
     Kind.QUARANTINE: Quarantined,
@@ -142,6 +167,7 @@ INDEXES: Mapping[Kind, Mapping[str, Callable[[Any], Indexed]]] = {
         "correlation_id": lambda e: e.arrival.correlation_id,
     },
     Kind.CALENDAR: {"game_date": lambda c: c.game_date, "games_count": lambda c: len(c.games)},
+    Kind.DATES: {},
     Kind.RUN: {
         "processor": lambda r: r.processor,
         "game_date": lambda r: r.game_date,
@@ -205,6 +231,11 @@ def event_key(table: str, game_date: str, event_id: str) -> Key:
 
 def calendar_key(game_date: str) -> Key:
     return Key(Kind.CALENDAR, game_date)
+
+
+def dates_key(name: str) -> Key:
+    """The list of dates with games, without, or with loads of a table."""
+    return Key(Kind.DATES, name)
 
 
 def control_key(scope: str) -> Key:

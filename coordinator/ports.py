@@ -25,6 +25,7 @@ class Kind(StrEnum):
     TABLE_DATE = "table_dates"
     EVENT = "events"
     CALENDAR = "calendar"
+    DATES = "dates"
     RUN = "runs"
     CONTROL = "controls"
     QUARANTINE = "quarantine"

@@ -9,13 +9,14 @@ partition was last judged under this same registry: what came in between may hav
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import structlog
 
 from coordinator.core.facts import Ticked
 from coordinator.core.schedule import shift
-from coordinator.documents import RegistryRecord
+from coordinator.documents import Dates, RegistryRecord, dates_key
 from coordinator.ports import Changes, Document, Key, Kind, Op, Query, Where
 from coordinator.service.engine import Docs, Engine, Target
 
@@ -35,6 +36,7 @@ async def adopt(engine: Engine) -> int:
     looked = 0
     if current:
         await _mark_current(engine, key)
+        await _list_dates(engine)
         targets = sorted(await _targets(engine))
         log.info("the registry changed", partitions=len(targets), hash=registry.registry_hash)
         for start in range(0, len(targets), PER_TRANSACTION):
@@ -74,32 +76,51 @@ def _current(known: RegistryRecord | None, engine: Engine) -> RegistryRecord:
     )
 
 
+async def _list_dates(engine: Engine) -> None:
+    """Bring the lists of dates that windows read up to date with the ledger and the calendar."""
+    tables = {r.sources[0] for s in engine.registry.processors.values() for r in s.windows}
+    for table in sorted(tables):
+        where = (Where("table", Op.EQ, table),)
+        dates = [d.game_date async for d in _every(engine, Kind.TABLE_DATE, where)]
+        await _add_dates(engine, table, dates)
+
+
+async def _every(engine: Engine, kind: Kind, where: tuple[Where, ...]) -> AsyncIterator[Document]:
+    after: str | None = None
+    while True:
+        page = await engine.store.find(Query(kind, where, limit=500, after=after))
+        for _, document in page.items:
+            yield document
+        after = page.next_page_token
+        if after is None:
+            return
+
+
+async def _add_dates(engine: Engine, name: str, dates: list[str]) -> None:
+    key = dates_key(name)
+
+    def step(docs: Docs) -> Changes[None]:
+        known: Dates | None = docs[key]
+        every = tuple(sorted({*dates, *(known.dates if known else ())}))
+        if known is not None and known.dates == every:
+            return Changes(None)
+        return Changes(None, {key: Dates(name=name, dates=every)})
+
+    await engine.store.transact([key], step)
+
+
 async def _targets(engine: Engine) -> set[Target]:
     """Every partition that is stored, or that the ledger or the calendar gives rise to."""
     registry = engine.registry
     found: set[Target] = set()
-    after: str | None = None
-    while True:
-        page = await engine.store.find(Query(Kind.PARTITION, limit=500, after=after))
-        found.update(
-            (p.processor, p.game_date) for _, p in page.items if p.processor in registry.processors
-        )
-        after = page.next_page_token
-        if after is None:
-            break
-    while True:
-        page = await engine.store.find(Query(Kind.TABLE_DATE, limit=500, after=after))
-        for _, table_date in page.items:
-            for dependency in registry.dependents(table_date.table):
-                if dependency.window is None:
-                    date = shift(table_date.game_date, -(dependency.offset or 0))
-                    found.add((dependency.spec.name, date))
-        after = page.next_page_token
-        if after is None:
-            break
-    while True:
-        page = await engine.store.find(Query(Kind.CALENDAR, limit=500, after=after))
-        found.update((name, c.game_date) for _, c in page.items for name in registry.processors)
-        after = page.next_page_token
-        if after is None:
-            return found
+    async for p in _every(engine, Kind.PARTITION, ()):
+        if p.processor in registry.processors:
+            found.add((p.processor, p.game_date))
+    async for table_date in _every(engine, Kind.TABLE_DATE, ()):
+        for dependency in registry.dependents(table_date.table):
+            if dependency.window is None:
+                date = shift(table_date.game_date, -(dependency.offset or 0))
+                found.add((dependency.spec.name, date))
+    async for calendar in _every(engine, Kind.CALENDAR, ()):
+        found.update((name, calendar.game_date) for name in registry.processors)
+    return found

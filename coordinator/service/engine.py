@@ -9,12 +9,13 @@ door of the service goes through here, so no two of them can treat a partition d
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from coordinator.core.facts import Fact, Surveyed
 from coordinator.core.machine import Decision, Reply, blank, decide
 from coordinator.core.model import (
+    CalendarDate,
     Grain,
     Partition,
     TableDate,
@@ -25,8 +26,11 @@ from coordinator.core.readiness import Verdict, judge, judge_source
 from coordinator.core.schedule import shift, window_dates
 from coordinator.core.spec import ProcessorSpec, Requirement
 from coordinator.documents import (
+    GAME_DATES,
+    OFF_DATES,
     calendar_key,
     control_key,
+    dates_key,
     partition_key,
     run_key,
     table_date_key,
@@ -37,33 +41,20 @@ from coordinator.ports import (
     Document,
     Entropy,
     Key,
-    Kind,
     Need,
-    Op,
-    Query,
     Store,
-    Where,
 )
 from coordinator.registry import Registry
 
 ALL = "_all"
 """The control document that pauses every processor."""
 
+SOME_GAME = ("",)
+"""Stands for the games of a date where only that there are some counts."""
+
 Docs = Mapping[Key, Document | None]
 Target = tuple[str, str]
 """(processor, game date)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lookback:
-    """The dates that one window requirement of one partition may look at.
-
-    Which of them it does look at is judged inside the transaction, by the calendar as it stands
-    there: the transaction itself may be what changes it.
-    """
-
-    requirement: Requirement
-    dates: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -159,12 +150,11 @@ class Engine:
         With ``refill`` their inputs are read from the ledger anew.
         """
         now = self.clock.now()
-        lookbacks = await self.lookbacks(work)
 
         def step(docs: Docs) -> Changes[list[Committed]] | Need:
             reading = Reading(docs)
             found = [
-                self.decide_in(reading, target, facts, now, lookbacks, refill=refill)
+                self.decide_in(reading, target, facts, now, refill=refill)
                 for target, facts in work.items()
             ]
             if reading.missing:
@@ -177,85 +167,23 @@ class Engine:
                     reading.put(key, document)
             return Changes(decisions, reading.puts, frozenset(reading.creates))
 
-        keys = [k for target in work for k in self.keys_of(target, lookbacks)]
+        keys = [k for target in work for k in self.keys_of(target)]
         committed = await self.store.transact(keys, step)
         if not dry_run:
             self.committed(committed)
         return [c.decision for c in committed]
 
-    def keys_of(self, target: Target, lookbacks: Mapping[Target, Sequence[Lookback]]) -> list[Key]:
-        """Every document a decision on this partition reads."""
+    def keys_of(self, target: Target) -> list[Key]:
+        """The documents a decision on this partition reads, but for those inside its windows."""
         processor, game_date = target
         spec = self.registry.processors[processor]
         keys = [partition_key(processor, game_date), control_key(ALL), control_key(processor)]
         dates = {game_date, *(shift(game_date, o) for o in spec.offsets)}
-        for lookback in lookbacks.get(target, ()):
-            dates.update(lookback.dates)
-            table = lookback.requirement.sources[0]
-            keys += [table_date_key(table, d) for d in lookback.dates]
+        if spec.windows:
+            names = {GAME_DATES, OFF_DATES, *(r.sources[0] for r in spec.windows)}
+            keys += [dates_key(n) for n in sorted(names)]
         keys += [calendar_key(d) for d in sorted(dates)]
         return keys
-
-    async def lookbacks(
-        self, work: Mapping[Target, object], unsure: Sequence[str] = ()
-    ) -> dict[Target, tuple[Lookback, ...]]:
-        """The dates that the windows of these partitions may look at, by calendar and ledger.
-
-        ``unsure`` are the dates of which the transaction to come may change the calendar.
-        """
-        found: dict[Target, tuple[Lookback, ...]] = {}
-        for processor, game_date in work:
-            windows = self.registry.processors[processor].windows
-            if windows:
-                found[processor, game_date] = tuple(
-                    [await self._lookback(r, processor, game_date, unsure) for r in windows]
-                )
-        return found
-
-    async def _lookback(
-        self, requirement: Requirement, processor: str, date: str, unsure: Sequence[str]
-    ) -> Lookback:
-        window, table = requirement.window, requirement.sources[0]
-        assert window is not None
-        known_from = self.registry.processors[processor].known_from
-        floor = known_from or "0000-00-00"
-        if window.game_dates is not None:  # a date that turns out to be off makes room for another
-            window = replace(window, game_dates=window.game_dates + len(unsure))
-        most = window.game_dates or window.days or 0
-        calendar = await self.store.find(
-            Query(
-                Kind.CALENDAR,
-                (
-                    Where("game_date", Op.LT, date),
-                    Where("game_date", Op.GE, floor),
-                    Where("games_count", Op.GT, 0),
-                ),
-                order="game_date",
-                descending=True,
-                limit=most,
-            )
-        )
-        loaded = await self.store.find(
-            Query(
-                Kind.TABLE_DATE,
-                (
-                    Where("table", Op.EQ, table),
-                    Where("game_date", Op.LT, date),
-                    Where("game_date", Op.GE, floor),
-                ),
-                order="game_date",
-                descending=True,
-                limit=most,
-            )
-        )
-        games = {d.game_date: d.games for _, d in calendar.items}
-        loaded_dates = [d.game_date for _, d in loaded.items]
-        unknown = [d for d in loaded_dates if d not in games]
-        off = await self.store.get([calendar_key(d) for d in unknown])
-        games.update({c.game_date: c.games for c in off.values() if c is not None})
-        found = set(window_dates(window, date, games, loaded_dates, known_from))
-        found.update(d for d in unsure if floor <= d < date)
-        return Lookback(requirement, tuple(sorted(found)))
 
     def decide_in(
         self,
@@ -263,7 +191,6 @@ class Engine:
         target: Target,
         facts: Sequence[Fact],
         now: datetime,
-        lookbacks: Mapping[Target, Sequence[Lookback]],
         *,
         refill: bool = False,
     ) -> Committed | None:
@@ -285,8 +212,8 @@ class Engine:
             if calendar is not None:
                 games[date] = calendar.games
         windows = {
-            lookback.requirement.key: self._survey(reading, lookback, spec, game_date, now)
-            for lookback in lookbacks.get(target, ())
+            requirement.key: self._survey(reading, requirement, spec, game_date, now)
+            for requirement in spec.windows
         }
         if reading.missing:
             return None
@@ -323,21 +250,23 @@ class Engine:
     def _survey(
         self,
         reading: Reading,
-        lookback: Lookback,
+        requirement: Requirement,
         spec: ProcessorSpec,
         game_date: str,
         now: datetime,
     ) -> tuple[WindowDay, ...]:
-        """Judge each date of a window."""
-        requirement = lookback.requirement
+        """Judge each date of a window. Which dates it has is read in the transaction too."""
         window, table = requirement.window, requirement.sources[0]
         assert window is not None
-        known = {d: reading.get(calendar_key(d)) for d in lookback.dates}
-        games = {d: c.games for d, c in known.items() if c is not None}
-        loaded = [d for d in lookback.dates if reading.get(table_date_key(table, d)) is not None]
+        games, off, loaded = (
+            () if listed is None else listed.dates
+            for listed in (reading.get(dates_key(n)) for n in (GAME_DATES, OFF_DATES, table))
+        )
+        known = {**dict.fromkeys(games, SOME_GAME), **dict.fromkeys(off, ())}
+        dates = window_dates(window, game_date, known, loaded, spec.known_from)
         days = []
-        for date in window_dates(window, game_date, games, loaded, spec.known_from):
-            calendar = known[date]
+        for date in dates:
+            calendar: CalendarDate | None = reading.get(calendar_key(date))
             source = judge_source(
                 requirement,
                 table,

@@ -28,15 +28,19 @@ from coordinator.core.model import (
 from coordinator.core.schedule import shift
 from coordinator.core.spec import TableSpec, Window
 from coordinator.documents import (
+    GAME_DATES,
+    OFF_DATES,
+    Dates,
     LedgerEntry,
     calendar_key,
+    dates_key,
     event_key,
     table_date_key,
 )
 from coordinator.errors import BadInput, Bug, CoordinatorError, Mistake
 from coordinator.ports import Changes, Key, Kind, Need, Op, Query, Where
 from coordinator.registry import Registry
-from coordinator.service.engine import Committed, Docs, Engine, Lookback, Reading, Target
+from coordinator.service.engine import Committed, Docs, Engine, Reading, Target
 from coordinator.service.quarantine import Quarantine
 from coordinator.service.runs import Runs
 from coordinator.wire import (
@@ -340,11 +344,9 @@ class Ingest:
         targets: dict[Target, None] = {}
         for arriving in batch:
             targets.update(dict.fromkeys(arriving.targets))
-        unsure = {a.arrival.game_date: None for a in batch if self._shifts_windows(a.table)}
-        lookbacks = await engine.lookbacks(targets, tuple(unsure))
 
         def step(docs: Docs) -> Changes[tuple[list[Outcome], list[Committed]]] | Need:
-            return self._step(Reading(docs), batch, lookbacks, now)
+            return self._step(Reading(docs), batch, now)
 
         keys: dict[Key, None] = {}
         for arriving in batch:
@@ -353,7 +355,7 @@ class Ingest:
             keys[table_date_key(a.table, a.game_date)] = None
             keys[calendar_key(a.game_date)] = None
         for target in targets:
-            keys.update(dict.fromkeys(engine.keys_of(target, lookbacks)))
+            keys.update(dict.fromkeys(engine.keys_of(target)))
         outcomes, committed = await engine.store.transact(list(keys), step)
         engine.committed(committed)
         await self._catch_up(batch, targets)
@@ -397,12 +399,6 @@ class Ingest:
         if table.name in self._in_windows:
             found.update(dict.fromkeys(await self._windowed(table, arrival)))
         return tuple(found)
-
-    def _shifts_windows(self, table: TableSpec) -> bool:
-        """Whether a load of this table may change which dates a window looks at."""
-        if table.name == self.registry.calendar_table:
-            return True
-        return any(d.window is not None for d in self.registry.dependents(table.name))
 
     async def _windowed(self, table: TableSpec, arrival: Arrival) -> tuple[Target, ...]:
         """Partitions whose windows may look at this load, and that it could make fire or hold."""
@@ -461,14 +457,13 @@ class Ingest:
         self,
         reading: Reading,
         batch: Sequence[_Arriving],
-        lookbacks: Mapping[Target, Sequence[Lookback]],
         now: datetime,
     ) -> Changes[tuple[list[Outcome], list[Committed]]] | Need:
         facts: dict[Target, list[Fact]] = {}
         results = [self._fold(reading, arriving, facts) for arriving in batch]
         committed: dict[Target, Committed] = {}
         for target, target_facts in facts.items():
-            decided = self._engine.decide_in(reading, target, target_facts, now, lookbacks)
+            decided = self._engine.decide_in(reading, target, target_facts, now)
             if decided is not None:
                 committed[target] = decided
         if reading.missing:
@@ -535,6 +530,8 @@ class Ingest:
         )
         if fold is Fold.APPLIED:
             reading.put(date_key, folded)
+            if before is None and table.name in self._in_windows:
+                _list_date(reading, table.name, arrival.game_date, there=True)
             if is_calendar and table.enabled:
                 warnings = self._set_calendar(reading, arrival)
         for target in targets:
@@ -565,7 +562,18 @@ class Ingest:
                 received_at=arrival.received_at,
             ),
         )
+        _list_date(reading, GAME_DATES, arrival.game_date, there=bool(games))
+        _list_date(reading, OFF_DATES, arrival.game_date, there=not games)
         return ()
+
+
+def _list_date(reading: Reading, name: str, date: str, *, there: bool) -> None:
+    """Keep a list of dates true to what this transaction writes."""
+    key = dates_key(name)
+    known: Dates | None = reading.get(key)
+    listed = (known or Dates(name=name)).having(date, there)
+    if listed is not known:
+        reading.put(key, listed)
 
 
 def _tables_in_windows(registry: Registry) -> frozenset[str]:

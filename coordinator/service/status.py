@@ -156,14 +156,13 @@ class StatusViews:
     async def _imagine(self, targets: Sequence[Target]) -> list[Seen]:
         """Partitions that are not stored, as a first decision on them would make them."""
         engine = self._engine
-        lookbacks = await engine.lookbacks(dict.fromkeys(targets))
         docs: dict[Key, Document | None] = {}
-        wanted = [k for t in targets for k in engine.keys_of(t, lookbacks)]
+        wanted = [k for t in targets for k in engine.keys_of(t)]
         for _ in range(_READ_ROUNDS):
             docs.update(await engine.store.get(list(dict.fromkeys(wanted))))
             now = engine.clock.now()
             reading = Reading(docs)
-            decided = [engine.decide_in(reading, t, (), now, lookbacks) for t in targets]
+            decided = [engine.decide_in(reading, t, (), now) for t in targets]
             wanted = reading.missing
             if not wanted:
                 return [

@@ -31,7 +31,14 @@ from coordinator.core.model import (
     Waiver,
     WindowDay,
 )
-from coordinator.documents import AuditEntry, Backfill, LedgerEntry, Quarantined, RegistryRecord
+from coordinator.documents import (
+    AuditEntry,
+    Backfill,
+    Dates,
+    LedgerEntry,
+    Quarantined,
+    RegistryRecord,
+)
 from coordinator.ports import Document, Kind
 
 NOON = datetime(2025, 11, 15, 12, 0, 0, 123456, tzinfo=UTC)
@@ -159,6 +166,7 @@ SAMPLES: Mapping[Kind, Document] = {
         message_id="1",
         warnings=("a", "b"),
     ),
+    Kind.DATES: Dates(name=TABLE, dates=(DATE, "2025-11-16")),
     Kind.CALENDAR: CalendarDate(
         game_date=DATE, games=("0022500225",), event_id="e2", timestamp=NOON, received_at=NOON
     ),

@@ -51,6 +51,7 @@ _VERSION_1: Final = (
         id TEXT NOT NULL PRIMARY KEY, game_date TEXT, games_count INTEGER, body BLOB NOT NULL)
         WITHOUT ROWID""",
     "CREATE INDEX calendar_game_date ON calendar (game_date)",
+    "CREATE TABLE dates (id TEXT NOT NULL PRIMARY KEY, body BLOB NOT NULL)",
     """CREATE TABLE runs (
         id TEXT NOT NULL PRIMARY KEY, processor TEXT, game_date TEXT, status TEXT,
         fired_at INTEGER, correlation_id TEXT, body BLOB NOT NULL)""",
