@@ -22,6 +22,7 @@ BATCH_BYTES = 1024 * 1024
 
 ORDER = (
     Kind.CALENDAR,
+    Kind.DATES,
     Kind.CONTROL,
     Kind.TABLE_DATE,
     Kind.EVENT,

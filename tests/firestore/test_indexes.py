@@ -44,13 +44,16 @@ OPTIONAL: dict[str, tuple[list[Condition], list[Condition]]] = {
         [],
         [("game_date", Op.EQ), ("actor", Op.EQ), ("processor", Op.EQ)],
     ),
+    "service/adopt.py _every": ([], [("table", Op.EQ)]),
     "demo.py _summary": ([("game_date", Op.GE), ("game_date", Op.LE)], []),
 }
 """Where → the conditions it always has, and those that it may have."""
 FORWARDED = {"demo.py _all"}
 """Ask again what another asked."""
 KINDS_OF: dict[str, list[Kind]] = {
-    "service/status.py StatusViews._between": [Kind.PARTITION, Kind.CALENDAR]
+    "service/status.py StatusViews._between": [Kind.PARTITION, Kind.CALENDAR],
+    "service/adopt.py _every": [Kind.PARTITION, Kind.CALENDAR, Kind.TABLE_DATE],
+    "service/copy.py _documents": list(Kind),
 }
 """Where the kind is an argument: what is given."""
 
@@ -152,6 +155,8 @@ def queries() -> Iterator[tuple[str, Query]]:
         for kind in kinds:
             for size in range(len(maybe) + 1):
                 for some in itertools.combinations(maybe, size):
+                    if any(field not in INDEXES[kind] for field, _ in (*always, *some)):
+                        continue  # asked of another of the kinds
                     conditions = tuple(where(kind, c) for c in (*always, *some))
                     yield place, Query(kind, conditions, order, down)
 

@@ -21,7 +21,7 @@ PATHS_MAX: Final = 300
 """Documents that the transactions of one commit may mean to write; each may add a run to its own.
 Well below what one commit takes."""
 
-SURROUNDINGS: Final = frozenset({Kind.CALENDAR, Kind.DATES, Kind.CONTROL, Kind.TABLE_DATE})
+SURROUNDINGS: Final = frozenset({Kind.CALENDAR, Kind.CONTROL, Kind.DATES, Kind.TABLE_DATE})
 """What a decision on a partition looks at and, as a rule, does not write."""
 DECIDES: Final = frozenset({Kind.PARTITION, Kind.EVENT})
 

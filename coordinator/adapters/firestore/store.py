@@ -102,7 +102,7 @@ WRITES_MAX: Final = 500
 SCAN_MAX: Final = 2000
 """Documents that are gathered to be sorted here, at the most."""
 LEDGERS_PER_PAGE: Final = 50
-CACHED_KINDS: Final = frozenset({Kind.CALENDAR, Kind.CONTROL})
+CACHED_KINDS: Final = frozenset({Kind.CALENDAR, Kind.CONTROL, Kind.DATES})
 CACHED_MAX: Final = 10_000
 
 _CONFLICTS = (google.AlreadyExists, google.FailedPrecondition, google.NotFound, google.Aborted)

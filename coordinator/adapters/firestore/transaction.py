@@ -12,6 +12,9 @@ right by these means (docs/decisions, "Firestore"):
   as made before the change.
 - A decision that *sets* a pause on a partition could commit after the resume has looked for held
   partitions, and nobody would look again. So it carries a precondition on that pause.
+- A decision that creates a partition with windows, or changes what it knows of them, could commit
+  after a load inside a window has looked for the partitions that see it. So it carries
+  preconditions on the documents of those windows.
 - Calendar and pauses may come from this process's memory. They are read again, in truth, before any
   commit that fires, creates a partition, or changes what one knows of its surroundings, and where
   an older load is turned away.
@@ -288,6 +291,8 @@ class Batch:
                 before: Partition | None = docs.get(key)
                 if rests_on_surroundings(before, document):
                     moved |= {document.processor, _ALL}
+                if document.windows and (before is None or before.windows != document.windows):
+                    self._hold |= {path(k) for k in docs if _in_windows(k, document)}
                 known = () if before is None else before.pauses
                 for pause in document.pauses:
                     if pause not in known:
@@ -300,7 +305,7 @@ class Batch:
             match key.kind:
                 case Kind.CONTROL:
                     rests = all_controls or key.id in moved
-                case Kind.CALENDAR:
+                case Kind.CALENDAR | Kind.DATES:
                     rests = all_controls or bool(moved) or turned_away
                 case _:
                     rests = False
@@ -418,6 +423,20 @@ def rests_on_surroundings(before: Partition | None, after: Partition) -> bool:
     if before is None:
         return True
     return _surroundings(before) != _surroundings(after)
+
+
+def _in_windows(key: Key, partition: Partition) -> bool:
+    """Whether a document may say something of a partition's windows."""
+    match key.kind:
+        case Kind.DATES:
+            return True
+        case Kind.CALENDAR:
+            date = key.id
+        case Kind.TABLE_DATE:
+            date = key.id.rpartition("__")[2]
+        case _:
+            return False
+    return any(day.game_date == date for days in partition.windows.values() for day in days)
 
 
 _surroundings: Final[Callable[[Partition], tuple[Any, ...]]] = lambda p: (  # noqa: E731
