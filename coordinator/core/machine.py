@@ -718,7 +718,8 @@ class _Work:
                         )
                 continue
             for source in r.sources:
-                if source.table not in r.used and (r.met or not source.event_ids):
+                stands_in = r.met and source.waiver is None  # another source is read instead
+                if source.table not in r.used and (stands_in or not source.event_ids):
                     continue
                 if (source.table, source.game_date) in seen:
                     continue

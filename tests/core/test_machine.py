@@ -753,6 +753,15 @@ def test_a_waiver_fires_what_it_makes_ready() -> None:
     assert world.status is Status.FIRING
 
 
+def test_a_run_under_a_waived_short_input_lists_the_rows_there_are() -> None:
+    world = World(table(A, expected_count_min=100))
+    world.load(A, record_count=7)
+    world.waive(A)
+    run = world.partition.live
+    assert run is not None
+    assert [(i.table, i.state, i.record_count) for i in run.inputs] == [(A, "short", 7)]
+
+
 def test_a_waiver_that_ends_sends_a_settling_partition_back_to_waiting() -> None:
     world = World(table(A), table(B, critical=False), grace=HOUR)
     world.waive(A, until=20)
