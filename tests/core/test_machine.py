@@ -755,7 +755,7 @@ def test_a_waiver_fires_what_it_makes_ready() -> None:
 
 def test_a_run_under_a_waived_short_input_lists_the_rows_there_are() -> None:
     world = World(table(A, expected_count_min=100))
-    world.load(A, record_count=7)
+    world.load(A, rows=7)
     world.waive(A)
     run = world.partition.live
     assert run is not None
