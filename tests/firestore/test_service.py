@@ -15,7 +15,7 @@ from coordinator.core.model import RunStatus, Status
 from coordinator.documents import event_key, partition_key
 from coordinator.errors import CoordinatorError
 from coordinator.ports import Kind, Query
-from coordinator.registry import Registry
+from coordinator.registry import Registry, parse
 from coordinator.service.adopt import adopt
 from tests.firestore.proxy import Proxy
 from tests.firestore.stores import FirestoreFactory
@@ -208,3 +208,38 @@ async def test_a_sweep_that_races_an_arrival_fires_once(factory: FirestoreFactor
         partition = (await there.store.get([key]))[key]
         assert partition is not None
         assert partition.status is Status.FIRING
+
+
+WINDOWED = """
+version: 1
+timezone: America/New_York
+calendar: {table: raw.schedule, known_from: "2025-01-01"}
+tables: {raw.schedule: {grain: date}, raw.t0: {grain: date}, raw.w: {grain: date}, out.w: {grain: date}}
+processors:
+  W:
+    phase: 4
+    output: out.w
+    grace: 0s
+    debounce: 0s
+    requires:
+      - {table: raw.t0}
+      - {table: raw.w, dates: {window_days: 1, min_ready: 1.0}}
+"""
+
+
+async def test_a_load_inside_a_window_that_races_the_partition_it_serves_is_seen(
+    factory: FirestoreFactory,
+) -> None:
+    """Whichever comes first, nobody has to look again: both orders, in two processes, at once."""
+    async with services(factory, parse(WINDOWED), 2) as (here, there):
+        months = range(2, 10)
+        own = [event("raw.t0", n, game_date=f"2025-{n:02}-15") for n in months]
+        before = [event("raw.w", n, game_date=f"2025-{n:02}-14") for n in months]
+        both = [
+            call
+            for one, other in zip(own, before, strict=True)
+            for call in (here.ingest.take(one), there.ingest.take(other))
+        ]
+        outcomes = await asyncio.gather(*both)
+        assert {o.outcome for o in outcomes} <= {"applied", "ignored"}
+        assert sorted(await runs(here)) == [f"W:2025-{n:02}-15:1" for n in months]
