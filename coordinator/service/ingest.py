@@ -504,8 +504,11 @@ class Ingest:
             arrival, grain, None if calendar is None else calendar.games
         )
         warnings: tuple[str, ...] = ()
-        is_calendar = table.name == self.registry.calendar_table
-        if fold is Fold.SUPERSEDED:
+        is_calendar = table.name == self.registry.calendar_table and table.enabled
+        revised = False
+        if is_calendar:
+            revised, warnings = self._set_calendar(reading, arrival, calendar)
+        if fold is Fold.SUPERSEDED and not revised:
             outcome = "superseded"
         elif not targets and not is_calendar:
             outcome = "ignored"
@@ -532,8 +535,6 @@ class Ingest:
             reading.put(date_key, folded)
             if before is None and table.name in self._in_windows:
                 _list_date(reading, table.name, arrival.game_date, there=True)
-            if is_calendar and table.enabled:
-                warnings = self._set_calendar(reading, arrival)
         for target in targets:
             delivered: Fact = Ticked()
             if fold is Fold.APPLIED and target in arriving.named:
@@ -541,16 +542,24 @@ class Ingest:
             facts.setdefault(target, []).append(delivered)
         return outcome, targets, warnings
 
-    def _set_calendar(self, reading: Reading, arrival: Arrival) -> tuple[str, ...]:
-        """Take the games a schedule load expects on its date (contract 3.1)."""
-        if not arrival.informs:
-            return ()
+    def _set_calendar(
+        self, reading: Reading, arrival: Arrival, known: CalendarDate | None
+    ) -> tuple[bool, tuple[str, ...]]:
+        """Take the games a schedule load expects on its date (contract 3.1).
+
+        Says whether it did, and what to warn of. The newest load that says which games there are
+        counts, whatever loads without game ids came after it.
+        """
         none = arrival.status is LoadStatus.NO_DATA or arrival.record_count == 0
+        if not arrival.informs:
+            return False, ()
         if not arrival.game_ids and not none:
-            return (
+            return False, (
                 f"{arrival.table} for {arrival.game_date} has rows but no game_ids; "
                 "the calendar is unchanged. Send the ids of the games it lists.",
             )
+        if known is not None and known.timestamp > arrival.timestamp:
+            return False, ()
         games = () if arrival.status is LoadStatus.NO_DATA else arrival.game_ids
         reading.put(
             calendar_key(arrival.game_date),
@@ -564,7 +573,7 @@ class Ingest:
         )
         _list_date(reading, GAME_DATES, arrival.game_date, there=bool(games))
         _list_date(reading, OFF_DATES, arrival.game_date, there=not games)
-        return ()
+        return True, ()
 
 
 def _list_date(reading: Reading, name: str, date: str, *, there: bool) -> None:
