@@ -33,6 +33,7 @@ from coordinator.ports import (
 )
 from coordinator.service.engine import Committed, Engine, Target
 from coordinator.service.ingest import Ingest
+from coordinator.service.waiting import time_or_news
 from coordinator.wire import launch_message
 
 log = structlog.get_logger(__name__)
@@ -116,14 +117,7 @@ class Relay:
             self._kick.clear()
             self.start_due()
             wake = min([look_at, *(d for t, d in self._pending.items() if t not in self._busy)])
-            pause = max(0.0, (wake - clock.now()).total_seconds())
-            waiter = asyncio.ensure_future(self._kick.wait())
-            sleeper = asyncio.ensure_future(clock.sleep(pause))
-            try:
-                await asyncio.wait({waiter, sleeper}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                waiter.cancel()
-                sleeper.cancel()
+            await time_or_news(clock, self._kick, (wake - clock.now()).total_seconds())
 
     async def discover(self, overdue: timedelta = timedelta(0)) -> int:
         """Ask the store which partitions have due effects: after a start, or another's crash.

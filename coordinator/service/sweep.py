@@ -20,6 +20,7 @@ from coordinator.core.model import Control
 from coordinator.errors import CoordinatorError, Unavailable
 from coordinator.ports import Changes, Key, Kind, Notice, Op, Query, Where
 from coordinator.service.engine import ALL, Committed, Docs, Engine, Target
+from coordinator.service.waiting import time_or_news
 
 log = structlog.get_logger(__name__)
 
@@ -80,14 +81,7 @@ class Sweeper:
                     continue
             look_at = clock.now() + IDLE_LOOK
             wake = min(look_at, self._next) if self._next else look_at
-            pause = max(0.0, (wake - clock.now()).total_seconds())
-            waiter = asyncio.ensure_future(self._kick.wait())
-            sleeper = asyncio.ensure_future(clock.sleep(pause))
-            try:
-                await asyncio.wait({waiter, sleeper}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                waiter.cancel()
-                sleeper.cancel()
+            await time_or_news(clock, self._kick, (wake - clock.now()).total_seconds())
 
     async def next_wake(self, after: datetime) -> datetime | None:
         """The earliest ``wake_at`` in the store that a sweep at ``after`` did not look at."""
