@@ -20,6 +20,7 @@ from coordinator.core.model import Control
 from coordinator.errors import CoordinatorError, Unavailable
 from coordinator.ports import Changes, Key, Kind, Notice, Op, Query, Where
 from coordinator.service.engine import ALL, Committed, Docs, Engine, Target
+from coordinator.service.silence import Silence
 from coordinator.service.waiting import time_or_news
 
 log = structlog.get_logger(__name__)
@@ -56,6 +57,7 @@ class Sweeper:
         self.limit_reached = 0
         self.tell: Callable[[Notice], None] | None = None
         """Where news of a late sweep goes."""
+        self._silence = Silence(engine)
         engine.listen(self._heard)
 
     def _heard(self, committed: Sequence[Committed]) -> None:
@@ -133,6 +135,7 @@ class Sweeper:
             after = page.next_page_token
             if after is None:
                 break
+        await self._silence.look(self.tell)
         if late > LATE_AFTER.total_seconds() and self.tell is not None:
             self.tell(
                 Notice(
