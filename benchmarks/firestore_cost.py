@@ -251,6 +251,7 @@ async def replay(proxy: Proxy, nights: int) -> tuple[Replay, Counter[str]]:
         await played.event(event)
     await played.until(clock.at + timedelta(hours=12))
     seconds = time.perf_counter() - started
+    await app.sweeper.sweep()  # the first of an hour looks for silent sources too
     proxy.take()
     await app.sweeper.sweep()
     idle = proxy.take()

@@ -108,6 +108,7 @@ async def test_an_idle_sweep_costs_two_queries_and_writes_nothing(
 ) -> None:
     async with services(factory, registry(2), 1) as (app,):
         await app.ingest.take(event("raw.t0", 0))
+        await app.sweeper.sweep()  # the first of an hour looks for silent sources too
         proxy.take()
         await app.sweeper.sweep()
         counts = proxy.take()

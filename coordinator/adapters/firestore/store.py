@@ -154,7 +154,9 @@ class FirestoreStore:
     ``call_seconds`` is the deadline of one call to Firestore; ``tries`` and ``patience_seconds``
     bound the tries of one commit or read; ``waiting_max`` is how many transactions may wait before
     callers get ``Unavailable``; ``remember_seconds`` how long calendar and pauses are remembered
-    (see ``transaction`` for what never rests on memory). To be used from one event loop: the client
+    (see ``transaction`` for what never rests on memory). ``read_twice`` reads several documents until
+    two readings agree: Google's emulator, unlike Firestore, shows a commit to readers document by
+    document. To be used from one event loop: the client
     belongs to the one that opened it.
     """
 
@@ -174,6 +176,7 @@ class FirestoreStore:
         remember_seconds: float = 600.0,
         ledger_bytes_max: int = LEDGER_BYTES_MAX,
         chunk_bytes_max: int = CHUNK_BYTES_MAX,
+        read_twice: bool = False,
     ) -> None:
         self.project = project
         self.database = database
@@ -185,6 +188,7 @@ class FirestoreStore:
         self._remember_seconds = remember_seconds
         self._ledger_bytes_max = ledger_bytes_max
         self._chunk_bytes_max = chunk_bytes_max
+        self._read_twice = read_twice
         self._client: AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting = Waiting()
@@ -281,14 +285,23 @@ class FirestoreStore:
         return cast(T, await future)
 
     async def get(self, keys: Sequence[Key]) -> Mapping[Key, Document | None]:
-        """The committed documents under ``keys``, None where there is none. Raises ``Unavailable``."""
+        """The committed documents under ``keys`` as of one instant, None where there is none.
+
+        One BatchGetDocuments promises that: what it answered has not changed when it answers the
+        next. What a document is further kept in (parts, a rolled-over ledger, a live run's
+        partition) is read after it. Raises ``Unavailable``.
+        """
         self._check_open()
         wanted = tuple(dict.fromkeys(keys))
         if not wanted:
             return {}
 
         async def read() -> dict[Key, Document | None]:
-            rows = await self._read([path(k) for k in wanted])
+            rows = await self._read(path(k) for k in wanted)
+            if self._read_twice and len(rows) > 1:
+                again = await self._read(rows)
+                if any(again[p].version != rows[p].version for p in rows):
+                    raise _Again("documents changed while they were read", conflict=True)
             await self._complete(rows, wanted)
             return {k: document_of(k, rows) for k in wanted}
 
@@ -594,10 +607,8 @@ class FirestoreStore:
             async with self._call() as client:
                 refs = [client.document(p) for p in chunk]
                 async for found in client.get_all(refs, retry=None, timeout=self._call_seconds):
-                    at = found.reference.path
-                    rows[at] = Row(
-                        at, found.update_time, (found.to_dict() or {}) if found.exists else {}
-                    )
+                    row = _row(found)
+                    rows[row.path] = row
             self.documents_read += len(chunk)
         if len(rows) != len(paths):
             raise _Again("Firestore answered for some documents only", conflict=False)
@@ -658,10 +669,7 @@ class FirestoreStore:
                 place[NAME] = client.document(f"{plan_.collection}/{name}")
                 asked = asked.start_at(place) if at else asked.start_after(place)
             stream = asked.limit(limit).stream(retry=None, timeout=self._call_seconds)
-            rows = [
-                Row(found.reference.path, found.update_time, found.to_dict() or {})
-                async for found in stream
-            ]
+            rows = [_row(found) async for found in stream]
         self.documents_read += max(1, len(rows))
         return rows
 
@@ -816,6 +824,13 @@ class FirestoreStore:
             )
             at = False
         return self._page(query, (query.order,) if count else (), found, limit)
+
+
+def _row(found: Any) -> Row:
+    """A document as the client answers it; an absent one has no update time."""
+    if not found.exists:
+        return Row(found.reference.path)
+    return Row(found.reference.path, found.update_time, found.to_dict() or {})
 
 
 def _rank(query: Query, id_: str, document: Document) -> tuple[Any, ...]:
