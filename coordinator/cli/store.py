@@ -5,7 +5,6 @@ Owns the words and the progress; ``service.copy`` does the work.
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,10 +21,20 @@ if TYPE_CHECKING:
 @verb
 def copy(
     source: Annotated[
-        str, typer.Option("--from", metavar="STORE", help="sqlite:PATH or firestore:PROJECT[/DB].")
+        str,
+        typer.Option(
+            "--from",
+            metavar="STORE",
+            help="sqlite:PATH, firestore:PROJECT or firestore:PROJECT/DATABASE.",
+        ),
     ],
     target: Annotated[
-        str, typer.Option("--to", metavar="STORE", help="sqlite:PATH or firestore:PROJECT[/DB].")
+        str,
+        typer.Option(
+            "--to",
+            metavar="STORE",
+            help="sqlite:PATH, firestore:PROJECT or firestore:PROJECT/DATABASE.",
+        ),
     ],
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace documents of the target that differ.")
@@ -42,6 +51,8 @@ def copy(
         coordinator store copy --from sqlite:state.db --to firestore:my-project
         coordinator store copy --from firestore:my-project --to sqlite:state.db
     """
+    import asyncio
+
     done = asyncio.run(_copy(source, target, overwrite))
     kinds = {k.value: {"documents": d.count, "hash": d.hash} for k, d in done.digests.items()}
     if as_json:
@@ -57,6 +68,8 @@ def copy(
 
 
 async def _copy(source: str, target: str, overwrite: bool) -> Copied:
+    import asyncio
+
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
