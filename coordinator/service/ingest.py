@@ -47,6 +47,7 @@ from coordinator.wire import (
     BadMessage,
     LoadMessage,
     RunMessage,
+    content_digest,
     read_envelope,
     read_event,
     read_json,
@@ -182,7 +183,9 @@ class Ingest:
             timestamp=arrival.timestamp,
             event_id=arrival.event_id,
             given_id=False,
-            digest=arrival.event_id,
+            digest=content_digest(
+                arrival.status, arrival.record_count, arrival.game_ids, arrival.content_hash
+            ),
             record_count=arrival.record_count,
             quiet=arrival.quiet,
             correlation_id=arrival.correlation_id,

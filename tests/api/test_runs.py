@@ -46,6 +46,28 @@ def test_a_run_is_claimed_kept_and_completed(service: Service) -> None:
     assert announced[0]["record_count"] == 42
 
 
+def test_an_announcement_that_comes_back_as_a_message_is_a_duplicate(service: Service) -> None:
+    run_id = service.fire()
+    token = service.claim(run_id)["lease_token"]
+    body = {"lease_token": token, "status": "success", "record_count": 42}
+    service.post(f"/v1/runs/{run_id}/complete", body)
+    ledger = "/v1/tables/analytics.summary/dates/2025-11-15"
+    announced = service.until(lambda: service.get(ledger)["items"])[0]
+    again = {
+        "event_type": "raw_data_loaded",
+        "event_id": announced["event_id"],
+        "target_table": "analytics.summary",
+        "game_date": "2025-11-15",
+        "status": "success",
+        "timestamp": announced["timestamp"],
+        "record_count": 42,
+        "game_ids": [],
+        "correlation_id": announced["correlation_id"],
+    }
+    assert service.post("/v1/events", again)["results"][0]["outcome"] == "duplicate"
+    assert len(service.get(ledger)["items"]) == 1
+
+
 def test_the_same_owner_gets_the_same_token_again(service: Service) -> None:
     run_id = service.fire()
     assert service.claim(run_id)["lease_token"] == service.claim(run_id)["lease_token"]
