@@ -144,6 +144,11 @@ def why(partition: Partition, spec: ProcessorSpec, verdict: Verdict) -> str:
     match partition.status:
         case Status.WAITING:
             return _waiting(verdict)
+        case Status.SETTLING if partition.revision == 0 and not verdict.holds:
+            return (
+                "Everything critical is there; "
+                f"it fires as soon as a load or the calendar names {partition.game_date}."
+            )
         case Status.SETTLING:
             holds = "; ".join(hold_sentence(h) for h in verdict.holds)
             return f"Everything critical is there; held: {holds or 'due now'}."

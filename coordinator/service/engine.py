@@ -9,11 +9,11 @@ door of the service goes through here, so no two of them can treat a partition d
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from coordinator.core.facts import Fact, Surveyed
-from coordinator.core.machine import Decision, Reply, blank, decide
+from coordinator.core.machine import Decision, Reply, blank, decide, status_of
 from coordinator.core.model import (
     CalendarDate,
     Grain,
@@ -294,14 +294,37 @@ class Engine:
     async def view(self, spec: ProcessorSpec, game_date: str) -> tuple[Partition, Verdict]:
         """A partition and its judgement now; nothing is written.
 
-        One that is not stored yet is shown as it would be made.
+        One that is not stored yet is shown as it would be made, without a run.
         """
         key = partition_key(spec.name, game_date)
         partition: Partition | None = (await self.store.get([key]))[key]
         if partition is None:
             decision = await self.apply(spec, game_date, (), dry_run=True)
-            return decision.partition, decision.verdict
+            return unheard(decision, spec)
         return partition, judge(partition, spec, self.clock.now())
+
+
+def unheard(decision: Decision, spec: ProcessorSpec) -> tuple[Partition, Verdict]:
+    """A partition that is not stored, judged from a first decision that nobody commits.
+
+    What that decision would fire is no run: nothing is decided until something is heard of the
+    date.
+    """
+    if decision.fired is None:
+        return decision.partition, decision.verdict
+    partition = replace(
+        decision.partition,
+        revision=0,
+        generation=0,
+        live=None,
+        consumed=None,
+        consumed_at=None,
+        outbox=(),
+        history=(),
+        wake_at=None,
+    )
+    verdict = judge(partition, spec, decision.verdict.at)
+    return replace(partition, status=status_of(None, None, None, verdict)), verdict
 
 
 def reply_of(decision: Decision) -> Reply:

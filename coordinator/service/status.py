@@ -13,7 +13,7 @@ import binascii
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -40,7 +40,8 @@ from coordinator.core.spec import (
 from coordinator.documents import calendar_key, partition_key, run_key, table_date_key
 from coordinator.errors import BadInput, Bug, Mistake, NotFound
 from coordinator.ports import Document, Key, Kind, Op, Query, Where
-from coordinator.service.engine import Engine, Reading, Target
+from coordinator.registry import Registry
+from coordinator.service.engine import Committed, Engine, Reading, Target, unheard
 from coordinator.service.shapes import (
     View,
     audit_view,
@@ -165,16 +166,7 @@ class StatusViews:
             decided = [engine.decide_in(reading, t, (), now) for t in targets]
             wanted = reading.missing
             if not wanted:
-                return [
-                    Seen(
-                        c.decision.partition,
-                        engine.registry.processors[c.decision.partition.processor],
-                        c.decision.verdict,
-                        c.before is not None,
-                    )
-                    for c in decided
-                    if c is not None
-                ]
+                return [_imagined(c, engine.registry, now) for c in decided if c is not None]
         raise Bug("reading a partition's surroundings does not end")
 
     # ── many dates ───────────────────────────────────────────────────────────────────────────
@@ -559,6 +551,16 @@ class StatusViews:
         """Paused processors; None stands for all of them."""
         names = {c.scope for c in await self._controls() if c.pause is not None}
         return {None if n.startswith("_") else n for n in names}
+
+
+def _imagined(committed: Committed, registry: Registry, now: datetime) -> Seen:
+    """A partition that was not stored a moment ago; one stored since is shown as it is."""
+    before = committed.before
+    spec = registry.processors[committed.decision.partition.processor]
+    if before is not None:
+        return Seen(before, spec, judge(before, spec, now), True)
+    partition, verdict = unheard(committed.decision, spec)
+    return Seen(partition, spec, verdict, False)
 
 
 def check_date(name: str, value: str) -> None:

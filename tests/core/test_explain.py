@@ -167,6 +167,14 @@ def test_settling_names_each_hold_and_its_end() -> None:
     )
 
 
+def test_a_date_that_nobody_named_says_what_it_waits_for() -> None:
+    world = World(table(A))
+    unheard = replace(world.partition, revision=0, status=Status.SETTLING)
+    assert why(unheard, world.spec, world.verdict) == (
+        f"Everything critical is there; it fires as soon as a load or the calendar names {DATE}."
+    )
+
+
 def test_settling_with_every_hold_over_is_due_now() -> None:
     world = World(table(A), table(C, critical=False), grace=minutes(15))
     world.load()
