@@ -151,6 +151,15 @@ ENUMS = {
     "ScheduleWhen": "Whether a schedule fires only what is ready, or always.",
 }
 """Words for shapes of the core that need none there."""
+PLACES = {
+    "correlation_id": "The correlation id, as an event carried it.",
+    "game_date": "A calendar date, YYYY-MM-DD, on the registry's clock.",
+    "processor": "A processor's name, or an alias of it.",
+    "quarantine_id": "The id that the listing of quarantine gives.",
+    "run_id": "A run's id: PROCESSOR:YYYY-MM-DD:GENERATION.",
+    "table": "A table's name, or an alias of it.",
+}
+"""Words for what stands in a path."""
 
 
 def schema_of(app: FastAPI) -> dict[str, Any]:
@@ -162,6 +171,9 @@ def schema_of(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
         tags=TAGS,
     )
+    for parameter in _parameters(document):
+        if parameter["in"] == "path":
+            parameter.setdefault("description", PLACES[parameter["name"]])
     document["paths"]["/pubsub/push"] = dict(PUSH)
     components: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
     _, defined = models_json_schema(
@@ -175,6 +187,12 @@ def schema_of(app: FastAPI) -> dict[str, Any]:
         components[name].setdefault("description", words)
     document["components"]["schemas"] = dict(sorted(components.items()))
     return document
+
+
+def _parameters(document: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    for verbs in document["paths"].values():
+        for call in verbs.values():
+            yield from call.get("parameters", ())
 
 
 # ── the page ─────────────────────────────────────────────────────────────────────────────────
