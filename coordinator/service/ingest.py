@@ -513,7 +513,7 @@ class Ingest:
             revised, warnings = self._set_calendar(reading, arrival, calendar)
         if fold is Fold.SUPERSEDED and not revised:
             outcome = "superseded"
-        elif not targets and not is_calendar:
+        elif not targets and not is_calendar and table.name not in self._in_windows:
             outcome = "ignored"
         else:
             outcome = "applied"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.errors import NotFound
-from tests.service.test_adopt import DATE, Launches, served
+from tests.service.test_adopt import DATE, Launches, load, served
 
 REGISTRY = """
 version: 1
@@ -53,3 +53,9 @@ async def test_no_run_is_shown_of_a_date_that_nobody_named(tmp_path: Path) -> No
             }
         )
         assert [a.fired_run_id for a in named.affected] == [f"Back:{DATE}:1"]
+
+
+async def test_a_load_that_only_windows_look_at_is_applied(tmp_path: Path) -> None:
+    async with served(tmp_path / "s.db", REGISTRY, Launches()) as application:
+        outcome = await application.ingest.take(load("raw.a"))
+        assert (outcome.outcome, outcome.affected) == ("applied", ())
