@@ -13,9 +13,8 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -51,18 +50,16 @@ _RFC3339 = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PushMessage:
+class PushMessage(msgspec.Struct, frozen=True, kw_only=True):
     """What a Pub/Sub push envelope wraps."""
 
     data: bytes
     message_id: str | None = None
-    attributes: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = {}
     subscription: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadMessage:
+class LoadMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A ``raw_data_loaded`` event, read. ``names`` are the table names it gave, best first."""
 
     names: tuple[str, ...]
@@ -84,8 +81,7 @@ class LoadMessage:
     message_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunMessage:
+class RunMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A runner's report, read."""
 
     kind: str
@@ -276,6 +272,9 @@ def read_event(
     """
     if not isinstance(event, dict):
         raise _bad("event", "must be a JSON object", event)
+    usual = _usual_load(event, received_at, message_id)
+    if usual is not None:
+        return usual
     reader = _Reader(event)
     kind = reader.text("event_type", required=True)
     if kind == LOADED:
@@ -289,6 +288,84 @@ def read_event(
         reader.mistake("event_type", f"is not known; known are {known}", kind)
     reader.done()
     raise AssertionError("an event without a kind has mistakes")
+
+
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
+_GameId = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_GAME_ID)]
+
+
+class _UsualLoad(msgspec.Struct):
+    """A load as the contract writes it, in its first spelling and without mistakes."""
+
+    event_type: Literal["raw_data_loaded"]
+    game_date: str
+    status: str
+    timestamp: Annotated[datetime, msgspec.Meta(tz=True)]
+    target_table: _Text | None = None
+    source_table: _Text | None = None
+    processor_name: _Text | None = None
+    event_id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_EVENT_ID)] | None = None
+    execution_id: _Text | None = None
+    correlation_id: _Text | None = None
+    source_scraper_execution_id: _Text | None = None
+    record_count: Annotated[int, msgspec.Meta(ge=0, le=MAX_RECORD_COUNT)] | None = None
+    game_ids: Annotated[list[_GameId], msgspec.Meta(max_length=MAX_GAME_IDS)] | None = None
+    metadata: dict[str, Any] | None = None
+
+
+_USUAL_FIELDS = frozenset(_UsualLoad.__struct_fields__)
+
+
+def _usual_load(
+    event: Mapping[str, Any], received_at: datetime, message_id: str | None
+) -> LoadMessage | None:
+    """Read the usual load fast; None for other spellings, and for mistakes to be named slowly."""
+    if not event.keys() <= _USUAL_FIELDS:
+        return None
+    try:
+        load = msgspec.convert(event, _UsualLoad)
+        timestamp = load.timestamp.astimezone(UTC)
+    except (ValueError, OverflowError, msgspec.MsgspecError):
+        return None
+    names = [n for n in (load.target_table, load.source_table, load.processor_name) if n]
+    status = _LOAD_STATUSES.get(load.status)
+    if (
+        not names
+        or status is None
+        or timestamp > received_at + MAX_AHEAD
+        or not is_game_date(load.game_date)
+        or not _RFC3339.fullmatch(event["timestamp"])
+    ):
+        return None
+    content_hash = None
+    if load.metadata:
+        content_hash = load.metadata.get("content_hash")
+        if not _UNUSUAL_MARKS.isdisjoint(load.metadata) or not (
+            content_hash is None
+            or (isinstance(content_hash, str) and 0 < len(content_hash) <= MAX_TEXT)
+        ):
+            return None
+    game_ids = tuple(sorted(set(load.game_ids))) if load.game_ids else ()
+    return _load_message(
+        names=tuple(names),
+        event_type=LOADED,
+        event_id=load.event_id,
+        game_date=load.game_date,
+        status=status,
+        timestamp=timestamp,
+        record_count=load.record_count,
+        game_ids=game_ids,
+        content_hash=content_hash,
+        quiet=False,
+        correlation_id=load.correlation_id,
+        execution_id=load.execution_id,
+        processor_name=load.processor_name,
+        source_scraper_execution_id=load.source_scraper_execution_id,
+        message_id=message_id,
+    )
+
+
+_UNUSUAL_MARKS = frozenset({"skip_downstream", "skip_downstream_trigger"})
 
 
 class _Reader:
@@ -480,15 +557,13 @@ def _read_load(
     assert game_date is not None
     assert status is not None
     assert timestamp is not None
-    source = execution_id or message_id or timestamp.isoformat()
-    return LoadMessage(
+    return _load_message(
         names=tuple(n for n in names if n),
+        event_type=event_type,
+        event_id=event_id,
         game_date=game_date,
         status=status,
         timestamp=timestamp,
-        event_id=event_id or derived_id(event_type, source, game_ids, status, record_count),
-        given_id=event_id is not None,
-        digest=content_digest(status, record_count, game_ids, content_hash),
         record_count=record_count,
         game_ids=game_ids,
         content_hash=content_hash,
@@ -498,6 +573,18 @@ def _read_load(
         processor_name=names[3],
         source_scraper_execution_id=scraper_id,
         message_id=message_id,
+    )
+
+
+def _load_message(*, event_type: str, event_id: str | None, **read: Any) -> LoadMessage:
+    """The message of what was read, with its id and its digest."""
+    status, count, games = read["status"], read["record_count"], read["game_ids"]
+    source = read["execution_id"] or read["message_id"] or read["timestamp"].isoformat()
+    return LoadMessage(
+        event_id=event_id or derived_id(event_type, source, games, status, count),
+        given_id=event_id is not None,
+        digest=content_digest(status, count, games, read["content_hash"]),
+        **read,
     )
 
 

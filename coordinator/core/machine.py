@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import get_args
+from typing import cast, get_args
 
 from coordinator.core import effects
 from coordinator.core.explain import requirement_sentence
@@ -359,7 +359,7 @@ class _Work:
 
     def _refilled(self, arrivals: Mapping[str, TableDate]) -> None:
         """Take every input from the ledger. A registry that asks for more is no newer data."""
-        self.arrivals = arrivals
+        self.arrivals = dict(arrivals)
         received = (t.latest for t in arrivals.values())
         newest = max((a for a in received if a), key=lambda a: a.received_at, default=None)
         if newest is None:
@@ -373,7 +373,9 @@ class _Work:
 
     def _loaded(self, fact: Loaded) -> Reply:
         key = arrivals_key(fact.table_date.table, fact.table_date.game_date)
-        self.arrivals = {**self.arrivals, key: fact.table_date}
+        if self.arrivals is self.before.arrivals:
+            self.arrivals = dict(self.arrivals)
+        cast("dict[str, TableDate]", self.arrivals)[key] = fact.table_date
         arrival = fact.arrival
         known = self.latest
         if arrival.informs and (known is None or known.received_at <= arrival.received_at):

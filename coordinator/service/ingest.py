@@ -88,7 +88,7 @@ class Outcome:
     quarantine_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Arriving:
     """One event on its way through a transaction."""
 
@@ -539,10 +539,13 @@ class Ingest:
             if before is None and table.name in self._in_windows:
                 _list_date(reading, table.name, arrival.game_date, there=True)
         for target in targets:
-            delivered: Fact = Ticked()
-            if fold is Fold.APPLIED and target in arriving.named:
-                delivered = Loaded(table_date=folded, arrival=arrival)
-            facts.setdefault(target, []).append(delivered)
+            known_facts = facts.setdefault(target, [])
+            if fold is not Fold.APPLIED or target not in arriving.named:
+                known_facts.append(Ticked())
+            elif known_facts and arrival.informs and _is_of(known_facts[-1], folded):
+                known_facts[-1] = Loaded(table_date=folded, arrival=arrival)  # it holds both
+            else:
+                known_facts.append(Loaded(table_date=folded, arrival=arrival))
         return outcome, targets, warnings
 
     def _set_calendar(
@@ -577,6 +580,15 @@ class Ingest:
         _list_date(reading, GAME_DATES, arrival.game_date, there=bool(games))
         _list_date(reading, OFF_DATES, arrival.game_date, there=not games)
         return True, ()
+
+
+def _is_of(fact: Fact, table_date: TableDate) -> bool:
+    """Whether a fact is a load of the same table and date."""
+    return (
+        isinstance(fact, Loaded)
+        and fact.table_date.table == table_date.table
+        and fact.table_date.game_date == table_date.game_date
+    )
 
 
 def _list_date(reading: Reading, name: str, date: str, *, there: bool) -> None:

@@ -111,7 +111,7 @@ def _refuse(scope: Scope) -> ASGIApp | None:
     """The answer to a request that must not be routed at all."""
     headers = dict(scope["headers"])
     length = headers.get(b"content-length", b"")
-    if length.isdigit() and int(length) > MAX_BODY_BYTES:
+    if len(length) > 6 and length.isdigit() and int(length) > MAX_BODY_BYTES:
         return _TooLarge()
     origin = headers.get(b"origin")
     if (
