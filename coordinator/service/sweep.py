@@ -57,6 +57,8 @@ class Sweeper:
         self.limit_reached = 0
         self.tell: Callable[[Notice], None] | None = None
         """Where news of a late sweep goes."""
+        self._late = False
+        """The last sweep was late, which was told; until one is in time it is no news again."""
         self._silence = Silence(engine)
         engine.listen(self._heard)
 
@@ -136,7 +138,8 @@ class Sweeper:
             if after is None:
                 break
         await self._silence.look(self.tell)
-        if late > LATE_AFTER.total_seconds() and self.tell is not None:
+        was_late, self._late = self._late, late > LATE_AFTER.total_seconds()
+        if self._late and not was_late and self.tell is not None:
             self.tell(
                 Notice(
                     severity="warning",
