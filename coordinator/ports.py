@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-from coordinator.core.model import Arrival, OutboxEntry, Run
+from coordinator.core.model import Arrival, OutboxEntry, Partition, Run
 from coordinator.core.spec import LaunchTarget, ProcessorSpec
 
 T = TypeVar("T")
@@ -127,6 +127,29 @@ class Store(Protocol):
 
     async def ping(self) -> None:
         """Prove that the store can be read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far the changes of a store were looked through; for the process that made it alone."""
+
+    at: datetime
+    """By the store's own clock."""
+    taken: float
+    """By this process's monotonic clock."""
+
+
+@runtime_checkable
+class Watchable(Protocol):
+    """A store that other processes change too, and that can be asked what changed."""
+
+    async def changed_since(self, mark: Mark | None) -> tuple[Sequence[Partition], Mark]:
+        """The partitions that changed after a mark, as they are now, and the next mark.
+
+        Some that changed shortly before it come again: tell them apart by id and revision. Without
+        a mark it finds nothing and marks the present. Raises ``Unavailable``.
+        """
         ...
 
 

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from coordinator.ports import Watchable
 from coordinator.web import doors, models, operator_routes, problems, run_routes, status_routes
 from coordinator.web.application import Application
 from coordinator.web.doors import PUSH_PATH, PushEndpoint
@@ -37,7 +38,9 @@ def create_app(application: Application) -> FastAPI:
         redirect_slashes=False,
     )
     metrics = Metrics(application)
-    stream = Stream(application.clock, boot=application.engine.entropy()[:12])
+    store = application.engine.store
+    others = store if isinstance(store, Watchable) else None
+    stream = Stream(application.clock, application.engine.entropy()[:12], others)
     application.engine.listen(stream.heard)
     app.state.stream = stream
     app.state.metrics = metrics

@@ -1,5 +1,8 @@
 """Every partition change as server-sent events, with resume.
 
+What this process commits is told at once. Where other processes change the same store, one task
+asks it what else changed, as long as anybody listens (``Watchable``).
+
 Owns a bounded memory of the latest changes and one bounded queue per listener. A listener that
 falls behind is cut off and comes back with ``Last-Event-ID``; one that asks for more than is
 remembered gets ``reset`` and should read the state afresh. Refuses to promise history: the memory
@@ -10,15 +13,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import deque
+import time
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from coordinator.core.machine import Decision
-from coordinator.errors import Unavailable
-from coordinator.ports import Clock
+import structlog
+
+from coordinator.core.model import Partition, Status
+from coordinator.errors import CoordinatorError, Unavailable
+from coordinator.ports import Clock, Mark, Watchable
 from coordinator.service.engine import Committed
 from coordinator.wire import instant_text
+
+log = structlog.get_logger(__name__)
 
 REMEMBERED = 2000
 """Changes that a listener may resume over."""
@@ -26,6 +34,16 @@ QUEUE_MAX = 500
 LISTENERS_MAX = 200
 KEEPALIVE_SECONDS = 15.0
 RETRY_MILLISECONDS = 2000
+
+ASK_SECONDS = 1.0
+"""Until the store is asked again after news; it doubles while there is none."""
+ASK_SECONDS_MAX = 5.0
+UNWATCHED_SECONDS_MAX = 60.0
+"""After longer without listeners, what others changed meanwhile is not looked up."""
+KNOWN_MAX = 20_000
+"""Partitions of which the last revision told is remembered."""
+TOLD_AT_ONCE = 100
+"""Changes of others between which listeners get to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +54,30 @@ class Change:
     text: str
 
 
-class Stream:
-    """Fans committed changes out to listeners. ``boot`` tells this process's ids from another's."""
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was told of a partition last."""
 
-    def __init__(self, clock: Clock, boot: str) -> None:
+    revision: int
+    status: Status
+    generation: int
+    fetched: int
+    """The last revision that was learnt from the store."""
+
+
+class Stream:
+    """Fans committed changes out to listeners. ``boot`` tells this process's ids from another's.
+
+    ``others`` is the store, where other processes change it too.
+    """
+
+    def __init__(self, clock: Clock, boot: str, others: Watchable | None = None) -> None:
         self._clock = clock
         self._boot = boot
+        self._others = others
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._mark: Mark | None = None
+        self._asking: asyncio.Task[None] | None = None
         self._number = 0
         self._memory: deque[Change] = deque(maxlen=REMEMBERED)
         self._queues: set[asyncio.Queue[Change | None]] = set()
@@ -50,11 +86,86 @@ class Stream:
     def heard(self, committed: Sequence[Committed]) -> None:
         """Take in what has become durable."""
         for c in committed:
-            if c.decision.changed or c.before is None:
-                self._add(c.decision, c.before.status.value if c.before else None)
+            if not c.decision.changed and c.before is not None:
+                continue
+            partition, fired = c.decision.partition, c.decision.fired
+            known = self._known.get(partition.id)
+            if known is not None and partition.revision <= known.fetched:
+                continue  # the store told of it before the commit's caller did
+            self._learn(partition, known, fetched=False)
+            before = c.before.status.value if c.before else None
+            self._add(partition, before, fired.run_id if fired else None)
 
-    def _add(self, decision: Decision, before: str | None) -> None:
-        partition = decision.partition
+    def _learn(self, partition: Partition, known: _Known | None, *, fetched: bool) -> None:
+        """Remember what is told of a partition, where it can come again from the store."""
+        if self._others is None:
+            return
+        if known is None or partition.revision > known.revision:
+            last = partition.revision if fetched else known.fetched if known else -1
+            self._known[partition.id] = _Known(
+                partition.revision, partition.status, partition.generation, last
+            )
+        self._known.move_to_end(partition.id)
+        if len(self._known) > KNOWN_MAX:
+            self._known.popitem(last=False)
+
+    # ── what other processes changed ─────────────────────────────────────────────────────────
+
+    def _watch(self) -> None:
+        """Ask the store for changes from now on, or from where it was left a short while ago."""
+        if self._others is None or self.closed or self._asking is not None:
+            return
+        mark = self._mark
+        if mark is None or time.monotonic() - mark.taken > UNWATCHED_SECONDS_MAX:
+            # Nobody looked meanwhile: no id from before can be resumed from.
+            self._mark = None
+            self._number += 1
+            self._memory.clear()
+        self._asking = asyncio.create_task(self._ask(self._others), name="stream")
+
+    def _unwatch(self) -> None:
+        """Stop asking: nobody listens."""
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
+
+    async def _ask(self, others: Watchable) -> None:
+        pause, failed = ASK_SECONDS, False
+        while True:
+            news, first = 0, self._mark is None
+            try:
+                partitions, mark = await others.changed_since(self._mark)
+                for number, partition in enumerate(partitions, 1):
+                    news += self._fetched(partition)
+                    if number % TOLD_AT_ONCE == 0:
+                        await asyncio.sleep(0)
+                self._mark, failed = mark, False
+            except Exception as error:  # listeners still hear of this process
+                if not failed:
+                    bug = not isinstance(error, CoordinatorError)
+                    log.warning(
+                        "the stream hears of no other process", why=str(error), exc_info=bug
+                    )
+                failed = True
+            pause = ASK_SECONDS if news or first else min(2 * pause, ASK_SECONDS_MAX)
+            await self._clock.sleep(pause)
+
+    def _fetched(self, partition: Partition) -> bool:
+        """Take in what the store has of a partition; whether that is news."""
+        known = self._known.get(partition.id)
+        if known is not None and partition.revision <= known.revision:
+            return False
+        if known is None:
+            before, fired = None, partition.status is Status.FIRING
+        else:
+            before, fired = known.status.value, partition.generation > known.generation
+        self._learn(partition, known, fetched=True)
+        self._add(partition, before, partition.run_id if fired else None)
+        return True
+
+    # ── telling ──────────────────────────────────────────────────────────────────────────────
+
+    def _add(self, partition: Partition, before: str | None, fired_run_id: str | None) -> None:
         self._number += 1
         data = {
             "processor": partition.processor,
@@ -64,7 +175,7 @@ class Stream:
             "flags": [f.value for f in partition.flags],
             "generation": partition.generation,
             "run_id": partition.run_id,
-            "fired_run_id": decision.fired.run_id if decision.fired else None,
+            "fired_run_id": fired_run_id,
             "revision": partition.revision,
             "at": instant_text(self._clock.now()),
         }
@@ -90,6 +201,7 @@ class Stream:
     def close(self) -> None:
         """End every listener, so that a server can stop."""
         self.closed = True
+        self._unwatch()
         for queue in list(self._queues):
             self._cut_off(queue)
 
@@ -117,6 +229,7 @@ class Stream:
 
     async def _lines(self, last_event_id: str | None) -> AsyncIterator[str]:
         queue: asyncio.Queue[Change | None] = asyncio.Queue(QUEUE_MAX)
+        self._watch()
         missed, number = self._missed(last_event_id), self._number
         self._queues.add(queue)
         try:
@@ -137,3 +250,5 @@ class Stream:
                 yield found.text
         finally:
             self._queues.discard(queue)
+            if not self._queues:
+                self._unwatch()

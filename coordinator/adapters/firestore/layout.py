@@ -55,6 +55,8 @@ BODY, PACKED, OPS, PARTS = "body", "packed", "ops", "parts"
 LEDGER, ROLLED = "ledger", "rolled"
 LEDGER_TABLE, LEDGER_DATE, CORRELATIONS = "ledger_table", "ledger_date", "correlations"
 EXPIRE_AT = "expire_at"
+WRITTEN_AT = "written_at"
+"""When Firestore took a partition's last write, by its own clock. For ``store.changed_since``."""
 PARTS_COLLECTION, LEDGER_COLLECTION = "parts", "ledger"
 PART_BYTES_MAX: Final = 700_000
 
@@ -173,6 +175,8 @@ class Row:
     path: str
     version: Any = None
     fields: Fields = field(default_factory=dict)
+    read_at: datetime | None = None
+    """When it was read, by Firestore's clock."""
     _document: Document = None
     _ledger: Ledger | None = None
 

@@ -23,6 +23,7 @@ from coordinator.adapters.firestore.layout import (
     LEDGER_COLLECTION,
     LEDGER_DATE,
     LEDGER_TABLE,
+    WRITTEN_AT,
     index_value,
 )
 from coordinator.core.model import LIVE_STATUSES
@@ -137,6 +138,11 @@ def plan(query: Query) -> Plan:
         _orders(query.order, wheres),
         query.descending,
     )
+
+
+def changed_plan(since: datetime) -> Plan:
+    """What to ask for the partitions that were written from an instant on, in that order."""
+    return Plan(Kind.PARTITION.value, (Filter(WRITTEN_AT, ">=", since),), orders=(WRITTEN_AT, NAME))
 
 
 def _orders(order: str, wheres: Sequence[Where]) -> tuple[str, ...]:

@@ -23,13 +23,14 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar, cast
 
 import grpc
 import structlog
 from google.api_core import exceptions as google
 from google.auth.exceptions import GoogleAuthError
-from google.cloud.firestore_v1 import AsyncClient
+from google.cloud.firestore_v1 import SERVER_TIMESTAMP, AsyncClient
 from google.cloud.firestore_v1.base_query import FieldFilter
 from tenacity import (
     AsyncRetrying,
@@ -45,6 +46,7 @@ from coordinator.adapters.firestore.layout import (
     DOCUMENT_BYTES_MAX,
     LEDGER_BYTES_MAX,
     WARN_BYTES,
+    WRITTEN_AT,
     Row,
     chunk_path,
     entry_of,
@@ -61,6 +63,7 @@ from coordinator.adapters.firestore.queries import (
     NAME,
     STREAMED,
     Plan,
+    changed_plan,
     check,
     fits,
     from_token,
@@ -83,9 +86,10 @@ from coordinator.adapters.firestore.transaction import (
     document_of,
     extra_paths,
 )
+from coordinator.core.model import Partition
 from coordinator.documents import INDEXES
 from coordinator.errors import BadInput, Bug, CoordinatorError, TooLarge, Unavailable
-from coordinator.ports import Document, Key, Kind, Page, Query, Step
+from coordinator.ports import Document, Key, Kind, Mark, Page, Query, Step
 
 log = structlog.get_logger(__name__)
 
@@ -102,6 +106,12 @@ WRITES_MAX: Final = 500
 SCAN_MAX: Final = 2000
 """Documents that are gathered to be sorted here, at the most."""
 LEDGERS_PER_PAGE: Final = 50
+CHANGED_PER_PAGE: Final = 300
+OVERLAP: Final = timedelta(seconds=5)
+"""How far back of its mark a look at what changed begins. A commit's time is that at which Firestore
+took the request, so one that takes a while shows up behind others that are told already."""
+DRIFT: Final = 0.999
+"""How much of the time that passed here surely passed at Firestore."""
 CACHED_KINDS: Final = frozenset({Kind.CALENDAR, Kind.CONTROL, Kind.DATES})
 CACHED_MAX: Final = 10_000
 
@@ -332,6 +342,40 @@ class FirestoreStore:
             await self._read([path(Key(Kind.CONTROL, "_all"))])
         except _Again as error:
             raise self._unavailable(error) from error
+
+    async def changed_since(self, mark: Mark | None) -> tuple[Sequence[Partition], Mark]:
+        """The partitions that any process wrote after a mark, and the next mark.
+
+        It goes by Firestore's clock alone, so those of the processes may differ. Those written in
+        the ``OVERLAP`` before the mark come again. One query, and one more per
+        ``CHANGED_PER_PAGE`` partitions. Raises ``Unavailable``.
+        """
+        self._check_open()
+        if mark is None:
+            return (), await self._patiently(self._present)
+        return await self._patiently(lambda: self._changed(mark))
+
+    async def _present(self) -> Mark:
+        """The present at Firestore, as of a read."""
+        control = path(Key(Kind.CONTROL, "_all"))
+        return _mark((await self._read([control]))[control])
+
+    async def _changed(self, mark: Mark) -> tuple[list[Partition], Mark]:
+        begun = time.monotonic()
+        asked = changed_plan(mark.at - OVERLAP)
+        # Where nothing is found, no answer tells the time: less than has passed for certain.
+        passed = timedelta(seconds=(begun - mark.taken) * DRIFT)
+        following = Mark(mark.at + passed, begun)
+        found: list[Partition] = []
+        after: tuple[list[Any], str] | None = None
+        while True:
+            rows = await self._ask(asked, CHANGED_PER_PAGE, after)
+            if rows and after is None:
+                following = _mark(rows[0])
+            found += [d for _, d in await self._decoded(Query(Kind.PARTITION), rows)]
+            if len(rows) < CHANGED_PER_PAGE:
+                return found, following
+            after = [rows[-1].fields[WRITTEN_AT]], rows[-1].path.rpartition("/")[2]
 
     # ── groups ───────────────────────────────────────────────────────────────────────────────
 
@@ -620,18 +664,21 @@ class FirestoreStore:
             batch = client.batch()
             for write in writes:
                 ref = client.document(write.path)
+                # It travels inside the document's own write, and is billed as no other.
+                stamp = {WRITTEN_AT: SERVER_TIMESTAMP} if write.stamped else {}
+                fields = {**write.fields, **stamp}
                 match write.act:
                     case Act.CREATE:
-                        batch.create(ref, write.fields)
+                        batch.create(ref, fields)
                     case Act.SET:
-                        batch.set(ref, write.fields)
+                        batch.set(ref, fields)
                     case Act.DELETE:
                         batch.delete(ref)
                     case Act.ABSENT:
                         batch.delete(ref, option=client.write_option(exists=False))
                     case Act.UPDATE | Act.HOLD:
                         option = client.write_option(last_update_time=write.version)
-                        batch.update(ref, write.fields, option=option)
+                        batch.update(ref, fields, option=option)
             await batch.commit(retry=None, timeout=self._call_seconds)
         self.documents_written += len(writes)
 
@@ -829,8 +876,17 @@ class FirestoreStore:
 def _row(found: Any) -> Row:
     """A document as the client answers it; an absent one has no update time."""
     if not found.exists:
-        return Row(found.reference.path)
-    return Row(found.reference.path, found.update_time, found.to_dict() or {})
+        return Row(found.reference.path, read_at=found.read_time)
+    fields = found.to_dict() or {}
+    return Row(found.reference.path, found.update_time, fields, found.read_time)
+
+
+def _mark(row: Row) -> Mark:
+    """The instant of a reading that was just answered."""
+    at: datetime | None = row.read_at
+    if at is None:
+        raise _Again("Firestore did not say when it read", conflict=False)
+    return Mark(at, time.monotonic())
 
 
 def _rank(query: Query, id_: str, document: Document) -> tuple[Any, ...]:

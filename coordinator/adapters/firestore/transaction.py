@@ -93,6 +93,8 @@ class Write:
     path: str
     fields: Fields = field(default_factory=dict)
     version: Any = None
+    stamped: bool = False
+    """Firestore writes the time into it (``layout.WRITTEN_AT``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,7 +359,8 @@ class Batch:
         fields |= index_fields(key.kind, document)
         if key.kind in TTL_KINDS:
             fields[EXPIRE_AT] = expires(key.kind, document)
-        yield self._write(target, fields, row, key in self._creates, op)
+        write = self._write(target, fields, row, key in self._creates, op)
+        yield replace(write, stamped=key.kind is Kind.PARTITION)
         for part, part_fields in further.items():
             yield Write(Act.SET, part, part_fields)
         if row is not None:
