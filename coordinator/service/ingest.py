@@ -542,7 +542,7 @@ class Ingest:
             known_facts = facts.setdefault(target, [])
             if fold is not Fold.APPLIED or target not in arriving.named:
                 known_facts.append(Ticked())
-            elif known_facts and arrival.informs and _is_of(known_facts[-1], folded):
+            elif known_facts and arrival.informs and _precedes(known_facts[-1], arrival):
                 known_facts[-1] = Loaded(table_date=folded, arrival=arrival)  # it holds both
             else:
                 known_facts.append(Loaded(table_date=folded, arrival=arrival))
@@ -582,12 +582,13 @@ class Ingest:
         return True, ()
 
 
-def _is_of(fact: Fact, table_date: TableDate) -> bool:
-    """Whether a fact is a load of the same table and date."""
+def _precedes(fact: Fact, arrival: Arrival) -> bool:
+    """Whether a fact is an earlier received load of the same table and date."""
     return (
         isinstance(fact, Loaded)
-        and fact.table_date.table == table_date.table
-        and fact.table_date.game_date == table_date.game_date
+        and fact.table_date.table == arrival.table
+        and fact.table_date.game_date == arrival.game_date
+        and fact.arrival.received_at <= arrival.received_at
     )
 
 

@@ -18,7 +18,7 @@ from coordinator.adapters.sqlite.queries import find_page, get_documents
 from coordinator.adapters.sqlite.schema import MEMORY, check_path, connect_reader, pragma
 from coordinator.adapters.sqlite.writer import Cache, Writer
 from coordinator.errors import Bug, CoordinatorError, Refused, Unavailable
-from coordinator.ports import Document, Key, Page, Query, Step
+from coordinator.ports import Changes, Document, Key, Page, Query, Step
 
 T = TypeVar("T")
 
@@ -218,8 +218,13 @@ class SqliteStore:
         return cast(Page, await self._read(lambda sqlite: find_page(sqlite, query)))
 
     async def ping(self) -> None:
-        """Prove that the store can be read, and that its file is still the one that was opened."""
+        """Prove that the store can be read, and that its file is still the one that was opened.
+
+        After a failed commit, prove too that it can be written again.
+        """
         await self._read(self._prove)
+        if self._writer.failing:
+            await self.transact((), lambda _: Changes(None))
 
     def _prove(self, connection: sqlite3.Connection) -> None:
         pragma(connection, "schema_version")

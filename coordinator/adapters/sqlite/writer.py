@@ -122,6 +122,8 @@ class Writer:
         self._data_version = -1
         self.commits = 0
         self.failed_commits = 0
+        self.failing = False
+        """Whether the last commit failed."""
         self.transactions = 0
         self.batch_max = 0
         self.cache_hits = 0
@@ -160,11 +162,13 @@ class Writer:
         except CoordinatorError as error:  # the connection was lost and cannot be had again
             self._fail(jobs, error)
         else:
+            self.failing = False
             self.transactions += len(jobs)
             self.batch_max = max(self.batch_max, len(jobs))
 
     def _fail(self, jobs: Sequence[Transaction], error: CoordinatorError) -> None:
         self.failed_commits += 1
+        self.failing = True
         for job in jobs:
             job.value = None
             job.error = type(error)(error.detail)
