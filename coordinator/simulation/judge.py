@@ -118,7 +118,11 @@ class Judge:
         """Whether any input holds rows, or is met without."""
         answers: list[bool | None] = []
         for r in requires:
-            offset = (r.get("dates") or {}).get("offset", 0)
+            dates = r.get("dates") or {}
+            if "last_game_dates" in dates or "window_days" in dates:
+                answers.append(None)  # its inputs lie on other dates
+                continue
+            offset = dates.get("offset", 0)
             on = shifted(game_date, offset)
             if offset and self.ledger.calendar.get(on) == ():
                 answers.append(None)  # met, and no arrival
