@@ -6,13 +6,13 @@ of them at once, all or nothing.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-from coordinator.core.model import Arrival, OutboxEntry, Partition, Run
+from coordinator.core.model import Arrival, Partition, Run
 from coordinator.core.spec import LaunchTarget, ProcessorSpec
 
 T = TypeVar("T")
@@ -202,6 +202,3 @@ class Notifier(Protocol):
     async def notify(self, notice: Notice) -> None:
         """Deliver to people. Raises ``Unavailable`` when it could not be delivered."""
         ...
-
-
-Deliver = Callable[[OutboxEntry], Awaitable[str]]

@@ -55,22 +55,26 @@ class LogLevelWord(StrEnum):
     ERROR = "error"
 
 
+RegistryFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="COORDINATOR_REGISTRY", metavar="FILE", help="The registry. [registry.yaml]"
+    ),
+]
+StoreName = Annotated[
+    str | None,
+    typer.Option(
+        envvar="COORDINATOR_STORE",
+        metavar="sqlite:PATH",
+        help="Where state lives. [sqlite:state.db]",
+    ),
+]
+
+
 @verb
 def serve(
-    registry: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="COORDINATOR_REGISTRY", metavar="FILE", help="The registry. [registry.yaml]"
-        ),
-    ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            envvar="COORDINATOR_STORE",
-            metavar="sqlite:PATH",
-            help="Where state lives. [sqlite:state.db]",
-        ),
-    ] = None,
+    registry: RegistryFile = None,
+    store: StoreName = None,
     warehouse: Annotated[
         str | None,
         typer.Option(
@@ -488,20 +492,8 @@ def show_summary(summary: Summary) -> None:
 
 @verb
 def doctor(
-    registry: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="COORDINATOR_REGISTRY", metavar="FILE", help="The registry. [registry.yaml]"
-        ),
-    ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            envvar="COORDINATOR_STORE",
-            metavar="sqlite:PATH",
-            help="Where state lives. [sqlite:state.db]",
-        ),
-    ] = None,
+    registry: RegistryFile = None,
+    store: StoreName = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
