@@ -46,7 +46,7 @@ $(STAMP): requirements.lock pyproject.toml
 		"$$python" -m venv --clear $(VENV); \
 	fi
 	@echo "Installing from requirements.lock (a minute or two the first time)"
-	@$(PIP) install --quiet --require-hashes -r requirements.lock
+	@$(PIP) install --quiet --require-hashes -r requirements.lock -c requirements.lock
 	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -65,6 +65,14 @@ def test_a_lock_pins_by_hash_and_names_no_host_or_path(lock: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("page", "lock"), [("Makefile", FULL_LOCK), ("deploy/README.md", RUNTIME_LOCK)]
+)
+def test_a_later_release_of_a_locked_package_breaks_no_installation(page: str, lock: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert f"--require-hashes -r {lock} -c {lock}\n" in text, "see docs/decisions, 5"
+
+
 def test_a_built_wheel_carries_every_file_of_the_packages(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel"]
     done = subprocess.run(
