@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -25,6 +25,8 @@ from coordinator.service.waiting import time_or_news
 
 log = structlog.get_logger(__name__)
 
+EVER = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before every ``wake_at``."""
 PARTITIONS_PER_SWEEP = 2000
 PER_TRANSACTION = 50
 IDLE_LOOK = timedelta(seconds=30)
@@ -44,6 +46,8 @@ class Swept:
     late_seconds: float
     more: bool
     """The limit per sweep was reached: what is left comes with the next one."""
+    next_wake: datetime | None
+    """The earliest ``wake_at`` in the store that was not due; where ``more``, one that was."""
 
 
 class Sweeper:
@@ -74,21 +78,22 @@ class Sweeper:
         clock = self._engine.clock
         while True:
             self._kick.clear()
+            self._next = None  # what commits tell from here on counts
             try:
                 swept = await self.sweep()
-                self._next = await self.next_wake(swept.at)
             except CoordinatorError as error:
                 log.warning("sweep failed; it will be tried again", error=error.detail)
                 self._next = clock.now() + timedelta(seconds=5)
             else:
                 if swept.more:
                     continue
+                self._next = _earlier(self._next, swept.next_wake)
             look_at = clock.now() + IDLE_LOOK
             wake = min(look_at, self._next) if self._next else look_at
             await time_or_news(clock, self._kick, (wake - clock.now()).total_seconds())
 
     async def next_wake(self, after: datetime) -> datetime | None:
-        """The earliest ``wake_at`` in the store that a sweep at ``after`` did not look at."""
+        """The earliest ``wake_at`` in the store after an instant."""
         page = await self._engine.store.find(
             Query(Kind.PARTITION, (Where("wake_at", Op.GT, after),), order="wake_at", limit=1)
         )
@@ -107,7 +112,10 @@ class Sweeper:
         fired: list[str] = []
         after: str | None = None
         more = False
-        while True:
+        # One look at one partition is all that an idle sweep needs.
+        next_wake = await self.next_wake(EVER)
+        due = next_wake is not None and next_wake <= now
+        while due:
             if looked >= limit:
                 more = True
                 self.limit_reached += 1
@@ -136,6 +144,7 @@ class Sweeper:
                         fired.append(decision.fired.run_id)
             after = page.next_page_token
             if after is None:
+                next_wake = await self.next_wake(now)
                 break
         await self._silence.look(self.tell)
         was_late, self._late = self._late, late > LATE_AFTER.total_seconds()
@@ -159,6 +168,7 @@ class Sweeper:
             fired=tuple(fired),
             late_seconds=late,
             more=more,
+            next_wake=next_wake,
         )
 
     async def _tick(self, work: Mapping[Target, Sequence[Fact]]) -> list[Decision]:
@@ -223,3 +233,8 @@ class Sweeper:
             return Changes(None, {key: replace(control, resume_pending=False)})
 
         await self._engine.store.transact([key], step)
+
+
+def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
+    """The earlier of two instants, where None is never."""
+    return min((at for at in (one, other) if at is not None), default=None)
