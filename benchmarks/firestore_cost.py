@@ -34,6 +34,8 @@ from coordinator.core.spec import LaunchKind, LaunchTarget, ProcessorSpec
 from coordinator.ports import Kind, Query
 from coordinator.registry import Registry, load, parse
 from coordinator.service.adopt import adopt
+from coordinator.service.engine import Committed
+from coordinator.service.sweep import EVER
 from coordinator.settings import Settings
 from processors.catalog import CATALOG
 from processors.nights import NightPlayer, plan_nights
@@ -48,6 +50,8 @@ EVENTS_PER_DAY = 2800
 RUNS_PER_DAY = 1200
 """A busy day of the pipeline this was made for."""
 DAYS = 30
+LIFE = ("delivery recorded", "run claimed", "run completed")
+"""What happens to a run after the commit that fired it."""
 READ_USD, WRITE_USD = 0.03 / 100_000, 0.09 / 100_000
 """List prices of one read and one write, us-east1 (https://cloud.google.com/firestore/pricing,
 seen in 2025). The free 50,000 reads and 20,000 writes a day are not taken off."""
@@ -115,7 +119,8 @@ class Replay:
     launches: Launches
     proxy: Proxy
     rows: dict[str, Row] = field(default_factory=dict)
-    runs: dict[str, Counter[str]] = field(default_factory=dict)
+    heard: list[Committed] = field(default_factory=list)
+    """What was decided since it was last replaced."""
     per_k: Counter[tuple[str, int, int, int, int]] = field(default_factory=Counter)
     """(kind, K, calls, reads, writes) → events."""
 
@@ -164,14 +169,24 @@ class Replay:
         self.count("run claimed", self.proxy.take())
         self.clock.at += timedelta(seconds=29)
         token = claimed.lease_token or ""
+        heard: list[Committed] = []
+        self.heard = heard
         await self.app.runs.complete(run.run_id, token, RunStatus.SUCCESS, 300)
-        self.count("run completed", self.proxy.take())
-        await self.relay("output announced (its event, and its delivery recorded)")
+        counts = self.proxy.take()
+        # In the same commit the output is taken in as the event that it is, of 1+K documents.
+        others = [c for c in heard if c.decision.partition.processor != run.processor]
+        fired = sum(c.decision.fired is not None for c in others)
+        changed = sum(c.decision.changed or c.before is None for c in others)
+        event = Counts(reads=1 + len(others), writes=1 + changed + fired)
+        self.count("output announced, in that commit", event)
+        counts.reads -= event.reads
+        counts.writes -= event.writes
+        self.count("run completed", counts)
 
     async def until(self, at: datetime) -> None:
         """Let time pass, with a sweep whenever one is due."""
         while True:
-            wake = await self.app.sweeper.next_wake(self.clock.at)
+            wake = await self.app.sweeper.next_wake(EVER)
             self.proxy.take()
             if wake is None or wake > at:
                 break
@@ -233,18 +248,7 @@ async def replay(proxy: Proxy, nights: int) -> tuple[Replay, Counter[str]]:
     await store.open()
     await adopt(app.engine)
     played = Replay(app, clock, launches, proxy)
-    announce = app.ingest.announce
-
-    async def counted(arrival: Any, processor: str) -> Any:
-        so_far = proxy.take()
-        outcome = await announce(arrival, processor)
-        counts = proxy.take()
-        fired = sum(a.fired_run_id is not None for a in outcome.affected)
-        played.tally(outcome.outcome, len(outcome.affected), fired, counts)
-        proxy.counts = so_far  # what is around it is counted by itself
-        return outcome
-
-    app.ingest.announce = counted  # type: ignore[method-assign]
+    app.engine.listen(lambda committed: played.heard.extend(committed))
     started = time.perf_counter()
     for event in events:
         await played.until(datetime.fromisoformat(event["timestamp"]))
@@ -378,11 +382,14 @@ def bill(played: Replay) -> None:
     n = sum(r.times for r in events)
     reads = sum(r.reads for r in events) / n * EVENTS_PER_DAY
     writes = sum(r.writes for r in events) / n * EVENTS_PER_DAY
-    life = [r for name, r in played.rows.items() if not name.startswith(("event", "sweep"))]
-    runs = played.rows["run completed"].times
+    life = [r for name, r in played.rows.items() if name in LIFE]
+    outputs = played.rows["output announced, in that commit"]
+    runs = outputs.times
+    reads += outputs.reads / runs * RUNS_PER_DAY
+    writes += outputs.writes / runs * RUNS_PER_DAY
     reads += sum(r.reads for r in life) / runs * RUNS_PER_DAY
     writes += sum(r.writes for r in life) / runs * RUNS_PER_DAY
-    idle = 4 * 2 * 60 * 24  # sweep 2, next wake 1, outbox 1, each half a minute
+    idle = 3 * 2 * 60 * 24  # the sweep asks 2, the outbox 1, each half a minute
     ours = ((reads + idle) * READ_USD + writes * WRITE_USD) * DAYS
     specs = list(played.app.registry.processors.values())
     k = statistics.mean(kk for (_, kk, *_), m in played.per_k.items() for _ in range(m))
@@ -393,7 +400,8 @@ def bill(played: Replay) -> None:
     naive = (naive_reads * READ_USD + naive_writes * WRITE_USD) * DAYS
     per_run = sum(r.writes for r in life) / runs
     print(
-        f"\na run's life beyond the event that fired it: {per_run:.2f} writes, and its creation 1"
+        f"\na run's life beyond the commit that fired it: {per_run:.2f} writes "
+        f"({', '.join(f'{r.writes / runs:.2f} {n}' for n, r in played.rows.items() if n in LIFE)})"
     )
     print(f"\na month of {EVENTS_PER_DAY} events and {RUNS_PER_DAY} runs a day, list prices:")
     print(

@@ -46,6 +46,7 @@ from coordinator.registry import Registry, load
 from coordinator.service.adopt import adopt
 from coordinator.service.engine import Engine
 from coordinator.service.ingest import Ingest
+from coordinator.service.loads import Loads
 from coordinator.service.operate import Operate
 from coordinator.service.quarantine import Quarantine
 from coordinator.service.runs import Runs
@@ -209,9 +210,10 @@ def build(
     store = store or make_store(settings.store)
     resources = AsyncExitStack()
     engine = Engine(store, registry, clock, entropy)
-    runs = Runs(engine)
+    loads = Loads(engine)
+    runs = Runs(engine, loads)
     quarantine = Quarantine(engine)
-    ingest = Ingest(engine, runs, quarantine)
+    ingest = Ingest(engine, loads, runs, quarantine)
     sweeper = Sweeper(engine)
     local = None
     if launchers is None:

@@ -34,10 +34,31 @@ def launch_id(run_id: str, attempt: int) -> str:
 
 
 def announce(run: Run, output: str, now: datetime) -> OutboxEntry:
-    """Announce a finished run's output as loaded; quiet where the run skips downstream."""
+    """Ask that a finished run's output be announced."""
+    return OutboxEntry(
+        effect_id=announce_id(run.run_id),
+        kind=EffectKind.ANNOUNCE,
+        subject=run.run_id,
+        due_at=now,
+        created_at=now,
+        announcement=announcement(run, output, now),
+    )
+
+
+def announce_id(run_id: str) -> str:
+    return f"announce:{run_id}"
+
+
+def load_id(run_id: str) -> str:
+    """The event id of a run's output as a load."""
+    return f"run:{run_id}"
+
+
+def announcement(run: Run, output: str, now: datetime) -> Arrival:
+    """A finished run's output as a load; quiet where the run skips downstream."""
     status = LoadStatus.NO_DATA if run.status is RunStatus.NO_DATA else LoadStatus.SUCCESS
-    arrival = Arrival(
-        event_id=f"run:{run.run_id}",
+    return Arrival(
+        event_id=load_id(run.run_id),
         table=output,
         game_date=run.game_date,
         status=status,
@@ -46,14 +67,6 @@ def announce(run: Run, output: str, now: datetime) -> OutboxEntry:
         received_at=now,
         quiet=run.skip_downstream,
         correlation_id=run.correlation_id,
-    )
-    return OutboxEntry(
-        effect_id=f"announce:{run.run_id}",
-        kind=EffectKind.ANNOUNCE,
-        subject=run.run_id,
-        due_at=now,
-        created_at=now,
-        announcement=arrival,
     )
 
 

@@ -46,6 +46,7 @@ from coordinator.core.facts import (
     WaiverLifted,
 )
 from coordinator.core.model import (
+    ANNOUNCED,
     GOOD_OUTCOMES,
     REPORTABLE_STATUSES,
     Attempt,
@@ -792,7 +793,7 @@ class _Work:
             error=error,
             lease_token=token,
         )
-        if status in (RunStatus.SUCCESS, RunStatus.NO_DATA):
+        if status in ANNOUNCED:
             self.outbox = (*self.outbox, effects.announce(ended, self.spec.output, self.now))
         self._remember(status.value, error or f"generation {run.generation}")
 

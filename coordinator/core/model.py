@@ -127,6 +127,8 @@ REPORTABLE_STATUSES = frozenset(
     {RunStatus.SUCCESS, RunStatus.NO_DATA, RunStatus.SKIPPED, RunStatus.FAILED}
 )
 GOOD_OUTCOMES = frozenset({RunStatus.SUCCESS, RunStatus.NO_DATA, RunStatus.SKIPPED})
+ANNOUNCED = frozenset({RunStatus.SUCCESS, RunStatus.NO_DATA})
+"""The ends of a run whose output is announced as loaded (contract 3.2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,29 +1,42 @@
 """The door for runners: claim, heartbeat, complete.
 
-Owns the way from a run id to its partition and the words of a refusal. Every runner, in this
-process or far away, comes through here.
+Owns the way from a run id to its partition, the words of a refusal, and that the output of a run
+that ended well is announced with its end. Every runner, in this process or far away, comes through
+here.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
-from coordinator.core.facts import Claimed, Completed, Fact, Heartbeat
+import structlog
+
+from coordinator.core.effects import announce_id, announcement, load_id
+from coordinator.core.facts import Claimed, Completed, Delivered, Fact, Heartbeat
 from coordinator.core.machine import TRANSITIONS_PER_RUN_LIMIT, Reply
-from coordinator.core.model import Partition, Run, RunStatus, Transition
+from coordinator.core.model import ANNOUNCED, Partition, Run, RunStatus, Transition
 from coordinator.core.spec import ProcessorSpec
 from coordinator.documents import partition_key, run_key
-from coordinator.errors import NotFound, Refused
-from coordinator.ports import Changes, Document, Key
-from coordinator.service.engine import Docs, Engine, reply_of
+from coordinator.errors import Bug, NotFound, Refused, Unavailable
+from coordinator.ports import Changes, Document, Key, Need
+from coordinator.service.engine import Committed, Docs, Engine, Reading, Target
+from coordinator.service.loads import Folded, Loads, load_keys
 from coordinator.wire import parse_run_id
+
+log = structlog.get_logger(__name__)
 
 
 class Runs:
-    """Grants claims and takes reports."""
+    """Grants claims and takes reports.
 
-    def __init__(self, engine: Engine) -> None:
+    With ``told_outside`` announcements go to the world too, and only the relay can prove that.
+    """
+
+    def __init__(self, engine: Engine, loads: Loads, *, told_outside: bool = False) -> None:
         self._engine = engine
+        self._loads = loads
+        self._told_outside = told_outside
 
     async def claim(self, run_id: str, owner: str, attempt: int) -> Run:
         """Grant a run to one owner. The returned run carries its lease token and inputs.
@@ -66,7 +79,30 @@ class Runs:
             record_count=record_count,
             error=error,
         )
-        await self._report(spec, date, run_id, fact, f"{status.value} report")
+        what = f"{status.value} report"
+        if self._announces_at_once(spec, status):
+            try:
+                await self._report(spec, date, run_id, fact, what, announce=True)
+            except (NotFound, Refused, Unavailable):
+                raise
+            except Exception:
+                # What is downstream cannot be judged or has no room. That must not keep the run
+                # from ending: its announcement waits in the outbox, where its failure is news.
+                log.exception("an output is not announced with its run", run_id=run_id)
+            else:
+                return
+        await self._report(spec, date, run_id, fact, what)
+
+    def _announces_at_once(self, spec: ProcessorSpec, status: RunStatus) -> bool:
+        """Whether nothing is left to do about an output once its run's end is committed.
+
+        Where a window may look at it, partitions made meanwhile are to be looked for afterwards.
+        """
+        return (
+            status in ANNOUNCED
+            and not self._told_outside
+            and spec.output not in self._loads.in_windows
+        )
 
     def _place(self, run_id: str) -> tuple[ProcessorSpec, str, int]:
         place = parse_run_id(run_id)
@@ -76,20 +112,74 @@ class Runs:
         return spec, place[1], place[2]
 
     async def _report(
-        self, spec: ProcessorSpec, date: str, run_id: str, fact: Fact, what: str
+        self,
+        spec: ProcessorSpec,
+        date: str,
+        run_id: str,
+        fact: Fact,
+        what: str,
+        *,
+        announce: bool = False,
     ) -> Reply:
-        key = partition_key(spec.name, date)
-        if (await self._engine.store.get([key]))[key] is None:
-            # Asking for a run that never was must leave no partition behind.
-            raise NotFound(f"there is no run {run_id[:200]}; nothing was heard of {date} yet")
-        decision = await self._engine.apply(spec, date, (fact,))
-        reply = reply_of(decision)
+        """Apply a runner's word to its partition; with ``announce`` deliver the output with it."""
+        engine, loads = self._engine, self._loads
+        target = (spec.name, date)
+        key = partition_key(*target)
+        now = engine.clock.now()
+        keys = engine.keys_of(target)
+        facts: tuple[Fact, ...] = (fact,)
+        targets: tuple[Target, ...] = ()
+        if announce:
+            facts = (fact, Delivered(effect_id=announce_id(run_id)))
+            targets = await loads.reach(engine.registry.tables[spec.output], date)
+            keys += load_keys(spec.output, date, load_id(run_id))
+            keys += [k for t in targets for k in engine.keys_of(t)]
+
+        def step(docs: Docs) -> Changes[tuple[list[Committed], Folded | None]] | Need:
+            if docs[key] is None:
+                # Asking for a run that never was must leave no partition behind.
+                raise NotFound(f"there is no run {run_id[:200]}; nothing was heard of {date} yet")
+            reading = Reading(docs)
+            own = engine.decide_in(reading, target, facts, now)
+            committed = [] if own is None else [own]
+            folded = None
+            if own is not None and announce:
+                ended = next((r for r in own.decision.runs if r.run_id == run_id), None)
+                if ended is not None and ended.status in ANNOUNCED:
+                    folded, heard = self._announce(reading, ended, spec, targets, now)
+                    committed += heard
+            if reading.missing:
+                return Need(tuple(reading.missing))
+            if folded is not None and folded.outcome == "conflict":
+                raise Bug(f"the ledger has another load under the id {load_id(run_id)}")
+            return Changes((committed, folded), reading.puts, frozenset(reading.creates))
+
+        committed, folded = await engine.store.transact(keys, step)
+        engine.committed(committed)
+        if folded is not None:
+            loads.count(spec.output, folded.outcome)
+        reply = committed[0].decision.replies[-len(facts)]
         if reply.ok:
             return reply
         if reply.code == "unknown":
             raise NotFound(reply.detail)
         await self._note_refusal(spec, date, run_id, f"{what}: {reply.detail}")
         raise Refused(reply.detail, code=reply.code)
+
+    def _announce(
+        self,
+        reading: Reading,
+        ended: Run,
+        spec: ProcessorSpec,
+        targets: tuple[Target, ...],
+        now: datetime,
+    ) -> tuple[Folded, list[Committed]]:
+        """Take in the output of a run that ended, as the load that it is."""
+        message, table = self._loads.announced(announcement(ended, spec.output, now), spec.name)
+        load = self._loads.reaching(message, table, now, targets)
+        facts: dict[Target, list[Fact]] = {}
+        folded = self._loads.fold(reading, load, facts)
+        return folded, list(self._loads.decide(reading, facts, now).values())
 
     async def _note_refusal(self, spec: ProcessorSpec, date: str, run_id: str, what: str) -> None:
         """A line in the history of the run; the same line is not repeated.

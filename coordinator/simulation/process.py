@@ -22,6 +22,7 @@ from coordinator.registry import Registry
 from coordinator.service.adopt import adopt
 from coordinator.service.engine import Engine
 from coordinator.service.ingest import Ingest
+from coordinator.service.loads import Loads
 from coordinator.service.operate import Operate
 from coordinator.service.quarantine import Quarantine
 from coordinator.service.runs import Runs
@@ -88,9 +89,10 @@ class Process:
         self.on_death: Callable[[str], None] | None = None
         self.registry = registry
         self.engine = Engine(store, registry, clock, entropy)
-        self.runs = Runs(self.engine)
+        loads = Loads(self.engine)
+        self.runs = Runs(self.engine, loads, told_outside=bool(announcers))
         self.quarantine = Quarantine(self.engine)
-        self.ingest = Ingest(self.engine, self.runs, self.quarantine)
+        self.ingest = Ingest(self.engine, loads, self.runs, self.quarantine)
         self.sweeper = Sweeper(self.engine)
         self.operate = Operate(self.engine, self.sweeper, self.ingest, self.quarantine)
         launchers: Mapping[LaunchKind, Launcher] = dict.fromkeys(LaunchKind, launcher)

@@ -15,7 +15,9 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from coordinator.core.effects import announce_id, load_id
 from coordinator.core.model import (
+    ANNOUNCED,
     GOOD_OUTCOMES,
     EffectKind,
     OutboxEntry,
@@ -25,6 +27,7 @@ from coordinator.core.model import (
     Status,
     Trigger,
     Waiver,
+    run_id,
 )
 from coordinator.documents import (
     LedgerEntry,
@@ -191,6 +194,7 @@ class Record:
             self._live(old, new)
         self._leases(old, new)
         self._outbox(old, new)
+        self._announced(old, new, process)
         self._bounds(new, process)
         self._timers(new, process)
         self._status(new, judge, now)
@@ -327,6 +331,19 @@ class Record:
                 continue
             if f"{new.id}:{entry.effect_id}" in self._notices_gone:
                 self.law(7, f"{new.id} tells twice of {entry.effect_id}")
+
+    def _announced(self, old: Partition | None, new: Partition, process: Any) -> None:
+        """The output of a run that has just ended is in the ledger, or on its way there."""
+        outcome = new.outcome
+        if outcome is None or (old is not None and old.outcome == outcome):
+            return
+        if outcome.status not in ANNOUNCED:
+            return
+        run = run_id(new.processor, new.game_date, outcome.generation)
+        output = process.registry.processors[new.processor].output
+        kept = event_key(output, new.game_date, load_id(run)) in self.docs
+        if not kept and all(e.effect_id != announce_id(run) for e in new.outbox):
+            self.law(3, f"{run} ended as {outcome.status.value} and its output is not announced")
 
     def _gone(self, new: Partition, entry: OutboxEntry) -> None:
         """An effect left the outbox: its delivery was proved, or its reason is gone."""

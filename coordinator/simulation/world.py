@@ -122,6 +122,8 @@ class World:
         self.registry: Registry = parse(registries.text(self.definition))
         self.by_loops = self.rng.random() < 0.6
         """Whether the service's own loops run, or a scheduler calls the sweep and the relay."""
+        self.told_outside = self.rng.random() < 0.5
+        """Whether announcements go to the world outside, which only the relay can prove."""
         self.slots: list[Process | None] = [None] * self.rng.choice((1, 1, 2))
         self.launcher = FakeLauncher(self)
         self.subscription = Subscription(self)
@@ -206,7 +208,7 @@ class World:
             lambda: self.name("token"),
             self.launcher,
             notifiers=(FakeNotifier(self),),
-            announcers=(FakeAnnouncer(self),),
+            announcers=(FakeAnnouncer(self),) if self.told_outside else (),
         )
         process.definition = self.definition
         process.definitions = self.definitions

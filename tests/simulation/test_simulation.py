@@ -19,7 +19,8 @@ from coordinator import outbox
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.core import machine, readiness
 from coordinator.core.model import Status
-from coordinator.service import ingest, sweep
+from coordinator.service import ingest, runs, sweep
+from coordinator.service.loads import Folded
 from coordinator.simulation import Report, run
 from coordinator.simulation.__main__ import main
 from coordinator.simulation.faults import KINDS
@@ -202,6 +203,10 @@ def _re_fires_have_no_budget(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(machine._Work, "_fire", wrong)
 
 
+def _an_output_is_lost_with_its_run(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(runs.Runs, "_announce", lambda *_: (Folded("applied"), []))
+
+
 BUGS: list[tuple[Callable[[pytest.MonkeyPatch], None], str]] = [
     (_status_forgets_settling, "law 6"),
     (_relay_counts_launches_without_launching, "law 3"),
@@ -214,6 +219,7 @@ BUGS: list[tuple[Callable[[pytest.MonkeyPatch], None], str]] = [
     (_the_sweep_looks_a_day_late, "law"),
     (_the_outbox_is_emptied_on_failure, "law"),
     (_re_fires_have_no_budget, "law 7"),
+    (_an_output_is_lost_with_its_run, "law 3"),
 ]
 
 
