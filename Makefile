@@ -3,6 +3,7 @@
 
 PYTHON ?=
 SEEDS ?= 1-200
+STORE ?= memory
 HOST ?= 127.0.0.1
 PORT ?= 8080
 TESTS ?=
@@ -89,8 +90,8 @@ bench: install ## Measure throughput and latency on this machine
 	$(BIN)/python benchmarks/ingest.py
 	$(BIN)/python benchmarks/store.py
 
-simulate: install ## Seeded worlds with faults, checked against the laws (SEEDS=1-200)
-	$(BIN)/python -m coordinator.simulation --seeds $(SEEDS)
+simulate: install ## Seeded worlds with faults, held to the laws (SEEDS=1-200, STORE=firestore)
+	$(BIN)/python -m coordinator.simulation --seeds $(SEEDS) --store $(STORE)
 
 lock: install ## Resolve both lock files anew (UPGRADE=1 to move to the newest versions)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -26,15 +27,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--trace", action="store_true", help="print the transcript as it happens")
     parser.add_argument(
         "--store",
-        choices=("memory", "sqlite-file"),
+        choices=("memory", "sqlite-file", "firestore"),
         default="memory",
-        help="keep each world's state in memory (default) or in a file of its own",
+        help="keep each world's state in memory (default), in a file of its own, or on the "
+        "Firestore emulator that FIRESTORE_EMULATOR_HOST names",
     )
     asked = parser.parse_args(arguments)
     try:
         seeds = [asked.seed] if asked.seeds is None else list(_seeds(asked.seeds))
     except ValueError as error:
         parser.error(str(error))
+    if asked.store == "firestore" and not os.environ.get("FIRESTORE_EMULATOR_HOST"):
+        parser.error("--store firestore: start the emulator, and set FIRESTORE_EMULATOR_HOST")
     work = [(seed, asked.steps, asked.store, asked.trace) for seed in seeds]
     began = time.monotonic()
     failed = 0
@@ -47,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             counter.update(getattr(report, name))
         if report.broken is not None:
             failed += 1
-            _tell(report, show_tail=not asked.trace)
+            _tell(report, asked.store, asked.steps, show_tail=not asked.trace)
     took = time.monotonic() - began
     _say(f"{len(seeds)} worlds, {steps} steps, {commits} commits, {took:.1f} s; {failed} failed")
     for name, counter in totals.items():
@@ -84,17 +88,24 @@ def _play(job: tuple[int, int, str, bool]) -> Report:
     tell = _say if trace else None
     if store == "memory":
         return run(seed, steps=steps, trace=tell)
+    if store == "firestore":
+        from coordinator.simulation.firestore import OverFirestore
+
+        return run(seed, steps=steps, trace=tell, store=OverFirestore(seed))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "world.sqlite"
         return run(seed, steps=steps, trace=tell, store=SqliteStore(path, inline=True))
 
 
-def _tell(report: Report, *, show_tail: bool) -> None:
+def _tell(report: Report, store: str, steps: int, *, show_tail: bool) -> None:
     _say(f"seed {report.seed} after {report.steps} steps: {report.broken}")
     if show_tail:
         for line in report.tail:
             _say(f"    {line}")
-    _say(f"  again: python -m coordinator.simulation --seed {report.seed} --trace")
+    where = "" if store == "memory" else f" --store {store}"
+    _say(
+        f"  again: python -m coordinator.simulation --seed {report.seed} --steps {steps}{where} --trace"
+    )
     sys.stdout.flush()
 
 

@@ -1,7 +1,9 @@
 """Virtual time: a clock that only its owner moves, and an event loop that never waits.
 
 Owns the order in which things happen: one loop, one thread, first come first served, so the same
-calls give the same run. Refuses wall clocks: a timer of the loop itself is an error.
+calls give the same run. Refuses wall clocks: a timer of the loop itself is an error. Calls to a
+real server go one at a time (``Turns``); for their answers alone the loop waits, and no virtual
+time passes meanwhile.
 """
 
 from __future__ import annotations
@@ -9,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import random
 import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -22,11 +26,59 @@ ROUNDS_WITHOUT_REST = 200_000
 """Rounds of the loop without a rest at one instant: more is a loop that will never end."""
 
 
-class _Restless(selectors.SelectSelector):
-    """A selector that never waits. When the loop would, it wakes whoever waits for the rest."""
+ANSWER_SECONDS = 60.0
+"""How long a real server may take to answer one call."""
 
-    def __init__(self) -> None:
+
+class Turns:
+    """Calls to a real server: one at a time, in an order that is drawn.
+
+    A server that takes one call after the other answers the same calls in the same way, so a world
+    can be played again though its store is another process.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._waiting: list[asyncio.Future[None]] = []
+        self.away = False
+        """Whether a call is on its way."""
+
+    async def turn(self) -> None:
+        """Wait until everything rests and the draw falls on the caller."""
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        await turn
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """The call itself, once it is one's turn."""
+        if self.away:
+            raise Bug("two calls are on their way at once")
+        self.away = True
+        try:
+            yield
+        finally:
+            self.away = False
+
+    def next(self) -> bool:
+        """Give somebody the turn; says whether anybody waits for it."""
+        self._waiting = [turn for turn in self._waiting if not turn.done()]
+        if not self._waiting:
+            return False
+        self._waiting.pop(self._rng.randrange(len(self._waiting))).set_result(None)
+        return True
+
+
+class _Restless(selectors.SelectSelector):
+    """A selector that never waits, but for the answer of a call.
+
+    When the loop would wait, it gives the next call its turn, and where none wants one it wakes
+    whoever waits for the rest.
+    """
+
+    def __init__(self, turns: Turns | None) -> None:
         super().__init__()
+        self._turns = turns
         self.resting: asyncio.Future[None] | None = None
         self.rounds = 0
 
@@ -37,6 +89,14 @@ class _Restless(selectors.SelectSelector):
                 raise Bug("something spins: the loop finds no rest at one virtual instant")
             return []
         self.rounds = 0
+        if self._turns is not None:
+            if self._turns.away:
+                found = super().select(ANSWER_SECONDS)
+                if not found:
+                    raise Bug(f"the server has not answered a call for {ANSWER_SECONDS:.0f} s")
+                return found
+            if self._turns.next():
+                return []
         waiting, self.resting = self.resting, None
         if timeout is not None:
             raise Bug("a timer of the event loop was used where only the virtual clock is known")
@@ -47,9 +107,12 @@ class _Restless(selectors.SelectSelector):
         return []
 
 
-def run_virtually(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end on a loop of its own that never waits."""
-    selector = _Restless()
+def run_virtually(main: Coroutine[Any, Any, T], turns: Turns | None = None) -> T:
+    """Run a coroutine to its end on a loop of its own that never waits.
+
+    ``turns`` are taken by the calls that it makes to a real server.
+    """
+    selector = _Restless(turns)
 
     def make() -> asyncio.AbstractEventLoop:
         loop = asyncio.SelectorEventLoop(selector)

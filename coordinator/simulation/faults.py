@@ -12,7 +12,7 @@ import contextvars
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from coordinator.errors import Bug, Unavailable
 from coordinator.ports import Changes, Document, Key, Need, Page, Query, Step, Store
@@ -53,6 +53,9 @@ KINDS = (
     "process_killed",
 )
 
+CALL_KINDS = ("call_refused", "call_aborted", "commit_unheard", "call_slow", "crash_in_commit")
+"""What goes wrong with one call of a store that is a server of its own."""
+
 DRY: contextvars.ContextVar[bool] = contextvars.ContextVar("dry", default=False)
 """Set inside a dry run: nothing may be written."""
 
@@ -67,7 +70,7 @@ class Faults:
         calm = rng.random() < 0.1
         self.rates = {
             kind: 0.0 if calm or rng.random() < 0.35 else rng.choice((0.01, 0.03, 0.1))
-            for kind in KINDS
+            for kind in (*KINDS, *CALL_KINDS)
         }
 
     def strikes(self, kind: str, weight: float = 1.0) -> bool:
@@ -82,17 +85,22 @@ class Faults:
 
 
 class FaultyStore:
-    """``ports.Store`` as one process sees it. Opening and closing is the world's business."""
+    """``ports.Store`` as one process sees it. Opening and closing is the world's business.
+
+    ``record`` is told of every decision in the order of the commits, and ``forget`` where one came
+    to nothing. A store that tells of its commits itself needs neither.
+    """
 
     def __init__(
         self,
         inner: Store,
         faults: Faults,
         rng: random.Random,
-        record: Callable[[int, FaultyStore, Mapping[Key, Document]], None],
-        forget: Callable[[int], None],
+        record: Callable[[int, FaultyStore, Mapping[Key, Document]], None] | None = None,
+        forget: Callable[[int], None] | None = None,
     ) -> None:
         self._inner = inner
+        self.scattered = bool(getattr(inner, "scattered", False))
         self._faults = faults
         self._rng = rng
         self._record = record
@@ -122,13 +130,15 @@ class FaultyStore:
             if isinstance(answer, Changes):
                 if answer.puts and DRY.get():
                     raise Bug("a dry run writes")
-                self._record(number, self, answer.puts)
+                if self._record is not None:
+                    self._record(number, self, answer.puts)
             return answer
 
         try:
             result = await self._inner.transact(keys, observed)
         except Exception:
-            self._forget(number)
+            if self._forget is not None:
+                self._forget(number)
             raise
         await self._maybe_die("crash_after_commit")
         if self._faults.strikes("answer_lost"):
@@ -165,7 +175,7 @@ class FaultyStore:
     async def _maybe_die(self, kind: str, weight: float = 1.0) -> None:
         if self.process is not None and self._faults.strikes(kind, weight):
             self.process.kill(kind)
-            await _never()
+            await never()
 
     async def _linger(self) -> None:
         """Let others go first, or let time pass."""
@@ -176,5 +186,6 @@ class FaultyStore:
                 await asyncio.sleep(0)
 
 
-async def _never() -> Any:
+async def never() -> None:
+    """What a dead process waits for."""
     await asyncio.get_running_loop().create_future()

@@ -96,6 +96,11 @@ class Record:
         self._pending.append((name, process, puts, now))
         return lines
 
+    def committed(self, process: Any, puts: Mapping[Key, Document], now: datetime) -> list[str]:
+        """Take in what a store has committed just now; the lines for the transcript."""
+        self.commits += 1
+        return self._commit(process, puts, now)
+
     def forget(self, name: tuple[str, int]) -> None:
         """A transaction failed: nothing was written."""
         self._pending = [p for p in self._pending if p[0] != name]

@@ -20,7 +20,7 @@ from typing import Any
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.core.model import Partition
 from coordinator.errors import BadInput
-from coordinator.ports import Document, Key, Kind, Query, Store
+from coordinator.ports import Document, Key, Kind, Query
 from coordinator.registry import Registry, parse
 from coordinator.simulation import registries
 from coordinator.simulation.actors import (
@@ -46,6 +46,7 @@ from coordinator.simulation.process import (
 )
 from coordinator.simulation.record import LawBroken, Record
 from coordinator.simulation.registries import SCHEDULE, Definition
+from coordinator.simulation.stores import Shared, Stores
 
 FIRST_DATE = "2025-11-13"
 DATES = 4
@@ -76,22 +77,28 @@ def run(
     seed: int,
     *,
     steps: int = 60,
-    store: Store | None = None,
+    store: SqliteStore | Stores | None = None,
     trace: Callable[[str], None] | None = None,
 ) -> Report:
     """Play the world of one seed to its end, or to the first broken law.
 
     ``store`` is opened and closed here; without one a SQLite store in memory is used.
     """
-    world = World(seed, store or SqliteStore(":memory:", inline=True), trace)
+    store = store or SqliteStore(":memory:", inline=True)
+    stores: Stores = Shared(store) if isinstance(store, SqliteStore) else store
+    world = World(seed, stores, trace)
     with quiet_log(world.logged_an_error):
-        return run_virtually(world.play(steps))
+        report = run_virtually(world.play(steps), stores.turns)
+    stores.discard()
+    return report
 
 
 class World:
     """Everything in one simulated world."""
 
-    def __init__(self, seed: int, store: Store, trace: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, seed: int, stores: Stores, trace: Callable[[str], None] | None = None
+    ) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
         self.faults = Faults(random.Random(f"{seed}:faults"))
@@ -99,7 +106,7 @@ class World:
         self.acts: Counter[str] = Counter()
         self.notices: Counter[str] = Counter()
         self.outcomes: Counter[str] = Counter()
-        self._store = store
+        self._stores = stores
         self._trace = trace
         self._digest = hashlib.sha256()
         self._tail: deque[str] = deque(maxlen=TAIL)
@@ -124,7 +131,7 @@ class World:
         """Whether the service's own loops run, or a scheduler calls the sweep and the relay."""
         self.told_outside = self.rng.random() < 0.5
         """Whether announcements go to the world outside, which only the relay can prove."""
-        self.slots: list[Process | None] = [None] * self.rng.choice((1, 1, 2))
+        self.slots: list[Process | None] = [None] * self.rng.choice(stores.processes)
         self.launcher = FakeLauncher(self)
         self.subscription = Subscription(self)
         self._sent: list[Sent] = []
@@ -185,23 +192,31 @@ class World:
             process.kill(kind)
             await asyncio.get_running_loop().create_future()
 
-    def _start(self, slot: int) -> None:
-        """Start a process in a slot, over the same store."""
+    async def _start(self, slot: int) -> None:
+        """Start a process in a slot, over the state that the others left, and let it live."""
+        name = self.name("process")
+        tells = self._stores.tells
+
+        def told(puts: Mapping[Key, Document]) -> None:
+            for line in self.record.committed(process, puts, self.clock.now()):
+                self._line(f"  = {line}")
 
         def observe(number: int, store: FaultyStore, puts: Mapping[Key, Document]) -> None:
-            assert store.process is not None
-            lines = self.record.observe(
-                (store.process.name, number), store.process, puts, self.clock.now()
-            )
-            for line in lines:
+            for line in self.record.observe((name, number), process, puts, self.clock.now()):
                 self._line(f"  = {line}")
 
         def forget(number: int) -> None:
-            self.record.forget((process.name, number))
+            self.record.forget((name, number))
 
-        store = FaultyStore(self._store, self.faults, self.rng, observe, forget)
+        store = FaultyStore(
+            await self._stores.of_process(self.clock, self.faults, told),
+            self.faults,
+            self.rng,
+            None if tells else observe,
+            None if tells else forget,
+        )
         process = Process(
-            self.name("process"),
+            name,
             store,
             self.registry,
             self.clock,
@@ -215,7 +230,7 @@ class World:
         store.process = process
         process.on_death = lambda why: self.say(f"{process.name} died: {why}")
         self.slots[slot] = process
-        self.outside(self._serve(slot, process))
+        await self._serve(slot, process)
 
     async def _serve(self, slot: int, process: Process) -> None:
         """A process's life: take the registry into use, run, and be started again if it dies."""
@@ -235,7 +250,7 @@ class World:
         while not process.dead:
             await self.clock.sleep(5.0)
         await self.clock.sleep(self.rng.choice((0.1, 2.0, 20.0)) if self.faults.on else 0.1)
-        self._start(slot)
+        self.outside(self._start(slot))
 
     def outside(self, coro: Coroutine[Any, Any, None]) -> None:
         """Start something that lives outside every process."""
@@ -436,11 +451,11 @@ class World:
         """Play to the end, or to the first broken law."""
         keep_tasks_by_process()
         asyncio.get_running_loop().set_exception_handler(self._stray)
-        await self._store.open()
+        await self._stores.open()
         report = Report(seed=self.seed)
         try:
             for slot in range(len(self.slots)):
-                self._start(slot)
+                self.outside(self._start(slot))
             await rest()
             for _ in range(steps):
                 self._steps += 1
@@ -478,7 +493,7 @@ class World:
                 process.kill("the end")
         for _ in range(20):
             await asyncio.sleep(0)
-        await self._store.close()
+        await self._stores.close()
 
     async def _step(self) -> None:
         rng, faults = self.rng, self.faults
@@ -643,7 +658,7 @@ class World:
             after: str | None = None
             stored: dict[str, Document] = {}
             while True:
-                page = await self._store.find(Query(kind, limit=500, after=after))
+                page = await self._stores.truth.find(Query(kind, limit=500, after=after))
                 stored.update(page.items)
                 after = page.next_page_token
                 if after is None:

@@ -17,6 +17,7 @@ How a transaction goes:
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 import time
 from collections import OrderedDict
@@ -34,10 +35,11 @@ from google.cloud.firestore_v1 import SERVER_TIMESTAMP, AsyncClient
 from google.cloud.firestore_v1.base_query import FieldFilter
 from tenacity import (
     AsyncRetrying,
+    RetryCallState,
     retry_if_exception_type,
     stop_after_attempt,
     stop_after_delay,
-    wait_random_exponential,
+    wait_exponential,
 )
 
 from coordinator.adapters.firestore.combine import Group, Job, Waiting
@@ -81,6 +83,7 @@ from coordinator.adapters.firestore.transaction import (
     Act,
     Answer,
     Batch,
+    Commit,
     PartGone,
     Write,
     document_of,
@@ -131,7 +134,24 @@ _UNSURE = (
 )
 
 
-class _Again(Exception):
+WAIT_SECONDS_MIN: Final = 0.005
+WAIT: Final = wait_exponential(multiplier=0.025, max=1.5)
+"""The longest wait before a try; how much of it is waited is drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Where a store's time, chance and ids come from, so that a world can be played again."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    """Seconds since whenever."""
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    uniform: Callable[[float, float], float] = random.uniform
+    operation_id: Callable[[], str] = lambda: secrets.token_urlsafe(9)
+    """Draws an id that no other commit has."""
+
+
+class Again(Exception):
     """A try failed, and another may succeed."""
 
     def __init__(self, why: str, *, conflict: bool) -> None:
@@ -166,8 +186,8 @@ class FirestoreStore:
     callers get ``Unavailable``; ``remember_seconds`` how long calendar and pauses are remembered
     (see ``transaction`` for what never rests on memory). ``read_twice`` reads several documents until
     two readings agree: Google's emulator, unlike Firestore, shows a commit to readers document by
-    document. To be used from one event loop: the client
-    belongs to the one that opened it.
+    document. ``outside`` replaces clock, sleep and chance. To be used from one event loop: the
+    client belongs to the one that opened it.
     """
 
     scattered = True
@@ -187,6 +207,7 @@ class FirestoreStore:
         ledger_bytes_max: int = LEDGER_BYTES_MAX,
         chunk_bytes_max: int = CHUNK_BYTES_MAX,
         read_twice: bool = False,
+        outside: Outside | None = None,
     ) -> None:
         self.project = project
         self.database = database
@@ -199,6 +220,7 @@ class FirestoreStore:
         self._ledger_bytes_max = ledger_bytes_max
         self._chunk_bytes_max = chunk_bytes_max
         self._read_twice = read_twice
+        self._outside = outside or Outside()
         self._client: AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting = Waiting()
@@ -311,7 +333,7 @@ class FirestoreStore:
             if self._read_twice and len(rows) > 1:
                 again = await self._read(rows)
                 if any(again[p].version != rows[p].version for p in rows):
-                    raise _Again("documents changed while they were read", conflict=True)
+                    raise Again("documents changed while they were read", conflict=True)
             await self._complete(rows, wanted)
             return {k: document_of(k, rows) for k in wanted}
 
@@ -340,7 +362,7 @@ class FirestoreStore:
         self._check_open()
         try:
             await self._read([path(Key(Kind.CONTROL, "_all"))])
-        except _Again as error:
+        except Again as error:
             raise self._unavailable(error) from error
 
     async def changed_since(self, mark: Mark | None) -> tuple[Sequence[Partition], Mark]:
@@ -358,10 +380,17 @@ class FirestoreStore:
     async def _present(self) -> Mark:
         """The present at Firestore, as of a read."""
         control = path(Key(Kind.CONTROL, "_all"))
-        return _mark((await self._read([control]))[control])
+        return self._mark((await self._read([control]))[control])
+
+    def _mark(self, row: Row) -> Mark:
+        """The instant of a reading that was just answered."""
+        at: datetime | None = row.read_at
+        if at is None:
+            raise Again("Firestore did not say when it read", conflict=False)
+        return Mark(at, self._outside.monotonic())
 
     async def _changed(self, mark: Mark) -> tuple[list[Partition], Mark]:
-        begun = time.monotonic()
+        begun = self._outside.monotonic()
         asked = changed_plan(mark.at - OVERLAP)
         # Where nothing is found, no answer tells the time: less than has passed for certain.
         passed = timedelta(seconds=(begun - mark.taken) * DRIFT)
@@ -371,7 +400,7 @@ class FirestoreStore:
         while True:
             rows = await self._ask(asked, CHANGED_PER_PAGE, after)
             if rows and after is None:
-                following = _mark(rows[0])
+                following = self._mark(rows[0])
             found += [d for _, d in await self._decoded(Query(Kind.PARTITION), rows)]
             if len(rows) < CHANGED_PER_PAGE:
                 return found, following
@@ -431,7 +460,7 @@ class FirestoreStore:
             # The last commit may have happened: look once more before saying that it did not.
             try:
                 found = self._sent(tries, await self._read(tries.written))
-            except _Again:
+            except Again:
                 found = None
             if found is None:
                 raise
@@ -440,9 +469,10 @@ class FirestoreStore:
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """Try until it succeeds, or patience runs out. Raises ``Unavailable``."""
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(_Again),
+            retry=retry_if_exception_type(Again),
             stop=stop_after_attempt(self._tries) | stop_after_delay(self._patience_seconds),
-            wait=wait_random_exponential(multiplier=0.025, max=1.5, min=0.005),
+            wait=self._wait,
+            sleep=self._outside.sleep,
             reraise=True,
         )
         try:
@@ -450,9 +480,13 @@ class FirestoreStore:
                 with attempt:
                     self.retries += attempt.retry_state.attempt_number > 1
                     return await work()
-        except _Again as error:
+        except Again as error:
             raise self._unavailable(error) from error
         raise Bug("a retry ended without an answer")
+
+    def _wait(self, state: RetryCallState) -> float:
+        """Seconds until the next try."""
+        return self._outside.uniform(WAIT_SECONDS_MIN, max(WAIT_SECONDS_MIN, WAIT(state)))
 
     def _unavailable(self, error: Exception) -> Unavailable:
         return Unavailable(f"The store {self.name} is out of reach: {error}. Try again later.")
@@ -467,7 +501,7 @@ class FirestoreStore:
         return None
 
     async def _try(self, tries: _Tries) -> list[Answer]:
-        """Read, call the steps, commit: once. Raises ``_Again``, ``_TooMuch``."""
+        """Read, call the steps, commit: once. Raises ``Again``, ``_TooMuch``."""
         wanted = {path(k): k for wants in tries.wants.values() for k in wants}
         rows = {} if tries.fresh else self._recall(tries.jobs, wanted)
         cached = set(rows)
@@ -480,10 +514,10 @@ class FirestoreStore:
                 return found
         try:
             batch = await self._decide(tries, rows, cached)
-            op = secrets.token_urlsafe(9)
+            op = self._outside.operation_id()
             writes = batch.writes(op)
         except PartGone as error:
-            raise _Again("a document changed while it was read", conflict=True) from error
+            raise Again("a document changed while it was read", conflict=True) from error
         except Unavailable:
             raise
         except CoordinatorError as error:
@@ -494,8 +528,8 @@ class FirestoreStore:
         tries.sent[op] = batch.answers
         tries.written |= {w.path for w in writes}
         try:
-            await self._commit(writes)
-        except _Again as error:
+            times = await self._commit(Commit(op, writes, batch.decided))
+        except Again as error:
             tries.fresh = True
             if error.conflict:
                 del tries.sent[op]
@@ -507,7 +541,7 @@ class FirestoreStore:
             del tries.sent[op]
             return self._one_by_one(tries.jobs, error)
         self.commits += 1
-        self._forget(w.path for w in writes)
+        self._keep(writes, times)
         return batch.answers
 
     def _one_by_one(self, jobs: Sequence[Job], error: CoordinatorError) -> list[Answer]:
@@ -576,7 +610,7 @@ class FirestoreStore:
     def _recall(self, jobs: Sequence[Job], wanted: Mapping[str, Key]) -> dict[str, Row]:
         if not all(job.decides for job in jobs):
             return {}
-        oldest = time.monotonic() - self._remember_seconds
+        oldest = self._outside.monotonic() - self._remember_seconds
         found = {}
         for p, key in wanted.items():
             if key.kind in CACHED_KINDS and p in self._remembered:
@@ -588,7 +622,7 @@ class FirestoreStore:
     def _remember(
         self, wanted: Mapping[str, Key], rows: Mapping[str, Row], cached: set[str]
     ) -> None:
-        now = time.monotonic()
+        now = self._outside.monotonic()
         for p, row in rows.items():
             key = wanted.get(p)
             if key is not None and key.kind in CACHED_KINDS and p not in cached:
@@ -600,6 +634,15 @@ class FirestoreStore:
     def _forget(self, paths: Iterable[str]) -> None:
         for p in paths:
             self._remembered.pop(p, None)
+
+    def _keep(self, writes: Sequence[Write], versions: Sequence[Any]) -> None:
+        """Remember what this process has just written, as if it had read it."""
+        now = self._outside.monotonic()
+        for write, version in zip(writes, versions, strict=True):
+            self._remembered.pop(write.path, None)
+            whole = write.act in (Act.CREATE, Act.UPDATE, Act.SET)
+            if whole and write.path.partition("/")[0] in CACHED_KINDS:
+                self._remembered[write.path] = (now, Row(write.path, version, dict(write.fields)))
 
     # ── calls ────────────────────────────────────────────────────────────────────────────────
 
@@ -623,11 +666,11 @@ class FirestoreStore:
                     f"{self.name} does not serve a query: {error.message}. Deploy the indexes of "
                     "deploy/firestore (docs/how-to-firestore.md)."
                 ) from error
-            raise _Again(_words(error), conflict=commits) from error
+            raise Again(_words(error), conflict=commits) from error
         except google.ResourceExhausted as error:
             if "message" in str(error) and "size" in str(error):
                 raise TooLarge(f"A commit is larger than Firestore takes: {error}.") from error
-            raise _Again(_words(error), conflict=False) from error
+            raise Again(_words(error), conflict=False) from error
         except google.InvalidArgument as error:
             words = str(error)
             if "longer than" in words or "maximum" in words or "too large" in words.lower():
@@ -638,12 +681,12 @@ class FirestoreStore:
                 f"{self.name} refuses this service's identity: {error}. Grant it roles/datastore.user."
             ) from error
         except _UNSURE as error:
-            raise _Again(_words(error), conflict=False) from error
+            raise Again(_words(error), conflict=False) from error
         except google.GoogleAPICallError as error:
             raise Bug(f"Firestore answered {error!r}") from error
 
     async def _read(self, paths: Iterable[str]) -> dict[str, Row]:
-        """The documents at ``paths``, absent ones too. Raises ``_Again``."""
+        """The documents at ``paths``, absent ones too. Raises ``Again``."""
         paths = sorted(set(paths))
         rows: dict[str, Row] = {}
         for start in range(0, len(paths), READ_MAX):
@@ -655,11 +698,15 @@ class FirestoreStore:
                     rows[row.path] = row
             self.documents_read += len(chunk)
         if len(rows) != len(paths):
-            raise _Again("Firestore answered for some documents only", conflict=False)
+            raise Again("Firestore answered for some documents only", conflict=False)
         return rows
 
-    async def _commit(self, writes: Sequence[Write]) -> None:
-        """Write all or nothing. Raises ``_Again``: where it is no conflict, it may have happened."""
+    async def _commit(self, commit: Commit) -> Sequence[Any]:
+        """Write all or nothing; says the version that each document has now.
+
+        Raises ``Again``: where it is no conflict, it may have happened.
+        """
+        writes = commit.writes
         async with self._call(commits=True) as client:
             batch = client.batch()
             for write in writes:
@@ -679,8 +726,9 @@ class FirestoreStore:
                     case Act.UPDATE | Act.HOLD:
                         option = client.write_option(last_update_time=write.version)
                         batch.update(ref, fields, option=option)
-            await batch.commit(retry=None, timeout=self._call_seconds)
+            results = await batch.commit(retry=None, timeout=self._call_seconds)
         self.documents_written += len(writes)
+        return [result.update_time for result in results]
 
     async def _ask(
         self,
@@ -690,7 +738,7 @@ class FirestoreStore:
         *,
         at: bool = False,
     ) -> list[Row]:
-        """The documents of a plan, after (or with ``at`` from) a place. Raises ``_Again``."""
+        """The documents of a plan, after (or with ``at`` from) a place. Raises ``Again``."""
         async with self._call() as client:
             asked: Any = (
                 client.collection_group(plan_.collection)
@@ -763,7 +811,7 @@ class FirestoreStore:
             try:
                 document = document_of(key, rows)
             except PartGone as error:
-                raise _Again("a document changed while it was read", conflict=True) from error
+                raise Again("a document changed while it was read", conflict=True) from error
             if document is None:
                 continue  # a ledger whose table's date was never folded
             if query.kind is Kind.RUN and not fits(query, key.id, document):
@@ -879,14 +927,6 @@ def _row(found: Any) -> Row:
         return Row(found.reference.path, read_at=found.read_time)
     fields = found.to_dict() or {}
     return Row(found.reference.path, found.update_time, fields, found.read_time)
-
-
-def _mark(row: Row) -> Mark:
-    """The instant of a reading that was just answered."""
-    at: datetime | None = row.read_at
-    if at is None:
-        raise _Again("Firestore did not say when it read", conflict=False)
-    return Mark(at, time.monotonic())
 
 
 def _rank(query: Query, id_: str, document: Document) -> tuple[Any, ...]:

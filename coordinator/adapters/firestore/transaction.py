@@ -98,6 +98,17 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
+class Commit:
+    """All that one commit writes, and what its transactions decided."""
+
+    op: str
+    """Its operation id, which every document that it writes remembers."""
+    writes: Sequence[Write]
+    decided: Sequence[Mapping[Key, Document]]
+    """What each transaction puts, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a transaction's caller gets once the commit is durable."""
 
@@ -189,6 +200,8 @@ class Batch:
     prove: set[str] = field(default_factory=set)
     """Cached rows on which a decision rests that must not rest on memory."""
     unread_creates: dict[Job, list[Key]] = field(default_factory=dict)
+    decided: list[Mapping[Key, Document]] = field(default_factory=list)
+    """What each transaction puts, in their order; without those that put nothing."""
     _puts: dict[Key, Document] = field(default_factory=dict)
     _bodies: dict[Key, bytes] = field(default_factory=dict)
     _creates: set[Key] = field(default_factory=set)
@@ -267,6 +280,8 @@ class Batch:
             except Exception as error:
                 raise Bug(f"a document cannot be stored: {error!r}") from error
         self._watch(job, docs, puts)
+        if puts:
+            self.decided.append(puts)
         for key, document in puts.items():
             self._puts[key] = document
             self._views[key] = document

@@ -1,0 +1,145 @@
+"""Worlds over Firestore: several processes with a client each, whose calls cross and fail.
+
+A failing seed is replayed with ``FIRESTORE_EMULATOR_HOST=… python -m coordinator.simulation
+--store firestore --steps 40 --seed N --trace``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from coordinator.adapters.firestore.layout import Ledger
+from coordinator.adapters.firestore.transaction import Act, Batch
+from coordinator.ports import Kind
+from coordinator.simulation import Report, run
+from coordinator.simulation.__main__ import main
+from coordinator.simulation.faults import CALL_KINDS
+from coordinator.simulation.firestore import OverFirestore
+from tests.firestore.emulator import emulator_host
+
+pytestmark = [pytest.mark.emulator, pytest.mark.slow]
+
+CHUNKS = 6
+WORLDS_A_CHUNK = 3
+STEPS = 40
+
+
+@pytest.fixture(autouse=True)
+def _emulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulator_host())
+
+
+def played(seed: int, steps: int = STEPS) -> Report:
+    return run(seed, steps=steps, store=OverFirestore(seed))
+
+
+def told(report: Report) -> str:
+    tail = "\n".join(report.tail)
+    return f"seed {report.seed}: {report.broken}\n{tail}"
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_the_laws_hold_in_every_world(chunk: int) -> None:
+    first = 1 + chunk * WORLDS_A_CHUNK
+    faults: Counter[str] = Counter()
+    for seed in range(first, first + WORLDS_A_CHUNK):
+        report = played(seed)
+        assert report.broken is None, told(report)
+        assert report.commits
+        faults.update(report.faults)
+    assert set(faults) & set(CALL_KINDS), "worlds whose calls never fail prove little"
+
+
+def test_every_fault_of_a_call_happens() -> None:
+    faults: Counter[str] = Counter()
+    for seed in range(531, 571):
+        faults.update(played(seed, steps=10).faults)
+        if set(CALL_KINDS) <= set(faults):
+            return
+    pytest.fail(f"never: {set(CALL_KINDS) - set(faults)}")
+
+
+def test_the_same_seed_is_the_same_world() -> None:
+    first, again = played(2), played(2)
+    assert first == again
+    assert first.digest != played(3).digest
+
+
+def test_without_an_emulator_nothing_is_played(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("FIRESTORE_EMULATOR_HOST")
+    with pytest.raises(SystemExit) as error:
+        main(["--seed", "1", "--store", "firestore"])
+    assert error.value.code == 2
+    assert "FIRESTORE_EMULATOR_HOST" in capsys.readouterr().err
+
+
+# ── planted bugs ─────────────────────────────────────────────────────────────────────────────
+
+
+def _no_preconditions(patch: pytest.MonkeyPatch) -> None:
+    real = Batch.writes
+
+    def wrong(self: Batch, op: str) -> Any:
+        anything = (Act.UPDATE, Act.CREATE)
+        return [replace(w, act=Act.SET) if w.act in anything else w for w in real(self, op)]
+
+    patch.setattr(Batch, "writes", wrong)
+
+
+def _half_a_commit(patch: pytest.MonkeyPatch) -> None:
+    real = Batch.writes
+
+    def wrong(self: Batch, op: str) -> Any:
+        writes = real(self, op)
+        return writes[:-1] if len(writes) > 2 else writes
+
+    patch.setattr(Batch, "writes", wrong)
+
+
+def _rolled_over_events_are_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Ledger, "chunks_of", lambda *_: [])
+
+
+def _the_end_of_a_run_is_not_written(patch: pytest.MonkeyPatch) -> None:
+    def wrong(self: Batch, key: Any) -> bool:
+        return key.kind is Kind.RUN and key not in self._creates
+
+    patch.setattr(Batch, "_is_carried", wrong)
+
+
+def _memory_is_believed(patch: pytest.MonkeyPatch) -> None:
+    real = Batch._watch
+
+    def wrong(self: Batch, *args: Any) -> None:
+        real(self, *args)
+        self.prove = set()
+
+    patch.setattr(Batch, "_watch", wrong)
+
+
+BUGS: list[tuple[Callable[[pytest.MonkeyPatch], None], int]] = [
+    (_no_preconditions, 1),
+    (_half_a_commit, 1),
+    (_rolled_over_events_are_forgotten, 1),
+    (_the_end_of_a_run_is_not_written, 1),
+    (_memory_is_believed, 24),
+]
+"""Each with the world to begin at."""
+
+
+@pytest.mark.parametrize(("plant", "first"), BUGS, ids=[b[0].__name__.strip("_") for b in BUGS])
+def test_a_planted_bug_is_caught(
+    plant: Callable[[pytest.MonkeyPatch], None], first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    for seed in range(first, first + 30):
+        if played(seed).broken is not None:
+            return
+    pytest.fail(f"{plant.__name__} went unnoticed in 30 worlds")
