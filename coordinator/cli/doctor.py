@@ -1,31 +1,43 @@
 """What ``coordinator doctor`` looks at.
 
-Owns the checks; each ends in a finding, never in an exception. Refuses to mend anything.
+Owns the checks; each ends in a finding, never in an exception, and within a bounded time. Refuses
+to mend anything, and writes to no store.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import combinations
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from coordinator.cli import verbs
 from coordinator.cli.client import OutOfReach, Refusal, Service
-from coordinator.errors import CoordinatorError
+from coordinator.errors import CoordinatorError, Unavailable
 
 if TYPE_CHECKING:
+    from coordinator.ports import Query, Store
     from coordinator.registry import Registry
     from coordinator.settings import Settings
 
 CLOCKS_DIFFER_SECONDS = 60.0
 PACKAGES = ("fastapi", "uvicorn", "pydantic", "duckdb", "sqlglot")
+FIRESTORE_PACKAGE = "google-cloud-firestore"
+DATABASE_SECONDS = 10.0
+"""The most that all looks at a database take together."""
+LETTING_GO = 0.1
+"""The part of it that is kept for closing."""
+EMULATOR = "FIRESTORE_EMULATOR_HOST"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +57,7 @@ class Finding:
 def examine(settings: Settings, url: str) -> list[Finding]:
     """Every finding, from what is here to the service."""
     registry, found = _registry(settings.registry)
-    findings = [_versions(), found, _store(settings.sqlite_path), _folder(settings.duckdb_path)]
+    findings = [_versions(settings), found, *_store(settings), _folder(settings.duckdb_path)]
     if registry is not None:
         findings.append(_zone(registry))
     try:
@@ -58,14 +70,21 @@ def examine(settings: Settings, url: str) -> list[Finding]:
     return findings
 
 
-def _versions() -> Finding:
+def _versions(settings: Settings) -> Finding:
     words = [f"Python {platform.python_version()}"]
     for name in ("coordinator", *PACKAGES):
         try:
             words.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             return Finding("versions", "bad", f"{name} is not installed; install the package again")
-    words.append(f"SQLite {sqlite3.sqlite_version}")
+    if settings.sqlite_path:
+        words.append(f"SQLite {sqlite3.sqlite_version}")
+    else:
+        try:
+            words.append(f"{FIRESTORE_PACKAGE} {version(FIRESTORE_PACKAGE)}")
+        except PackageNotFoundError:
+            lacks = f"{FIRESTORE_PACKAGE} is not installed, which {settings.store} needs"
+            return Finding("versions", "bad", f"{lacks}: pip install 'coordinator[gcp]'")
     return Finding("versions", "ok", ", ".join(words))
 
 
@@ -86,7 +105,19 @@ def _registry(path: Path) -> tuple[Registry | None, Finding]:
     return registry, Finding("registry", "ok", words)
 
 
-def _store(path: str) -> Finding:
+def _store(settings: Settings) -> list[Finding]:
+    if settings.sqlite_path:
+        return [_state_file(settings.sqlite_path)]
+    from coordinator.app import make_store
+
+    try:
+        store = make_store(settings.store)
+    except CoordinatorError as error:
+        return [Finding("database", "bad", error.detail)]
+    return _database(settings.store, store)
+
+
+def _state_file(path: str) -> Finding:
     file = Path(path)
     if not file.exists():
         folder = _writable_folder(file)
@@ -106,6 +137,118 @@ def _store(path: str) -> Finding:
     if result != "ok":
         return Finding("state file", "bad", f"{path} is damaged: {result}")
     return Finding("state file", "ok", f"{path} can be opened and is sound")
+
+
+def _database(name: str, store: Store) -> list[Finding]:
+    """What can be told of a database, in ``DATABASE_SECONDS`` at the most."""
+    answer: Future[list[Finding]] = Future()
+
+    def look() -> None:
+        try:
+            answer.set_result(asyncio.run(_look(name, store)))
+        except Exception as error:  # noqa: BLE001 - it is raised where the answer is awaited
+            answer.set_exception(error)
+
+    # A thread that can be left behind: Google's search for credentials cannot be interrupted, and
+    # takes a quarter of a minute where the address of the metadata server swallows everything.
+    Thread(target=look, name="doctor", daemon=True).start()
+    try:
+        return answer.result(DATABASE_SECONDS)
+    except TimeoutError:
+        return [Finding("database", "bad", _silent(name))]
+
+
+async def _look(name: str, store: Store) -> list[Finding]:
+    found: list[Finding] = []
+    try:
+        async with asyncio.timeout(DATABASE_SECONDS * (1 - LETTING_GO)):
+            await store.open()
+            await store.ping()
+            found.append(_readable(name))
+            found.append(await _indexes(store))
+    except TimeoutError:
+        found.append(Finding("indexes" if found else "database", "bad", _silent(name)))
+    except CoordinatorError as error:
+        words = f"{error.detail}{_emulated()}"
+        found.append(Finding("indexes" if found else "database", "bad", words))
+    finally:
+        await store.close()
+    return found
+
+
+def _readable(name: str) -> Finding:
+    host = os.environ.get(EMULATOR)
+    if host is None:
+        return Finding("database", "ok", f"{name} can be read")
+    words = f"{name} can be read, but at the emulator {host} and not at Google: {EMULATOR} is set"
+    return Finding("database", "warning", words)
+
+
+def _silent(name: str) -> str:
+    to_do = "" if EMULATOR in os.environ else "; see that this machine reaches googleapis.com"
+    return f"{name} did not answer within {DATABASE_SECONDS:g} s{to_do}{_emulated('.')}"
+
+
+def _emulated(stop: str = "") -> str:
+    """What to say of an emulator beside what is wrong; nothing where none is named."""
+    host = os.environ.get(EMULATOR)
+    if host is None:
+        return ""
+    return (
+        f"{stop} {EMULATOR} is set, so an emulator at {host or 'no address'} was asked, not Google: "
+        "unset it, or see that one runs there"
+    )
+
+
+async def _indexes(store: Store) -> Finding:
+    """Whether every listing is served. An index may be missing whose listing others serve."""
+    asked = list(_listings())
+    answers = await asyncio.gather(*map(store.find, asked), return_exceptions=True)
+    refused: list[tuple[str, str]] = []
+    for query, answer in zip(asked, answers, strict=True):
+        if isinstance(answer, Unavailable):
+            refused.append((_shape(query), answer.detail))
+        elif isinstance(answer, BaseException):
+            raise answer
+    if refused:
+        shapes = "; ".join(shape for shape, _ in refused)
+        words = f"{len(refused)} of {len(asked)} listings are not served ({shapes}). The first: "
+        return Finding("indexes", "bad", words + refused[0][1])
+    if EMULATOR in os.environ:
+        words = "an emulator needs none; those of Google's database were not looked at"
+        return Finding("indexes", "ok", words)
+    return Finding("indexes", "ok", f"all {len(asked)} listings that need one are served")
+
+
+def _listings() -> Iterator[Query]:
+    """A query for every index in ``deploy/firestore``; a test holds the two together.
+
+    None finds anything, so each is billed as one document.
+    """
+    from coordinator.ports import Kind, Op, Query, Where
+
+    def equal(*fields: str) -> tuple[Where, ...]:
+        return tuple(Where(field, Op.EQ, "doctor") for field in fields)
+
+    for kind, fields, order in (
+        (Kind.AUDIT, ("actor", "game_date", "processor"), "at"),
+        (Kind.RUN, ("game_date", "processor", "status"), "fired_at"),
+    ):
+        for size in range(1, len(fields) + 1):
+            for some in combinations(fields, size):
+                yield Query(kind, equal(*some), order, descending=True, limit=1)
+    yield Query(Kind.RUN, equal("correlation_id"), "fired_at", limit=1)
+    yield Query(Kind.QUARANTINE, equal("state"), "received_at", descending=True, limit=1)
+    yield Query(Kind.PARTITION, equal("processor", "status"), "game_date", limit=1)
+    games = (Where("games_count", Op.LT, 0),)
+    for descending in (False, True):
+        yield Query(Kind.CALENDAR, games, "game_date", descending, limit=1)
+    yield Query(Kind.EVENT, equal("correlation_id"), "received_at", limit=1)
+
+
+def _shape(query: Query) -> str:
+    fields = ", ".join(where.field for where in query.where)
+    return f"{query.kind.value} by {fields}, ordered by {query.order}"
 
 
 def _folder(path: str) -> Finding:

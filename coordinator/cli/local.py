@@ -58,15 +58,16 @@ class LogLevelWord(StrEnum):
 RegistryFile = Annotated[
     Path | None,
     typer.Option(
-        envvar="COORDINATOR_REGISTRY", metavar="FILE", help="The registry. [registry.yaml]"
+        envvar="COORDINATOR_REGISTRY", metavar="FILE", help="The registry. (registry.yaml)"
     ),
 ]
 StoreName = Annotated[
     str | None,
     typer.Option(
         envvar="COORDINATOR_STORE",
-        metavar="sqlite:PATH",
-        help="Where state lives. [sqlite:state.db]",
+        metavar="STORE",
+        help="Where state lives: sqlite:PATH, firestore:PROJECT or firestore:PROJECT/DATABASE. "
+        "(sqlite:state.db)",
     ),
 ]
 
@@ -80,24 +81,24 @@ def serve(
         typer.Option(
             envvar="COORDINATOR_WAREHOUSE",
             metavar="duckdb:PATH",
-            help="Where local runs read and write tables. [duckdb:warehouse.duckdb]",
+            help="Where local runs read and write tables. (duckdb:warehouse.duckdb)",
         ),
     ] = None,
     host: Annotated[
         str | None,
         typer.Option(
-            envvar="COORDINATOR_HOST", metavar="ADDRESS", help="Where to listen. [127.0.0.1]"
+            envvar="COORDINATOR_HOST", metavar="ADDRESS", help="Where to listen. (127.0.0.1)"
         ),
     ] = None,
     port: Annotated[
         int | None,
         typer.Option(
-            envvar="COORDINATOR_PORT", min=0, max=65535, metavar="PORT", help="Port. [8080]"
+            envvar="COORDINATOR_PORT", min=0, max=65535, metavar="PORT", help="Port. (8080)"
         ),
     ] = None,
     log_level: Annotated[
         LogLevelWord | None,
-        typer.Option(envvar="COORDINATOR_LOG_LEVEL", help="Least level of log lines. [info]"),
+        typer.Option(envvar="COORDINATOR_LOG_LEVEL", help="Least level of log lines. (info)"),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Write log lines as JSON, also on a terminal.")
@@ -106,12 +107,13 @@ def serve(
     """Serve the coordinator until interrupted.
 
     What is left out comes from COORDINATOR_… variables, then from coordinator.toml (or the file
-    that COORDINATOR_SETTINGS names), then from the defaults in square brackets.
+    that COORDINATOR_SETTINGS names), then from the defaults in parentheses.
 
     Examples:
 
         coordinator serve
         coordinator serve --registry registry.yaml --store sqlite:state.db --port 8080
+        coordinator serve --store firestore:my-project
     """
     given = {
         "registry": registry,
@@ -503,9 +505,13 @@ def doctor(
     reachable and ready, does it serve this registry, does its clock agree. The exit code is 0 if
     all is well, 3 if only the service is out of reach, 1 otherwise.
 
+    A store in Firestore is read, and asked once for each listing that needs an index, within ten
+    seconds; whether the TTL policies are there cannot be seen this way.
+
     Examples:
 
         coordinator doctor
+        coordinator doctor --store firestore:my-project
         coordinator doctor --url http://127.0.0.1:9000 --json
     """
     from coordinator.cli.doctor import examine

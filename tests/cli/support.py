@@ -81,19 +81,24 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def serving(folder: Path, registry: Path = REGISTRY) -> Iterator[str]:
-    """A real service in a process of its own; yields its address."""
+def serving(
+    folder: Path, registry: Path = REGISTRY, store: str | None = None, **env: str
+) -> Iterator[str]:
+    """A real service in a process of its own; yields its address.
+
+    Its state is in ``folder``, or in the ``store`` that is named.
+    """
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     log = (folder / "serve.log").open("wb")
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "coordinator", "serve", "--registry", str(registry)),
-            *("--store", f"sqlite:{folder / 'state.db'}", "--port", str(port)),
+            *("--store", store or f"sqlite:{folder / 'state.db'}", "--port", str(port)),
             *("--warehouse", f"duckdb:{folder / 'warehouse.duckdb'}"),
         ],
         cwd=folder,
-        env=environment(PYTHONPATH=str(ROOT)),
+        env=environment(PYTHONPATH=str(ROOT), **env),
         stdout=log,
         stderr=log,
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import typer.main
+from rich.text import Text
 
 from coordinator.cli import app
 from coordinator.cli.reference import render
@@ -62,6 +63,21 @@ def test_every_verb_has_json(verb: str) -> None:
 @pytest.mark.parametrize("verb", list(TREE))
 def test_every_option_says_what_it_is_for(verb: str) -> None:
     assert all(parameter.help for parameter in TREE[verb].params)
+
+
+@pytest.mark.parametrize("verb", list(TREE))
+def test_no_word_of_a_help_is_taken_for_markup(verb: str) -> None:
+    for parameter in TREE[verb].params:
+        assert Text.from_markup(parameter.help).plain == parameter.help
+
+
+@pytest.mark.parametrize("verb", ["serve", "doctor"])
+def test_every_kind_of_store_is_named(verb: str) -> None:
+    shown = " ".join(invoke(verb, "--help", TERMINAL_WIDTH="200").out.split())
+    assert "--store STORE" in shown
+    for name in ("sqlite:PATH", "firestore:PROJECT", "firestore:PROJECT/DATABASE"):
+        assert name in shown
+    assert f"coordinator {verb} --store firestore:my-project" in shown
 
 
 @pytest.mark.parametrize(

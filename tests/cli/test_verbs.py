@@ -2,15 +2,18 @@
 
 import json
 import sqlite3
+import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.cli.support import DEFENSE, OFFENSE, PLAYER, REGISTRY, Ran, event, invoke, run
+from coordinator.cli import doctor
+from tests.cli.support import DEFENSE, NOBODY, OFFENSE, PLAYER, REGISTRY, Ran, event, invoke, run
 
 SCOREBOARD, BOXSCORES = "nba_raw.nbac_scoreboard_v2", "nba_raw.bdl_player_boxscores"
 HOSTILE = "\x1b]0;owned\x07\x1b[31m"
@@ -347,7 +350,26 @@ def test_doctor_without_a_service_is_3(tmp_path: Path) -> None:
     store = sqlite3.connect(tmp_path / "state.db")
     store.close()
     place = ["--registry", str(REGISTRY), "--store", f"sqlite:{tmp_path / 'state.db'}"]
-    assert invoke("doctor", *place, "--url", "http://127.0.0.1:9").code == 3
+    assert invoke("doctor", *place, "--url", NOBODY).code == 3
+
+
+def test_doctor_says_how_to_install_what_the_store_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def version_of(name: str) -> str:
+        if name == "google-cloud-firestore":
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(doctor, "version", version_of)
+    monkeypatch.setitem(sys.modules, "coordinator.adapters.firestore", None)
+    place = ["--registry", str(REGISTRY), "--store", "firestore:absent", "--url", NOBODY]
+    ran = invoke("doctor", *place, "--json")
+    assert ran.code == 1
+    found = {check["check"]: check for check in ran.json["checks"]}
+    for name in ("versions", "database"):
+        assert found[name]["state"] == "bad"
+        assert "pip install 'coordinator[gcp]'" in found[name]["words"]
 
 
 def test_a_real_process_answers_in_plain_text_without_colour(url: str) -> None:

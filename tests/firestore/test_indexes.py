@@ -48,8 +48,8 @@ OPTIONAL: dict[str, tuple[list[Condition], list[Condition]]] = {
     "demo.py _summary": ([("game_date", Op.GE), ("game_date", Op.LE)], []),
 }
 """Where → the conditions it always has, and those that it may have."""
-FORWARDED = {"demo.py _all"}
-"""Ask again what another asked."""
+FORWARDED = {"demo.py _all", "cli/doctor.py _listings"}
+"""Ask again what another asks."""
 KINDS_OF: dict[str, list[Kind]] = {
     "service/status.py StatusViews._between": [Kind.PARTITION, Kind.CALENDAR],
     "service/adopt.py _every": [Kind.PARTITION, Kind.CALENDAR, Kind.TABLE_DATE],

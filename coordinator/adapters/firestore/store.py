@@ -269,7 +269,7 @@ class FirestoreStore:
             self._client = AsyncClient(project=self.project, database=self.database)
         except (GoogleAuthError, OSError) as error:
             raise Unavailable(
-                f"The store {self.name} cannot be opened: {error}. Run where a service account is "
+                f"The store {self.name} cannot be opened: {str(error).rstrip('.')}. Run where a service account is "
                 "attached, set GOOGLE_APPLICATION_CREDENTIALS, or for an emulator "
                 "FIRESTORE_EMULATOR_HOST."
             ) from error
