@@ -1,10 +1,11 @@
 """What the Firestore store costs: calls and billed documents at the wire, and the bill of a month.
 
-Plays nights of the sample season on a clock set by hand, event by event, through the real service
-and store, against Google's emulator behind a proxy that counts. Then measures the time from an
+Plays nights of a season on a clock set by hand, event by event, through the real service and
+store, against Google's emulator behind a proxy that counts: those of real schedules and box scores
+with ``--data FOLDER``, of the sample season without. Then measures the time from an
 event's answer to its launch's message id, and 32 events at once on one partition. Needs Java and
 the emulator (see tests/firestore/emulator.py). Run it from the checkout:
-``python benchmarks/firestore_cost.py --nights 8 --firings 100``.
+``python benchmarks/firestore_cost.py --data FOLDER --nights 8 --firings 100``.
 """
 
 # ruff: noqa: ASYNC110 - it prints its report, and waits by looking
@@ -41,6 +42,7 @@ from processors.catalog import CATALOG
 from processors.nights import NightPlayer, plan_nights
 from processors.publisher import RawDataPubSubPublisher
 from processors.raw.loader import RawLoader
+from processors.raw.season import Season, read_folder
 from processors.sample import sample_season
 from processors.warehouse import DuckDBWarehouse
 from tests.firestore.emulator import emulator_host, new_project
@@ -199,8 +201,8 @@ class Replay:
         self.clock.at = max(at, self.clock.at)
 
 
-def events_of(folder: Path, nights: int) -> list[dict[str, Any]]:
-    """The events of the sample season's first nights, in order."""
+def events_of(season: Season, folder: Path, nights: int) -> list[dict[str, Any]]:
+    """The events of a season's first nights, in order."""
     kept: list[dict[str, Any]] = []
 
     class Keep:
@@ -208,7 +210,6 @@ def events_of(folder: Path, nights: int) -> list[dict[str, Any]]:
             kept.append(dict(message))
             return str(len(kept))
 
-    season = sample_season()
     house = DuckDBWarehouse(folder / "warehouse.duckdb", catalog=CATALOG)
     ids = iter(range(10**9))
     publisher = RawDataPubSubPublisher(
@@ -236,10 +237,10 @@ def wired(store: FirestoreStore, registry: Registry, clock: Any, launches: Launc
     )
 
 
-async def replay(proxy: Proxy, nights: int) -> tuple[Replay, Counter[str]]:
+async def replay(proxy: Proxy, season: Season, nights: int) -> tuple[Replay, Counter[str]]:
     """Play the nights; what everything cost, and how the idle sweep and page views did."""
     with tempfile.TemporaryDirectory() as folder:
-        events = events_of(Path(folder), nights)
+        events = events_of(season, Path(folder), nights)
     registry = load(Path("registry.yaml"))
     clock = HandClock(datetime.fromisoformat(events[0]["timestamp"]))
     launches = Launches()
@@ -414,12 +415,12 @@ def bill(played: Replay) -> None:
     )
 
 
-async def main(nights: int, firings: int) -> None:
+async def main(season: Season, nights: int, firings: int) -> None:
     """Play, measure, print."""
     direct = emulator_host()
     proxy = Proxy(direct)
     os.environ["FIRESTORE_EMULATOR_HOST"] = proxy.host
-    played, looks = await replay(proxy, nights)
+    played, looks = await replay(proxy, season, nights)
     os.environ["FIRESTORE_EMULATOR_HOST"] = direct
     taken = sorted(await latency(firings))
     report(played, looks)
@@ -442,5 +443,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nights", type=int, default=8)
     parser.add_argument("--firings", type=int, default=100)
+    parser.add_argument("--data", type=Path, help="a folder of real schedules and box scores")
     given = parser.parse_args()
-    asyncio.run(main(given.nights, given.firings))
+    played = read_folder(given.data) if given.data else sample_season()
+    asyncio.run(main(played, given.nights, given.firings))
