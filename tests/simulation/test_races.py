@@ -1,6 +1,7 @@
 """What chance finds rarely, played step by step."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.documents import partition_key
-from coordinator.ports import Kind, Query
+from coordinator.ports import Kind, Op, Query, Where
 from coordinator.registry import parse
 from coordinator.service import engine
 from coordinator.simulation.clock import VirtualClock, rest, run_virtually
@@ -38,10 +39,11 @@ class Held(SqliteStore):
     def __init__(self) -> None:
         super().__init__(":memory:", inline=True)
         self.gate: asyncio.Event | None = None
+        self.holds: Callable[[Query], bool] = lambda query: query.kind is Kind.PARTITION
 
     async def find(self, query: Query) -> Any:
         page = await super().find(query)
-        if query.kind is Kind.PARTITION and self.gate is not None:
+        if self.gate is not None and self.holds(query):
             gate, self.gate = self.gate, None
             await gate.wait()
         return page
@@ -136,3 +138,43 @@ processors:
         assert run_virtually(play()) == [1, 0]
     assert errors
     assert all("cannot be judged" in e for e in errors)
+
+
+def test_what_is_committed_during_a_sweep_is_not_overslept() -> None:
+    registry = parse("""
+version: 1
+timezone: America/New_York
+tables:
+  nba_raw.lines: {}
+processors:
+  Soon: {phase: 3, output: a.soon, debounce: 2s, requires: [{table: nba_raw.lines}]}
+""")
+
+    async def play() -> int:
+        keep_tasks_by_process()
+        store = Held()
+        await store.open()
+        clock = VirtualClock(datetime(2025, 11, 16, 8, tzinfo=UTC))
+        process = Process("one", store, registry, clock, lambda: "token", Launcher())
+        await process.adopt()
+        process.spawn(process.sweeper.run())
+        await process.ingest.take(load("lines", "2025-11-14"))  # so that there is something due
+        await rest()
+        # the sweep's last look: when the next is due
+        store.holds = lambda query: query.where[0] == Where("wake_at", Op.GT, clock.now())
+        gate = store.gate = asyncio.Event()
+        await clock.advance(timedelta(seconds=2))
+        assert store.gate is None, "the sweep has looked, and its answer is on its way"
+        await process.ingest.take(load("lines", "2025-11-15"))
+        gate.set()
+        await clock.advance(timedelta(seconds=3))
+        key = partition_key("Soon", "2025-11-15")
+        partition = (await store.get([key]))[key]
+        process.kill("the end")
+        await rest()
+        await store.close()
+        generation: int = partition.generation
+        return generation
+
+    with quiet_log():
+        assert run_virtually(play()) == 1
