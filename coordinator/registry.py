@@ -21,7 +21,7 @@ from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -42,9 +42,9 @@ from coordinator.core.spec import (
     TableSpec,
     Window,
 )
+from coordinator.registry_meaning import POLICY_KEYS, diff_meanings, meaning, window_dict
 from coordinator.registry_yaml import (
     MAX_BYTES,
-    SECONDS,
     Entries,
     Fields,
     Mistakes,
@@ -61,11 +61,6 @@ from coordinator.registry_yaml import (
     shown,
 )
 
-POLICY_KEYS = (
-    *("grace", "debounce", "max_settle", "not_before", "cooldown", "max_refires", "deadline"),
-    *("schedule", "run_timeout", "heartbeat_timeout", "claim_timeout", "attempts"),
-    *("retry_backoff", "off_day"),
-)
 KEYS: Mapping[str, tuple[str, ...]] = {
     "registry": ("version", "timezone", "calendar", "defaults", "tables", "processors"),
     "calendar": ("table", "known_from"),
@@ -205,7 +200,7 @@ class Registry:
                     "critical": r.critical,
                     "requirement": r.key,
                     "offset": r.offset if r.window is None else None,
-                    "window": _window_dict(r.window),
+                    "window": window_dict(r.window),
                 }
                 for r in p.requirements
                 for table in r.sources
@@ -215,10 +210,18 @@ class Registry:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it for JSON; durations as ``{"seconds": 900, "text": "15m"}``. Not the text."""
-        meaning = _meaning(self)
-        meaning["registry_hash"] = self.registry_hash
-        meaning["warnings"] = [str(w) for w in self.warnings]
-        return meaning
+        told = meaning(self)
+        told["registry_hash"] = self.registry_hash
+        told["warnings"] = [str(w) for w in self.warnings]
+        return told
+
+
+def diff(old: Registry, new: Registry) -> list[str]:
+    """What ``new`` means that ``old`` did not, one readable line each; empty where nothing changed.
+
+    The order of a processor's lines and how the file is written make no difference.
+    """
+    return diff_meanings(meaning(old), meaning(new))
 
 
 def load(path: str | Path) -> Registry:
@@ -1070,8 +1073,8 @@ class _Builder:
             processors=self.specs,
             registry_hash="",
         )
-        meaning = json.dumps(_meaning(bare), sort_keys=True, separators=(",", ":"))
-        registry_hash = hashlib.sha256(meaning.encode()).hexdigest()
+        said = json.dumps(meaning(bare), sort_keys=True, separators=(",", ":"))
+        registry_hash = hashlib.sha256(said.encode()).hexdigest()
         specs = {n: replace(s, registry_hash=registry_hash) for n, s in self.specs.items()}
         names = {b: next(iter(tables)) for b, tables in self.bare.items() if len(tables) == 1}
         names.update((name, claim.table) for name, claim in self.claims.items())
@@ -1178,153 +1181,3 @@ def _upstream_first(
         order += ready
         sorter.done(*ready)
     return tuple(order)
-
-
-# ── as data ──────────────────────────────────────────────────────────────────────────────────
-
-
-def duration_text(duration: timedelta) -> str:
-    """A duration as the registry writes it, in the largest unit that divides it: 15m, 90s, 1h."""
-    seconds = round(duration.total_seconds())
-    for unit in ("d", "h", "m"):
-        if seconds and seconds % SECONDS[unit] == 0:
-            return f"{seconds // SECONDS[unit]}{unit}"
-    return f"{seconds}s"
-
-
-def _duration_dict(duration: timedelta) -> dict[str, Any]:
-    return {"seconds": round(duration.total_seconds()), "text": duration_text(duration)}
-
-
-def _clock_dict(clock: ClockTime) -> dict[str, Any]:
-    return {"at": f"{clock.hour:02}:{clock.minute:02}:{clock.second:02}", "day": clock.day}
-
-
-def _window_dict(window: Window | None) -> dict[str, Any] | None:
-    if window is None:
-        return None
-    key: Literal["last_game_dates", "window_days"]
-    key = "last_game_dates" if window.game_dates is not None else "window_days"
-    return {key: window.game_dates or window.days, "min_ready": window.min_ready}
-
-
-def _policy_dict(policy: Policy) -> dict[str, Any]:
-    shown: dict[str, Any] = {}
-    for key in POLICY_KEYS:
-        value = getattr(policy, key)
-        if isinstance(value, timedelta):
-            value = _duration_dict(value)
-        elif isinstance(value, ClockTime):
-            value = _clock_dict(value)
-        elif isinstance(value, Deadline):
-            value = {**_clock_dict(value.at), "then": value.then.value}
-        elif isinstance(value, OffDay):
-            value = value.value
-        elif isinstance(value, tuple):
-            value = [{**_clock_dict(e.at), "when": e.when.value} for e in value]
-        shown[key] = value
-    return shown
-
-
-def _requirement_dict(r: Requirement) -> dict[str, Any]:
-    return {
-        "key": r.key,
-        "kind": r.kind.value,
-        "sources": list(r.sources),
-        "critical": r.critical,
-        "needed": r.needed,
-        "expected_count_min": r.expected_count_min,
-        "expected_count_per_game": r.expected_count_per_game,
-        "min_coverage": r.min_coverage,
-        "max_age_warn": None if r.max_age_warn is None else _duration_dict(r.max_age_warn),
-        "max_age_fail": None if r.max_age_fail is None else _duration_dict(r.max_age_fail),
-        "offset": r.offset if r.window is None else None,
-        "window": _window_dict(r.window),
-        "prefer_for": _duration_dict(r.prefer_for),
-    }
-
-
-def _launch_dict(launch: LaunchTarget | None) -> dict[str, Any] | None:
-    return None if launch is None else {"kind": launch.kind.value, "address": launch.address}
-
-
-def _meaning(registry: Registry) -> dict[str, Any]:
-    """Everything that the file says, in one spelling: what is hashed, shown and compared."""
-    calendar = None
-    if registry.calendar_table is not None or registry.known_from is not None:
-        calendar = {"table": registry.calendar_table, "known_from": registry.known_from}
-    return {
-        "version": registry.version,
-        "timezone": registry.timezone,
-        "calendar": calendar,
-        "tables": {
-            t.name: {
-                "grain": t.grain.value,
-                "enabled": t.enabled,
-                "aliases": sorted(t.aliases),
-                "producer": t.producer,
-            }
-            for t in registry.tables.values()
-        },
-        "processors": {
-            p.name: {
-                "phase": p.phase,
-                "output": p.output,
-                "aliases": sorted(p.aliases),
-                "requires": [_requirement_dict(r) for r in p.requirements],
-                "disabled": list(p.disabled),
-                "policy": _policy_dict(p.policy),
-                "entrypoint": p.entrypoint,
-                "launch": _launch_dict(p.launch),
-            }
-            for p in registry.processors.values()
-        },
-    }
-
-
-def diff(old: Registry, new: Registry) -> list[str]:
-    """What ``new`` means that ``old`` did not, one readable line each; empty where nothing changed.
-
-    The order of a processor's lines and how the file is written make no difference.
-    """
-    return diff_meanings(_meaning(old), _meaning(new))
-
-
-def diff_meanings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """``diff`` of two registries as ``Registry.as_dict`` gives them, such as one that is served."""
-    told = ("registry_hash", "warnings")
-    before, after = ({k: v for k, v in one.items() if k not in told} for one in (old, new))
-    return list(_differences("", _comparable(before), _comparable(after)))
-
-
-def _comparable(value: Any) -> Any:
-    """Durations by their text, and requirements by their key."""
-    if isinstance(value, dict):
-        if value.keys() == {"seconds", "text"}:
-            return value["text"]
-        return {k: _comparable(v) for k, v in value.items()}
-    if isinstance(value, list) and value and all(isinstance(v, dict) and "key" in v for v in value):
-        return {v["key"]: _comparable({k: x for k, x in v.items() if k != "key"}) for v in value}
-    return value
-
-
-def _differences(path: str, old: Any, new: Any) -> Iterator[str]:
-    if old == new:
-        return
-    if not isinstance(old, dict) or not isinstance(new, dict):
-        yield f"{path}: {_told(old)} -> {_told(new)}"
-        return
-    for key in dict.fromkeys((*old, *new)):
-        here = f"{path}[{key}]" if path.endswith(".requires") else f"{path}.{key}".lstrip(".")
-        if key not in new:
-            yield f"{here}: removed"
-        elif key not in old:
-            yield f"{here}: added"
-        else:
-            yield from _differences(here, old[key], new[key])
-
-
-def _told(value: Any) -> str:
-    if value is None or value == []:
-        return "none"
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from coordinator.core.spec import Policy
-from coordinator.registry import KEYS, POLICY_KEYS, duration_text, parse
+from coordinator.registry import KEYS, parse
+from coordinator.registry_meaning import POLICY_KEYS, duration_text
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reference-registry.md").read_text("utf-8")
 HEADINGS = {

@@ -24,7 +24,8 @@ from coordinator.core.spec import (
     TableSpec,
     Window,
 )
-from coordinator.registry import Registry, diff, duration_text, load, parse
+from coordinator.registry import Registry, diff, load, parse
+from coordinator.registry_meaning import duration_text
 from tests.registry.examples import CONTRACT, SMALL, changed
 
 ROOT = Path(__file__).resolve().parents[2]
