@@ -30,6 +30,7 @@ from coordinator.simulation.stores import Told
 T = TypeVar("T")
 
 EMULATOR = "FIRESTORE_EMULATOR_HOST"
+DISCARD_SECONDS = 60.0
 
 
 class OverFirestore:
@@ -95,7 +96,8 @@ class OverFirestore:
     def discard(self) -> None:
         """Give the emulator its room back."""
         place = f"emulator/v1/projects/{self._project}/databases/(default)/documents"
-        httpx.delete(f"http://{os.environ[EMULATOR]}/{place}").raise_for_status()
+        host = os.environ[EMULATOR]
+        httpx.delete(f"http://{host}/{place}", timeout=DISCARD_SECONDS).raise_for_status()
 
 
 class PlayedStore(FirestoreStore):
