@@ -36,7 +36,7 @@ from coordinator.ports import Kind, Query
 from coordinator.registry import Registry, load, parse
 from coordinator.service.adopt import adopt
 from coordinator.service.engine import Committed
-from coordinator.service.sweep import EVER
+from coordinator.service.sweep import BEFORE_ALL
 from coordinator.settings import Settings
 from processors.catalog import CATALOG
 from processors.nights import NightPlayer, plan_nights
@@ -188,7 +188,7 @@ class Replay:
     async def until(self, at: datetime) -> None:
         """Let time pass, with a sweep whenever one is due."""
         while True:
-            wake = await self.app.sweeper.next_wake(EVER)
+            wake = await self.app.sweeper.next_wake(BEFORE_ALL)
             self.proxy.take()
             if wake is None or wake > at:
                 break

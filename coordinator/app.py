@@ -31,6 +31,7 @@ from coordinator.core.spec import LaunchKind, LaunchTarget
 from coordinator.errors import BadInput, NotFound, Refused, Unavailable
 from coordinator.outbox import Relay
 from coordinator.ports import (
+    Announcer,
     Clock,
     Entropy,
     Kind,
@@ -200,6 +201,7 @@ def build(
     warehouse: Warehouse | None = None,
     launchers: Mapping[LaunchKind, Launcher] | None = None,
     notifiers: Sequence[Notifier] | None = None,
+    announcers: Sequence[Announcer] = (),
 ) -> Application:
     """Wire the service. What is given replaces what the settings would choose.
 
@@ -211,7 +213,7 @@ def build(
     resources = AsyncExitStack()
     engine = Engine(store, registry, clock, entropy)
     loads = Loads(engine)
-    runs = Runs(engine, loads)
+    runs = Runs(engine, loads, told_outside=bool(announcers))
     quarantine = Quarantine(engine)
     ingest = Ingest(engine, loads, runs, quarantine)
     sweeper = Sweeper(engine)
@@ -228,6 +230,7 @@ def build(
         ingest,
         launchers,
         default_target(settings),
+        announcers=announcers,
         notifiers=notifiers,
         link_base=settings.public_url,
     )

@@ -146,8 +146,9 @@ def _database(name: str, store: Store) -> list[Finding]:
     def look() -> None:
         try:
             answer.set_result(asyncio.run(_look(name, store)))
-        except Exception as error:  # noqa: BLE001 - it is raised where the answer is awaited
-            answer.set_exception(error)
+        except Exception as error:  # noqa: BLE001 - a finding, whatever it is
+            words = f"{name} cannot be looked at: {type(error).__name__}: {error}{_emulated('.')}"
+            answer.set_result([Finding("database", "bad", words)])
 
     # A thread that can be left behind: Google's search for credentials cannot be interrupted, and
     # takes a quarter of a minute where the address of the metadata server swallows everything.

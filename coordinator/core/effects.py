@@ -16,6 +16,9 @@ from coordinator.core.model import (
     RunStatus,
 )
 
+OUTPUT = "run:"
+"""What the event ids of runs' outputs begin with."""
+
 
 def launch(run: Run, now: datetime) -> OutboxEntry:
     """Ask that the run's current attempt be launched, not before its back-off is over."""
@@ -51,7 +54,7 @@ def announce_id(run_id: str) -> str:
 
 def load_id(run_id: str) -> str:
     """The event id of a run's output as a load."""
-    return f"run:{run_id}"
+    return f"{OUTPUT}{run_id}"
 
 
 def announcement(run: Run, output: str, now: datetime) -> Arrival:

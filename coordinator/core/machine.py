@@ -415,7 +415,18 @@ class _Work:
         )
         self.outbox = tuple(tried if e is entry else e for e in self.outbox)
         waited = self.now - max(entry.created_at, self._first_due(entry))
-        if entry.kind is EffectKind.LAUNCH and waited >= UNDELIVERABLE_AFTER:
+        if waited < UNDELIVERABLE_AFTER:
+            return Reply()
+        if entry.kind is EffectKind.ANNOUNCE:
+            self._notify(
+                "announcement_undeliverable",
+                entry.subject,
+                "error",
+                f"The output of {entry.subject} cannot be announced since {waited}; what needs it "
+                "does not hear of it.",
+                fact.error[:1000],
+            )
+        if entry.kind is EffectKind.LAUNCH:
             self._notify(
                 "launch_undeliverable",
                 f"{entry.subject}:{entry.attempt}",

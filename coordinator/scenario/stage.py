@@ -15,7 +15,8 @@ from datetime import datetime
 from typing import Any
 
 from coordinator.adapters.sqlite import SqliteStore
-from coordinator.core.model import Arrival, Run
+from coordinator.core.effects import OUTPUT
+from coordinator.core.model import Run
 from coordinator.core.spec import LaunchTarget, ProcessorSpec
 from coordinator.errors import CoordinatorError, Unavailable
 from coordinator.ports import Document, Key, Kind, Notice, Op, Query, Where
@@ -122,7 +123,6 @@ class Stage:
             lambda: self.name("token"),
             self,
             notifiers=(self,),
-            announcers=(self,),
         )
         store.process = process
         self.process = process
@@ -135,6 +135,11 @@ class Stage:
 
     def _observe(self, number: int, store: FaultyStore, puts: Mapping[Key, Document]) -> None:
         self.commits += bool(puts)
+        for key, entry in puts.items():
+            if key.kind is Kind.EVENT and entry.event_id.startswith(OUTPUT):
+                message = announce_message(entry.arrival, entry.processor_name or "")
+                told = {"table": entry.table, "quiet": entry.arrival.quiet}
+                self.announced.append({**message, **told})
 
     def name(self, kind: str) -> str:
         """A name that was not used before."""
@@ -235,12 +240,6 @@ class Stage:
         if process is not None and self.faults.strikes(kind):
             process.kill(kind)
             await asyncio.get_running_loop().create_future()
-
-    async def announce(self, arrival: Arrival) -> str:
-        """As ``ports.Announcer``."""
-        message = announce_message(arrival, "")
-        self.announced.append({**message, "table": arrival.table, "quiet": arrival.quiet})
-        return arrival.event_id
 
     async def notify(self, notice: Notice) -> None:
         """As ``ports.Notifier``."""

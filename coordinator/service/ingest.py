@@ -15,9 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from coordinator.core.facts import Fact, Ticked
-from coordinator.core.model import (
-    Arrival,
-)
+from coordinator.core.model import Arrival
 from coordinator.core.spec import TableSpec
 from coordinator.errors import BadInput, CoordinatorError, Mistake
 from coordinator.ports import Changes, Key, Need

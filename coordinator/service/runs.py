@@ -18,7 +18,7 @@ from coordinator.core.machine import TRANSITIONS_PER_RUN_LIMIT, Reply
 from coordinator.core.model import ANNOUNCED, Partition, Run, RunStatus, Transition
 from coordinator.core.spec import ProcessorSpec
 from coordinator.documents import partition_key, run_key
-from coordinator.errors import Bug, NotFound, Refused, Unavailable
+from coordinator.errors import Bug, NotFound, Refused, TooLarge, Unavailable
 from coordinator.ports import Changes, Document, Key, Need
 from coordinator.service.engine import Committed, Docs, Engine, Reading, Target
 from coordinator.service.loads import Folded, Loads, load_keys
@@ -85,9 +85,11 @@ class Runs:
                 await self._report(spec, date, run_id, fact, what, announce=True)
             except (NotFound, Refused, Unavailable):
                 raise
+            # What is downstream has no room or cannot be judged. That must not keep the run from
+            # ending: its announcement waits in the outbox, where its failure is news.
+            except TooLarge as error:
+                log.warning("no room for an output", run_id=run_id, error=error.detail)
             except Exception:
-                # What is downstream cannot be judged or has no room. That must not keep the run
-                # from ending: its announcement waits in the outbox, where its failure is news.
                 log.exception("an output is not announced with its run", run_id=run_id)
             else:
                 return
@@ -127,18 +129,21 @@ class Runs:
         key = partition_key(*target)
         now = engine.clock.now()
         keys = engine.keys_of(target)
-        facts: tuple[Fact, ...] = (fact,)
         targets: tuple[Target, ...] = ()
         if announce:
-            facts = (fact, Delivered(effect_id=announce_id(run_id)))
             targets = await loads.reach(engine.registry.tables[spec.output], date)
             keys += load_keys(spec.output, date, load_id(run_id))
             keys += [k for t in targets for k in engine.keys_of(t)]
 
         def step(docs: Docs) -> Changes[tuple[list[Committed], Folded | None]] | Need:
-            if docs[key] is None:
+            partition: Partition | None = docs[key]
+            if partition is None:
                 # Asking for a run that never was must leave no partition behind.
                 raise NotFound(f"there is no run {run_id[:200]}; nothing was heard of {date} yet")
+            facts: tuple[Fact, ...] = (fact,)
+            if announce and partition.live is not None and partition.live.run_id == run_id:
+                # Of a run that had ended before, an announcement that still waits stays.
+                facts = (fact, Delivered(effect_id=announce_id(run_id)))
             reading = Reading(docs)
             own = engine.decide_in(reading, target, facts, now)
             committed = [] if own is None else [own]
@@ -158,7 +163,7 @@ class Runs:
         engine.committed(committed)
         if folded is not None:
             loads.count(spec.output, folded.outcome)
-        reply = committed[0].decision.replies[-len(facts)]
+        reply = committed[0].decision.replies[1]  # the first is that of the survey
         if reply.ok:
             return reply
         if reply.code == "unknown":

@@ -25,7 +25,7 @@ from coordinator.service.waiting import time_or_news
 
 log = structlog.get_logger(__name__)
 
-EVER = datetime(1970, 1, 1, tzinfo=UTC)
+BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 """Before every ``wake_at``."""
 PARTITIONS_PER_SWEEP = 2000
 PER_TRANSACTION = 50
@@ -77,17 +77,17 @@ class Sweeper:
         """Sweep for ever, each time at the earliest ``wake_at``. Cancel to stop."""
         clock = self._engine.clock
         while True:
-            self._kick.clear()
             self._next = None  # what commits tell from here on counts
             try:
                 swept = await self.sweep()
             except CoordinatorError as error:
                 log.warning("sweep failed; it will be tried again", error=error.detail)
-                self._next = clock.now() + timedelta(seconds=5)
+                self._next = _earlier(self._next, clock.now() + timedelta(seconds=5))
             else:
                 if swept.more:
                     continue
                 self._next = _earlier(self._next, swept.next_wake)
+            self._kick.clear()  # all that it told is in `_next`
             look_at = clock.now() + IDLE_LOOK
             wake = min(look_at, self._next) if self._next else look_at
             await time_or_news(clock, self._kick, (wake - clock.now()).total_seconds())
@@ -113,7 +113,7 @@ class Sweeper:
         after: str | None = None
         more = False
         # One look at one partition is all that an idle sweep needs.
-        next_wake = await self.next_wake(EVER)
+        next_wake = await self.next_wake(BEFORE_ALL)
         due = next_wake is not None and next_wake <= now
         while due:
             if looked >= limit:

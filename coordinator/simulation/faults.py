@@ -14,8 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from coordinator.errors import Bug, Unavailable
-from coordinator.ports import Changes, Document, Key, Need, Page, Query, Step, Store
+from coordinator.core.effects import OUTPUT
+from coordinator.errors import Bug, TooLarge, Unavailable
+from coordinator.ports import Changes, Document, Key, Kind, Need, Page, Query, Step, Store
 
 if TYPE_CHECKING:
     from coordinator.simulation.process import Process
@@ -30,6 +31,7 @@ KINDS = (
     "crash_at_read",
     "store_slow",
     "read_refused",
+    "no_room",
     "duplicate",
     "delay",
     "no_ack",
@@ -130,6 +132,8 @@ class FaultyStore:
             if isinstance(answer, Changes):
                 if answer.puts and DRY.get():
                     raise Bug("a dry run writes")
+                if _ends_and_announces(answer.puts) and self._faults.strikes("no_room", 3.0):
+                    raise TooLarge("a run's end and its output do not fit one commit (a fault)")
                 if self._record is not None:
                     self._record(number, self, answer.puts)
             return answer
@@ -184,6 +188,13 @@ class FaultyStore:
         elif self._faults.on:
             for _ in range(self._rng.choice((0, 0, 1, 3))):
                 await asyncio.sleep(0)
+
+
+def _ends_and_announces(puts: Mapping[Key, Document]) -> bool:
+    ended = any(k.kind is Kind.RUN and not d.live for k, d in puts.items())
+    return ended and any(
+        k.kind is Kind.EVENT and d.event_id.startswith(OUTPUT) for k, d in puts.items()
+    )
 
 
 async def never() -> None:

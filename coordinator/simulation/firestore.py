@@ -19,10 +19,10 @@ import httpx
 
 from coordinator.adapters.firestore.layout import Row
 from coordinator.adapters.firestore.store import Again, FirestoreStore, Outside
-from coordinator.adapters.firestore.transaction import Commit
+from coordinator.adapters.firestore.transaction import Puts, Write
 from coordinator.errors import BadInput
 from coordinator.ports import Store
-from coordinator.simulation.clock import Turns, VirtualClock
+from coordinator.simulation.clock import ANSWER_SECONDS, Turns, VirtualClock
 from coordinator.simulation.faults import Faults, never
 from coordinator.simulation.process import current_process
 from coordinator.simulation.stores import Told
@@ -124,7 +124,14 @@ class PlayedStore(FirestoreStore):
                 uniform=rng.uniform,
                 operation_id=lambda: f"{name}-{next(numbers)}",
             )
-        super().__init__(project, outside=outside, **settings)
+        super().__init__(
+            project,
+            outside=outside,
+            # Real time decides nothing: what never answers is the loop's to notice.
+            call_seconds=2 * ANSWER_SECONDS,
+            patience_seconds=float("inf"),
+            **settings,
+        )
         self._turns = turns
         self._rng = rng
         self._clock = clock
@@ -142,11 +149,11 @@ class PlayedStore(FirestoreStore):
     async def _ask(self, *what: Any, **how: Any) -> list[Row]:
         return await self._carried_out(lambda: super(PlayedStore, self)._ask(*what, **how))
 
-    async def _commit(self, commit: Commit) -> Sequence[Any]:
+    async def _commit(self, writes: Sequence[Write], decided: Sequence[Puts]) -> Sequence[Any]:
         async def work() -> Sequence[Any]:
-            versions = await super(PlayedStore, self)._commit(commit)
+            versions = await super(PlayedStore, self)._commit(writes, decided)
             if self._told is not None:
-                for puts in commit.decided:
+                for puts in decided:
                     self._told(puts)
             return versions
 

@@ -366,8 +366,8 @@ class World:
         if "event_id" in event:
             if self.rng.random() < 0.03 and self._given_ids:
                 known = self.rng.choice(self._given_ids)
-                for other in self._sent:  # either of them may come first
-                    if other.event is known:
+                for other in self._sent:  # any of them may come first
+                    if other.event and other.event.get("event_id") == known["event_id"]:
                         other.given_id_used_before = True
                 event["event_id"] = spelled["event_id"] = known["event_id"]
                 event["target_table"], event["game_date"] = (

@@ -251,13 +251,23 @@ def test_the_ten_minutes_of_a_later_attempt_run_from_its_launch() -> None:
     assert world.notices() == ["launch_undeliverable"]
 
 
-def test_other_effects_are_retried_without_news() -> None:
+def test_an_output_that_cannot_be_announced_is_news_after_ten_minutes_and_once() -> None:
     world = done()
     (entry,) = world.entries(EffectKind.ANNOUNCE)
-    world.at(30).step(DeliveryFailed(effect_id=entry.effect_id, error="503"))
+    failed = DeliveryFailed(effect_id=entry.effect_id, error="503")
+    world.at(9.9).step(failed)
     assert world.notices() == []
-    world.step(Delivered(effect_id=entry.effect_id))
-    assert world.partition.outbox == ()
+    world.at(30).step(failed)
+    world.at(31).step(failed)
+    assert world.notices() == ["announcement_undeliverable"]
+
+
+def test_a_notice_that_cannot_be_delivered_is_no_news() -> None:
+    world = fired()
+    world.at(10).fail_delivery()
+    (notice,) = world.entries(EffectKind.NOTIFY)
+    world.at(60).step(DeliveryFailed(effect_id=notice.effect_id, error="503"))
+    assert len(world.notices()) == 1
 
 
 def test_the_launch_of_a_run_that_ended_is_no_longer_owed() -> None:

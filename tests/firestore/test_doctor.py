@@ -115,6 +115,17 @@ def test_missing_credentials_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert f"{HOST} is set" not in words
 
 
+def test_credentials_of_a_strange_shape_are_a_finding(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv(HOST, raising=False)
+    strange = tmp_path / "strange.json"
+    strange.write_text("[]", encoding="utf-8")
+    ran = examine("firestore:demo", GOOGLE_APPLICATION_CREDENTIALS=str(strange))
+    assert ran.code == 1
+    assert found(ran)["database"]["state"] == "bad"
+
+
 def test_a_search_for_credentials_that_cannot_be_interrupted_is_left_behind(
     silent: str, tmp_path: Path
 ) -> None:

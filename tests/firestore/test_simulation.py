@@ -6,9 +6,13 @@ A failing seed is replayed with ``FIRESTORE_EMULATOR_HOST=… python -m coordina
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +28,7 @@ from tests.firestore.emulator import emulator_host
 
 pytestmark = [pytest.mark.emulator, pytest.mark.slow]
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 CHUNKS = 6
 WORLDS_A_CHUNK = 3
 STEPS = 40
@@ -64,10 +69,25 @@ def test_every_fault_of_a_call_happens() -> None:
     pytest.fail(f"never: {set(CALL_KINDS) - set(faults)}")
 
 
-def test_the_same_seed_is_the_same_world() -> None:
-    first, again = played(2), played(2)
-    assert first == again
-    assert first.digest != played(3).digest
+def test_the_same_seed_is_the_same_world_in_another_process() -> None:
+    code = (
+        "from coordinator.simulation import run\n"
+        "from coordinator.simulation.firestore import OverFirestore\n"
+        f"print(run(2, steps={STEPS}, store=OverFirestore(2)).digest)"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=CHECKOUT,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for hash_seed in ("1", "4242")
+    }
+    assert digests == {played(2).digest}
+    assert played(3).digest not in digests
 
 
 def test_without_an_emulator_nothing_is_played(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -14,10 +14,11 @@ from coordinator.app import Application, build
 from coordinator.core.model import Arrival, EffectKind, Partition, RunStatus
 from coordinator.core.spec import LaunchKind
 from coordinator.documents import event_key, partition_key
-from coordinator.errors import NotFound
+from coordinator.errors import NotFound, Refused
 from coordinator.ports import Kind, Query
 from coordinator.registry import parse
 from coordinator.service import engine as engine_module
+from coordinator.service.loads import Loads
 from coordinator.service.runs import Runs
 from coordinator.settings import Settings
 
@@ -52,7 +53,9 @@ class Outside:
 
 
 @asynccontextmanager
-async def serving(registry: str = REGISTRY) -> AsyncIterator[Application]:
+async def serving(
+    registry: str = REGISTRY, announcers: Sequence[Outside] = ()
+) -> AsyncIterator[Application]:
     """A service that delivers only when it is asked to."""
     app = build(
         Settings(),
@@ -60,6 +63,7 @@ async def serving(registry: str = REGISTRY) -> AsyncIterator[Application]:
         store=SqliteStore(":memory:"),
         launchers={LaunchKind.LOCAL: Launcher()},
         notifiers=[],
+        announcers=announcers,
     )
     await app.store.open()
     yield app
@@ -129,10 +133,8 @@ async def test_a_run_that_was_skipped_announces_nothing() -> None:
 
 
 async def test_where_the_world_is_told_the_relay_proves_it() -> None:
-    async with serving() as app:
-        outside = Outside()
-        app.relay._announcers = (outside,)
-        app.runs = Runs(app.engine, app.ingest._loads, told_outside=True)
+    outside = Outside()
+    async with serving(announcers=[outside]) as app:
         token = await claimed(app)
         await app.runs.complete(RUN, token, RunStatus.SUCCESS, 7)
         first = await partition(app, "First")
@@ -155,9 +157,9 @@ async def test_an_output_that_windows_look_at_is_announced_by_the_relay() -> Non
         assert await announced(app)
 
 
-async def test_what_cannot_be_judged_downstream_keeps_no_run_from_ending(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def second_cannot_be_judged(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Until the patch is undone."""
     real = engine_module.decide
 
     def stumble(partition: Partition, *rest: Any) -> Any:
@@ -165,20 +167,42 @@ async def test_what_cannot_be_judged_downstream_keeps_no_run_from_ending(
             raise AssertionError("a bug")
         return real(partition, *rest)
 
+    monkeypatch.setattr(engine_module, "decide", stumble)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("then", ["nothing", "the report again", "a forged report"])
+async def test_what_cannot_be_judged_downstream_keeps_no_run_from_ending(
+    second_cannot_be_judged: pytest.MonkeyPatch, then: str
+) -> None:
     async with serving() as app:
         token = await claimed(app)
-        monkeypatch.setattr(engine_module, "decide", stumble)
         await app.runs.complete(RUN, token, RunStatus.SUCCESS, 7)
         first = await partition(app, "First")
         assert first is not None
         assert first.outcome is not None
         assert [e.kind for e in first.outbox] == [EffectKind.ANNOUNCE]
-        monkeypatch.undo()
+        second_cannot_be_judged.undo()
+        if then == "the report again":
+            await app.runs.complete(RUN, token, RunStatus.SUCCESS, 7)
+        elif then == "a forged report":
+            with pytest.raises(Refused):
+                await app.runs.complete(RUN, "forged", RunStatus.SUCCESS, 7)
         await app.relay.drain()
         assert await announced(app)
         second = await partition(app, "Second")
         assert second is not None
         assert second.generation == 1
+
+
+async def test_an_announcement_that_another_process_left_waiting_is_not_struck_off() -> None:
+    async with serving() as app:
+        token = await claimed(app)
+        others = Runs(app.engine, Loads(app.engine), told_outside=True)
+        await others.complete(RUN, token, RunStatus.SUCCESS, 7)
+        await app.runs.complete(RUN, token, RunStatus.SUCCESS, 7)
+        await app.relay.drain()
+        assert await announced(app)
 
 
 async def test_a_report_on_a_run_that_never_was_leaves_nothing_behind() -> None:

@@ -178,3 +178,45 @@ processors:
 
     with quiet_log():
         assert run_virtually(play()) == 1
+
+
+def test_commits_during_a_sweep_that_have_time_bring_no_further_sweep() -> None:
+    registry = parse("""
+version: 1
+timezone: America/New_York
+tables:
+  nba_raw.lines: {}
+processors:
+  Later: {phase: 3, output: a.later, debounce: 10m, requires: [{table: nba_raw.lines}]}
+""")
+
+    async def play() -> int:
+        keep_tasks_by_process()
+        store = Held()
+        await store.open()
+        clock = VirtualClock(datetime(2025, 11, 16, 8, tzinfo=UTC))
+        process = Process("one", store, registry, clock, lambda: "token", Launcher())
+        await process.adopt()
+        sweeps = 0
+        sweep = process.sweeper.sweep
+
+        async def counted() -> Any:
+            nonlocal sweeps
+            sweeps += 1
+            return await sweep()
+
+        process.sweeper.sweep = counted  # type: ignore[method-assign,assignment]
+        gate = store.gate = asyncio.Event()
+        process.spawn(process.sweeper.run())
+        await rest()
+        for day in range(11, 15):
+            await process.ingest.take(load("lines", f"2025-11-{day}"))
+        gate.set()
+        await clock.advance(timedelta(seconds=20))
+        process.kill("the end")
+        await rest()
+        await store.close()
+        return sweeps
+
+    with quiet_log():
+        assert run_virtually(play()) == 1

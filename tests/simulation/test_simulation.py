@@ -179,8 +179,14 @@ def _events_are_acknowledged_before_they_are_kept(patch: pytest.MonkeyPatch) -> 
 
 
 def _the_sweep_looks_a_day_late(patch: pytest.MonkeyPatch) -> None:
-    real = sweep.Sweeper._now
-    patch.setattr(sweep.Sweeper, "_now", lambda self: real(self) - timedelta(days=1))
+    real = sweep.Sweeper.sweep
+
+    async def wrong(self: Any, **options: Any) -> Any:
+        clock = self._engine.clock
+        patch.setattr(self, "_now", lambda: clock.now() - timedelta(days=1))
+        return replace(await real(self, **options), next_wake=None)
+
+    patch.setattr(sweep.Sweeper, "sweep", wrong)
 
 
 def _the_outbox_is_emptied_on_failure(patch: pytest.MonkeyPatch) -> None:

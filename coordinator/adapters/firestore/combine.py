@@ -52,7 +52,7 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class Group:
-    """Transactions that share a commit, in their order."""
+    """Transactions that share a commit, in the order in which they came."""
 
     jobs: list[Job] = field(default_factory=list)
     contended: set[str] = field(default_factory=set)
@@ -103,8 +103,10 @@ class Waiting:
             else:
                 blocked |= job.contended
                 rest.append(job)
+        order = {job: number for number, job in enumerate(self._jobs)}
         self._jobs = rest
         for group in groups:
+            group.jobs.sort(key=order.__getitem__)  # joined ones are out of it
             self._busy |= group.contended
         return list(groups)
 

@@ -83,8 +83,8 @@ from coordinator.adapters.firestore.transaction import (
     Act,
     Answer,
     Batch,
-    Commit,
     PartGone,
+    Puts,
     Write,
     document_of,
     extra_paths,
@@ -528,7 +528,7 @@ class FirestoreStore:
         tries.sent[op] = batch.answers
         tries.written |= {w.path for w in writes}
         try:
-            times = await self._commit(Commit(op, writes, batch.decided))
+            times = await self._commit(writes, batch.decided)
         except Again as error:
             tries.fresh = True
             if error.conflict:
@@ -639,10 +639,15 @@ class FirestoreStore:
         """Remember what this process has just written, as if it had read it."""
         now = self._outside.monotonic()
         for write, version in zip(writes, versions, strict=True):
-            self._remembered.pop(write.path, None)
-            whole = write.act in (Act.CREATE, Act.UPDATE, Act.SET)
-            if whole and write.path.partition("/")[0] in CACHED_KINDS:
-                self._remembered[write.path] = (now, Row(write.path, version, dict(write.fields)))
+            kind, _, name = write.path.partition("/")
+            if kind not in CACHED_KINDS or "/" in name:
+                continue
+            known = self._remembered.pop(write.path, None)
+            row = Row(write.path, version, dict(write.fields))
+            if known is not None and known[1].exists and known[1].version > version:
+                self._remembered[write.path] = known  # this answer was overtaken by a later one
+            elif write.act in (Act.CREATE, Act.UPDATE, Act.SET):
+                self._remembered[write.path] = (now, row)
 
     # ── calls ────────────────────────────────────────────────────────────────────────────────
 
@@ -701,12 +706,12 @@ class FirestoreStore:
             raise Again("Firestore answered for some documents only", conflict=False)
         return rows
 
-    async def _commit(self, commit: Commit) -> Sequence[Any]:
+    async def _commit(self, writes: Sequence[Write], decided: Sequence[Puts]) -> Sequence[Any]:
         """Write all or nothing; says the version that each document has now.
 
-        Raises ``Again``: where it is no conflict, it may have happened.
+        ``decided`` is what the writes stand for, for who wants to know what was committed. Raises
+        ``Again``: where it is no conflict, it may have happened.
         """
-        writes = commit.writes
         async with self._call(commits=True) as client:
             batch = client.batch()
             for write in writes:

@@ -68,6 +68,10 @@ _RELAXED: Final = SURROUNDINGS | DECIDES
 _ALL = "_all"
 
 
+Puts = Mapping[Key, Document]
+"""The documents that one transaction puts."""
+
+
 class Act(Enum):
     """How a document is written."""
 
@@ -95,17 +99,6 @@ class Write:
     version: Any = None
     stamped: bool = False
     """Firestore writes the time into it (``layout.WRITTEN_AT``)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """All that one commit writes, and what its transactions decided."""
-
-    op: str
-    """Its operation id, which every document that it writes remembers."""
-    writes: Sequence[Write]
-    decided: Sequence[Mapping[Key, Document]]
-    """What each transaction puts, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +193,7 @@ class Batch:
     prove: set[str] = field(default_factory=set)
     """Cached rows on which a decision rests that must not rest on memory."""
     unread_creates: dict[Job, list[Key]] = field(default_factory=dict)
-    decided: list[Mapping[Key, Document]] = field(default_factory=list)
+    decided: list[Puts] = field(default_factory=list)
     """What each transaction puts, in their order; without those that put nothing."""
     _puts: dict[Key, Document] = field(default_factory=dict)
     _bodies: dict[Key, bytes] = field(default_factory=dict)
