@@ -6,12 +6,8 @@ import asyncio
 import base64
 import itertools
 import json
-import os
 import queue
 import random
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -24,14 +20,15 @@ from typing import Any
 import httpx
 import pytest
 
-from coordinator.adapters.firestore import FirestoreStore
 from coordinator.core.model import RunStatus, Status
-from coordinator.ports import Kind, Query
-from tests.firestore.emulator import emulator_host, free_port, new_project
+from coordinator.ports import Kind
+from tests.firestore.emulator import emulator_host
+from tests.firestore.stores import FirestoreFactory
+from tests.kill.serving import Service
+from tests.kill.states import all_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.emulator, pytest.mark.slow]
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 SENDERS = 64
 KILLS = 6
 TABLES = 6
@@ -122,61 +119,6 @@ class Runner:
         return None
 
 
-class Service:
-    """``coordinator serve`` over the emulator, as a process."""
-
-    def __init__(self, home: Path, name: str, project: str, host: str, launch: str) -> None:
-        self.home, self.name, self.project, self.host = home, name, project, host
-        self.launch = launch
-        self.port = free_port()
-        self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        with (self.home / f"{self.name}.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "coordinator", "serve"),
-                    *("--registry", str(self.home / "registry.yaml")),
-                    *("--store", f"firestore:{self.project}", "--port", str(self.port)),
-                ],
-                cwd=self.home,
-                env={
-                    **os.environ,
-                    "FIRESTORE_EMULATOR_HOST": self.host,
-                    "COORDINATOR_WAREHOUSE": f"duckdb:{self.home / self.name}.duckdb",
-                    "COORDINATOR_LAUNCH": self.launch,
-                    "PYTHONPATH": str(CHECKOUT),
-                },
-                stdout=log,
-                stderr=log,
-            )
-
-    async def answers(self) -> None:
-        """Wait until it serves."""
-        async with httpx.AsyncClient(timeout=5) as client:
-            for _ in range(600):
-                try:
-                    if (await client.get(f"{self.url}/healthz")).status_code == 200:
-                        return
-                except httpx.HTTPError:
-                    await asyncio.sleep(0.05)
-        raise AssertionError(f"{self.name} does not serve")
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    def stop(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait(timeout=30)
-
-
 @pytest.fixture
 def runner() -> Iterator[Runner]:
     made = Runner()
@@ -185,7 +127,13 @@ def runner() -> Iterator[Runner]:
 
 
 @pytest.fixture
-def services(tmp_path: Path, runner: Runner) -> Iterator[list[Service]]:
+def database() -> FirestoreFactory:
+    """An empty database on the emulator itself."""
+    return FirestoreFactory(emulator_host())
+
+
+@pytest.fixture
+def services(tmp_path: Path, database: FirestoreFactory, runner: Runner) -> Iterator[list[Service]]:
     names = [f"raw.t{n}" for n in range(TABLES)]
     listed = [f"{{table: {name}}}" for name in names]
     text = REGISTRY.format(
@@ -196,8 +144,18 @@ def services(tmp_path: Path, runner: Runner) -> Iterator[list[Service]]:
         some=", ".join(listed[::2]),
     )
     (tmp_path / "registry.yaml").write_text(text, encoding="utf-8")
-    host, project = emulator_host(), new_project()
-    made = [Service(tmp_path, name, project, host, runner.url) for name in ("a", "b")]
+    made = [
+        Service(
+            tmp_path,
+            f"firestore:{database.project}",
+            name=name,
+            environment={
+                "FIRESTORE_EMULATOR_HOST": database.host,
+                "COORDINATOR_LAUNCH": runner.url,
+            },
+        )
+        for name in ("a", "b")
+    ]
     runner.services = made
     for service in made:
         service.start()
@@ -252,12 +210,8 @@ def send(services: list[Service], work: queue.Queue[bytes], over: threading.Even
                 time.sleep(0.05)
 
 
-async def documents(store: FirestoreStore, kind: Kind) -> list[Any]:
-    return [d for _, d in (await store.find(Query(kind, limit=1000))).items]
-
-
 async def test_two_processes_killed_at_random_run_everything_once(
-    services: list[Service], runner: Runner
+    database: FirestoreFactory, services: list[Service], runner: Runner
 ) -> None:
     chance = random.Random(SEED)
     first = date(2025, 11, 1)
@@ -274,7 +228,7 @@ async def test_two_processes_killed_at_random_run_everything_once(
             sender.start()
         for _ in range(KILLS):
             victim = chance.choice(services)
-            await victim.answers()
+            await asyncio.to_thread(victim.answers)
             await asyncio.sleep(chance.uniform(0.0, 1.0))
             victim.kill()
             victim.start()
@@ -286,13 +240,12 @@ async def test_two_processes_killed_at_random_run_everything_once(
         over.set()
         for sender in senders:
             sender.join()
-    os.environ["FIRESTORE_EMULATOR_HOST"] = services[0].host
-    store = FirestoreStore(services[0].project)
+    store = database()
     await store.open()
     wanted = {(p, d) for p in ("First", "Second", "Third") for d in days}
     deadline = time.monotonic() + 90
     while True:
-        partitions = await documents(store, Kind.PARTITION)
+        partitions = await all_of(store, Kind.PARTITION)
         done = {(p.processor, p.game_date) for p in partitions if p.status is Status.SUCCEEDED}
         if done == wanted and not any(p.outbox for p in partitions):
             break
@@ -302,13 +255,13 @@ async def test_two_processes_killed_at_random_run_everything_once(
             if p.status is not Status.SUCCEEDED or p.outbox
         ]
         await asyncio.sleep(0.5)
-    runs = await documents(store, Kind.RUN)
+    runs = await all_of(store, Kind.RUN)
     assert Counter((r.processor, r.game_date) for r in runs) == dict.fromkeys(wanted, 1)
     assert {r.status for r in runs} == {RunStatus.SUCCESS}
     assert {r.generation for r in runs} == {1}
     ends = [sum(t.what == "success" for t in r.transitions) for r in runs]
     assert set(ends) <= {0, 1}
-    ledger = [e for e in await documents(store, Kind.EVENT) if e.table.startswith("raw.")]
+    ledger = [e for e in await all_of(store, Kind.EVENT) if e.table.startswith("raw.")]
     assert len(ledger) == DATES * TABLES
-    assert not await documents(store, Kind.QUARANTINE)
+    assert not await all_of(store, Kind.QUARANTINE)
     await store.close()
