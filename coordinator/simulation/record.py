@@ -9,7 +9,7 @@ nothing that the core derived: needs are judged anew by ``judge``, from the ledg
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from typing import Any
@@ -496,15 +496,19 @@ class Record:
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────
 
-    def final(self, definition: Definition, now: datetime, *, paused: bool) -> None:
-        """Faults have stopped and time has passed: whatever could happen has happened."""
+    def final(self, definitions: Sequence[Definition], now: datetime) -> None:
+        """Faults have stopped and time has passed: whatever could happen has happened.
+
+        ``definitions`` are the registries that the world has had, the one in force last.
+        """
+        definition = definitions[-1]
         judge = Judge(definition, self.ledger)
         for key, document in self.docs.items():
             if key.kind is Kind.PARTITION and document.processor in definition["processors"]:
                 self._at_rest(document, judge, now)
         for name in definition["processors"]:
             for game_date in self._dates(judge, name):
-                self._ran(judge, name, game_date, now)
+                self._ran(judge, definitions, name, game_date, now)
 
     def _at_rest(self, p: Partition, judge: Judge, now: datetime) -> None:
         if p.outbox:
@@ -524,7 +528,14 @@ class Record:
                 found |= {shifted(d, -offset) for (t, d) in self.ledger.loads if t == table}
         return sorted(found)
 
-    def _ran(self, judge: Judge, name: str, game_date: str, now: datetime) -> None:
+    def _ran(
+        self,
+        judge: Judge,
+        definitions: Sequence[Definition],
+        name: str,
+        game_date: str,
+        now: datetime,
+    ) -> None:
         """Ready, and not held: then it has run."""
         if judge.off_day(name, game_date):
             return
@@ -547,10 +558,15 @@ class Record:
         if p.outcome is None:
             self.law(3, f"{name} {game_date} is ready, nothing holds it, and it has not run")
             return
-        self._consumed_the_newest(p, judge)
+        self._consumed_the_newest(p, judge, definitions)
 
-    def _consumed_the_newest(self, p: Partition, judge: Judge) -> None:
-        """No newer data of a critical table is left unconsumed while there is budget."""
+    def _consumed_the_newest(
+        self, p: Partition, judge: Judge, definitions: Sequence[Definition]
+    ) -> None:
+        """No newer data of a critical table is left unconsumed while there is budget.
+
+        To a line that a later registry brought, what came before that registry is no news.
+        """
         if p.refires >= judge.policy(p.processor, "max_refires", 5):
             return
         run: Run | None = self.docs.get(run_key(p.run_id or ""))
@@ -558,10 +574,9 @@ class Record:
             return
         consumed = {(i.table, i.game_date): set(i.event_ids) for i in run.inputs}
         for r in judge.processor(p.processor)["requires"]:
-            simple = "table" in r and not r.get("dates") and r.get("critical", True)
-            if not simple or r["table"] == SCHEDULE:
+            table = r.get("table")
+            if table == SCHEDULE or not all(_names(d, p.processor, table) for d in definitions):
                 continue
-            table = r["table"]
             if judge.definition["tables"].get(table, {}).get("grain") == "game":
                 continue
             loads = [x for x in self.ledger.loads.get((table, p.game_date), []) if x.informs]
@@ -585,6 +600,16 @@ def _policies(process: Any, name: str) -> list[Mapping[str, Any]]:
         if entry is not None:
             found.append({**definition.get("defaults", {}), **entry})
     return found
+
+
+def _names(definition: Definition, processor: str, table: str | None) -> bool:
+    """Whether a registry has a critical line of its own for a table of the same date."""
+    if table is None:
+        return False
+    requires = definition["processors"].get(processor, {}).get("requires", ())
+    return any(
+        r.get("table") == table and not r.get("dates") and r.get("critical", True) for r in requires
+    )
 
 
 def _held_at(waiver: Waiver, at: datetime) -> bool:

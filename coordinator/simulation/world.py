@@ -595,7 +595,7 @@ class World:
         self.say("faults stop")
         self.faults.on = False
         await self._settle()
-        self.record.final(self.definition, self.clock.now(), paused=True)
+        self.record.final(self.definitions, self.clock.now())
         self.check()
         self.say("everything is resumed")
         for scope in [None, *sorted(self.definition["processors"])]:
@@ -603,7 +603,7 @@ class World:
             if answer != "done":
                 self.broken(f"law 8: resuming {scope} is answered {answer}")
         await self._settle()
-        self.record.final(self.definition, self.clock.now(), paused=False)
+        self.record.final(self.definitions, self.clock.now())
         await self._compare()
         self.check()
 
