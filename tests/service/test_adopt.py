@@ -105,6 +105,7 @@ async def test_nothing_that_ran_is_disturbed(tmp_path: Path) -> None:
     launches = Launches()
     async with served(tmp_path / "s.db", ONE, launches) as application:
         await application.ingest.take(load("raw.a"))
+        await application.relay.drain()  # a claim that is quicker takes the launch away
         run = await application.runs.claim(f"P:{DATE}:1", "me", 1)
         assert run.lease_token is not None
         await application.runs.complete(run.run_id, run.lease_token, RunStatus.SUCCESS, 3)
