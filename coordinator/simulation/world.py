@@ -72,6 +72,10 @@ class Report:
     acts: Counter[str] = field(default_factory=Counter)
     notices: Counter[str] = field(default_factory=Counter)
 
+    def told(self) -> str:
+        """The law that was broken, and how it came to that."""
+        return "\n".join((f"seed {self.seed} after {self.steps} steps: {self.broken}", *self.tail))
+
 
 def run(
     seed: int,

@@ -43,18 +43,13 @@ def played(seed: int, steps: int = STEPS) -> Report:
     return run(seed, steps=steps, store=OverFirestore(seed))
 
 
-def told(report: Report) -> str:
-    tail = "\n".join(report.tail)
-    return f"seed {report.seed}: {report.broken}\n{tail}"
-
-
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_the_laws_hold_in_every_world(chunk: int) -> None:
     first = 1 + chunk * WORLDS_A_CHUNK
     faults: Counter[str] = Counter()
     for seed in range(first, first + WORLDS_A_CHUNK):
         report = played(seed)
-        assert report.broken is None, told(report)
+        assert report.broken is None, report.told()
         assert report.commits
         faults.update(report.faults)
     assert set(faults) & set(CALL_KINDS), "worlds whose calls never fail prove little"

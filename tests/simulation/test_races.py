@@ -1,7 +1,8 @@
 """What chance finds rarely, played step by step."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.documents import partition_key
 from coordinator.ports import Kind, Op, Query, Where
-from coordinator.registry import parse
+from coordinator.registry import Registry, parse
 from coordinator.service import engine
 from coordinator.simulation.clock import VirtualClock, rest, run_virtually
 from coordinator.simulation.process import Process, keep_tasks_by_process, quiet_log
@@ -54,6 +55,22 @@ class Launcher:
         return "message"
 
 
+@asynccontextmanager
+async def serving(
+    store: SqliteStore, registry: Registry
+) -> AsyncIterator[tuple[Process, VirtualClock]]:
+    """A process over a store, with no loops of its own, and the clock, which the caller moves."""
+    keep_tasks_by_process()
+    await store.open()
+    clock = VirtualClock(datetime(2025, 11, 16, 8, tzinfo=UTC))
+    process = Process("one", store, registry, clock, lambda: "token", Launcher())
+    await process.adopt()
+    yield process, clock
+    process.kill("the end")
+    await rest()
+    await store.close()
+
+
 def load(table: str, game_date: str, **fields: Any) -> dict[str, Any]:
     return {
         "event_type": "raw_data_loaded",
@@ -69,26 +86,19 @@ def load(table: str, game_date: str, **fields: Any) -> dict[str, Any]:
 
 def test_a_partition_made_while_a_load_in_its_window_is_taken_in_hears_of_it() -> None:
     async def play() -> Any:
-        keep_tasks_by_process()
         store = Held()
-        await store.open()
-        clock = VirtualClock(datetime(2025, 11, 16, 8, tzinfo=UTC))
-        process = Process("one", store, REGISTRY, clock, lambda: "token", Launcher())
-        await process.adopt()
-        take = process.ingest.take
-        await take(load("schedule", "2025-11-14", game_ids=["g1"], record_count=1))
-        gate = store.gate = asyncio.Event()
-        history = asyncio.ensure_future(take(load("box", "2025-11-14")))
-        await rest()
-        assert not history.done()
-        made = await take(load("lines", "2025-11-15"))  # judged without the load on its way
-        gate.set()
-        await history
-        key = partition_key("Form", "2025-11-15")
-        partition = (await store.get([key]))[key]
-        process.kill("the end")
-        await store.close()
-        return made.affected[0].status, partition.generation
+        async with serving(store, REGISTRY) as (process, _):
+            take = process.ingest.take
+            await take(load("schedule", "2025-11-14", game_ids=["g1"], record_count=1))
+            gate = store.gate = asyncio.Event()
+            history = asyncio.ensure_future(take(load("box", "2025-11-14")))
+            await rest()
+            assert not history.done()
+            made = await take(load("lines", "2025-11-15"))  # judged without the load on its way
+            gate.set()
+            await history
+            key = partition_key("Form", "2025-11-15")
+            return made.affected[0].status, (await store.get([key]))[key].generation
 
     with quiet_log():
         status, generation = run_virtually(play())
@@ -117,21 +127,14 @@ processors:
         return real(partition, facts, spec, now)
 
     async def play() -> Any:
-        keep_tasks_by_process()
         store = SqliteStore(":memory:", inline=True)
-        await store.open()
-        clock = VirtualClock(datetime(2025, 11, 16, 8, tzinfo=UTC))
-        process = Process("one", store, registry, clock, lambda: "token", Launcher())
-        await process.adopt()
-        process.loops()
-        await process.ingest.take(load("lines", "2025-11-15"))
-        await clock.advance(timedelta(minutes=2))
-        keys = [partition_key(name, "2025-11-15") for name in ("Good", "Poor")]
-        found = await store.get(keys)
-        process.kill("the end")
-        await rest()
-        await store.close()
-        return [found[key].generation for key in keys]
+        async with serving(store, registry) as (process, clock):
+            process.loops()
+            await process.ingest.take(load("lines", "2025-11-15"))
+            await clock.advance(timedelta(minutes=2))
+            keys = [partition_key(name, "2025-11-15") for name in ("Good", "Poor")]
+            found = await store.get(keys)
+            return [found[key].generation for key in keys]
 
     monkeypatch.setattr(engine, "decide", stumble)
     with quiet_log(errors.append):
@@ -150,31 +153,22 @@ processors:
   Soon: {phase: 3, output: a.soon, debounce: 2s, requires: [{table: nba_raw.lines}]}
 """)
 
-    async def play() -> int:
-        keep_tasks_by_process()
+    async def play() -> Any:
         store = Held()
-        await store.open()
-        clock = VirtualClock(datetime(2025, 11, 16, 8, tzinfo=UTC))
-        process = Process("one", store, registry, clock, lambda: "token", Launcher())
-        await process.adopt()
-        process.spawn(process.sweeper.run())
-        await process.ingest.take(load("lines", "2025-11-14"))  # so that there is something due
-        await rest()
-        # the sweep's last look: when the next is due
-        store.holds = lambda query: query.where[0] == Where("wake_at", Op.GT, clock.now())
-        gate = store.gate = asyncio.Event()
-        await clock.advance(timedelta(seconds=2))
-        assert store.gate is None, "the sweep has looked, and its answer is on its way"
-        await process.ingest.take(load("lines", "2025-11-15"))
-        gate.set()
-        await clock.advance(timedelta(seconds=3))
-        key = partition_key("Soon", "2025-11-15")
-        partition = (await store.get([key]))[key]
-        process.kill("the end")
-        await rest()
-        await store.close()
-        generation: int = partition.generation
-        return generation
+        async with serving(store, registry) as (process, clock):
+            process.spawn(process.sweeper.run())
+            await process.ingest.take(load("lines", "2025-11-14"))  # so that something is due
+            await rest()
+            # the sweep's last look: when the next is due
+            store.holds = lambda query: query.where[0] == Where("wake_at", Op.GT, clock.now())
+            gate = store.gate = asyncio.Event()
+            await clock.advance(timedelta(seconds=2))
+            assert store.gate is None, "the sweep has looked, and its answer is on its way"
+            await process.ingest.take(load("lines", "2025-11-15"))
+            gate.set()
+            await clock.advance(timedelta(seconds=3))
+            key = partition_key("Soon", "2025-11-15")
+            return (await store.get([key]))[key].generation
 
     with quiet_log():
         assert run_virtually(play()) == 1
@@ -191,31 +185,24 @@ processors:
 """)
 
     async def play() -> int:
-        keep_tasks_by_process()
         store = Held()
-        await store.open()
-        clock = VirtualClock(datetime(2025, 11, 16, 8, tzinfo=UTC))
-        process = Process("one", store, registry, clock, lambda: "token", Launcher())
-        await process.adopt()
         sweeps = 0
-        sweep = process.sweeper.sweep
+        async with serving(store, registry) as (process, clock):
+            sweep = process.sweeper.sweep
 
-        async def counted() -> Any:
-            nonlocal sweeps
-            sweeps += 1
-            return await sweep()
+            async def counted() -> Any:
+                nonlocal sweeps
+                sweeps += 1
+                return await sweep()
 
-        process.sweeper.sweep = counted  # type: ignore[method-assign,assignment]
-        gate = store.gate = asyncio.Event()
-        process.spawn(process.sweeper.run())
-        await rest()
-        for day in range(11, 15):
-            await process.ingest.take(load("lines", f"2025-11-{day}"))
-        gate.set()
-        await clock.advance(timedelta(seconds=20))
-        process.kill("the end")
-        await rest()
-        await store.close()
+            process.sweeper.sweep = counted  # type: ignore[method-assign,assignment]
+            gate = store.gate = asyncio.Event()
+            process.spawn(process.sweeper.run())
+            await rest()
+            for day in range(11, 15):
+                await process.ingest.take(load("lines", f"2025-11-{day}"))
+            gate.set()
+            await clock.advance(timedelta(seconds=20))
         return sweeps
 
     with quiet_log():

@@ -22,18 +22,13 @@ from coordinator.core import machine, readiness
 from coordinator.core.model import Status
 from coordinator.service import ingest, runs, sweep
 from coordinator.service.loads import Folded
-from coordinator.simulation import Report, run
+from coordinator.simulation import run
 from coordinator.simulation.__main__ import main
 from coordinator.simulation.faults import KINDS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CHUNKS = 16
 WORLDS_A_CHUNK = 10
-
-
-def told(report: Report) -> str:
-    tail = "\n".join(report.tail)
-    return f"seed {report.seed}: {report.broken}\n{tail}"
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
@@ -43,7 +38,7 @@ def test_the_laws_hold_in_every_world(chunk: int) -> None:
     fired = 0
     for seed in range(first, first + WORLDS_A_CHUNK):
         report = run(seed, steps=40)
-        assert report.broken is None, told(report)
+        assert report.broken is None, report.told()
         faults.update(report.faults)
         fired += sum(report.firings.values())
     assert fired > 10, "worlds in which nothing is fired prove nothing"
@@ -56,7 +51,7 @@ def test_every_kind_of_fault_happens_and_every_status_is_visited() -> None:
     triggers: Counter[str] = Counter()
     for seed in range(2001, 2041):
         report = run(seed, steps=50)
-        assert report.broken is None, told(report)
+        assert report.broken is None, report.told()
         faults.update(report.faults)
         statuses.update(report.statuses)
         triggers.update(report.firings)
@@ -68,7 +63,7 @@ def test_every_kind_of_fault_happens_and_every_status_is_visited() -> None:
 def test_the_state_may_lie_in_a_file(tmp_path: Path) -> None:
     in_memory = run(5, steps=30)
     in_file = run(5, steps=30, store=SqliteStore(tmp_path / "world.sqlite", inline=True))
-    assert in_file.broken is None, told(in_file)
+    assert in_file.broken is None, in_file.told()
     assert in_file.digest == in_memory.digest
 
 
@@ -238,7 +233,7 @@ def test_a_planted_bug_is_caught(
     for seed in range(1, 41):
         report = run(seed, steps=40)
         if report.broken is not None:
-            assert law in report.broken, told(report)
+            assert law in report.broken, report.told()
             return
     pytest.fail(f"{plant.__name__} went unnoticed in 40 worlds")
 
