@@ -82,12 +82,18 @@ class Relay:
         engine.listen(self._heard)
 
     def _heard(self, committed: Sequence[Committed]) -> None:
+        """Take on what these commits asked for. What was asked before has somebody already."""
         for c in committed:
             partition = c.decision.partition
-            due = partition.outbox_due
+            before = () if c.before is None else c.before.outbox
+            due = min((e.due_at for e in partition.outbox if e not in before), default=None)
             if due is not None:
-                self._pending[partition.processor, partition.game_date] = due
-                self._kick.set()
+                self._await(partition, due)
+
+    def _await(self, partition: Partition, due: datetime) -> None:
+        target = (partition.processor, partition.game_date)
+        self._pending[target] = min(due, self._pending.get(target, due))
+        self._kick.set()
 
     @property
     def idle(self) -> bool:
@@ -214,7 +220,10 @@ class Relay:
             else:
                 facts.append(Delivered(effect_id=entry.effect_id, message_id=proof))
                 self._count(entry, "delivered")
-        await self._engine.apply(spec, target[1], facts)
+        decision = await self._engine.apply(spec, target[1], facts)
+        left = decision.partition
+        if left.outbox_due is not None:
+            self._await(left, left.outbox_due)
 
     def _count(self, entry: OutboxEntry, result: str) -> None:
         key = (entry.kind.value, result)

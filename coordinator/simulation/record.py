@@ -251,14 +251,19 @@ class Record:
             return
         waived = frozenset(w.table for w in new.waivers if _held_at(w, run.fired_at))
         first = (old.generation if old is not None else 0) == 0
-        met = judge.needs_met(
-            new.processor,
-            new.game_date,
-            run.fired_at,
-            waived=waived,
-            freshness=first and "freshness" not in run.bypassed,
-        )
-        if met is False:
+        # A load that was superseded stays so, though the games it would win for come up later.
+        met = {
+            judge.needs_met(
+                new.processor,
+                new.game_date,
+                run.fired_at,
+                waived=waived,
+                freshness=first and "freshness" not in run.bypassed,
+                superseded=superseded,
+            )
+            for superseded in (True, False)
+        }
+        if met == {False}:
             self.law(1, f"{run.run_id} was fired ({run.trigger}) without its needs")
         nothing_ran = old is None or old.outcome is None
         if nothing_ran and judge.off_day(new.processor, new.game_date):

@@ -229,6 +229,15 @@ def ledger_plan(query: Query) -> Plan:
     return Plan(Kind.TABLE_DATE.value, tuple(filters), orders, descending)
 
 
+def narrow(query: Query) -> bool:
+    """Whether entries are asked of one table and date, or of one correlation id.
+
+    A ledger is bounded, so all of its entries may be gathered.
+    """
+    equal = {w.field for w in query.where if w.op is Op.EQ}
+    return "correlation_id" in equal or {"table", "game_date"} <= equal
+
+
 def rolled_plan(query: Query) -> Plan | None:
     """The rolled-over parts with entries of a correlation id; None where none is asked for."""
     for where in query.where:

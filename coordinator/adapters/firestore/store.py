@@ -71,6 +71,7 @@ from coordinator.adapters.firestore.queries import (
     from_token,
     impossible,
     ledger_plan,
+    narrow,
     plan,
     position,
     ranged,
@@ -874,7 +875,8 @@ class FirestoreStore:
                     id_ = event_id_of(unescape(home), name)
                     found.setdefault(id_, entry_of(raw))
         kept = [(i, e) for i, e in found.items() if fits(query, i, e)]
-        self._check_scan(kept)
+        if not narrow(query):
+            self._check_scan(kept)
         return self._sorted_page(query, kept)
 
     async def _entries(
