@@ -373,6 +373,12 @@ def report(played: Replay, looks: Counter[str]) -> None:
     print(f"{'':<30}{'K':>3}{'calls':>7}{'reads':>7}{'1+K':>5}{'writes':>8}{'1+K':>5}{'events':>8}")
     for (name, k, calls, reads, writes), n in sorted(played.per_k.items()):
         print(f"{name:<30}{k:>3}{calls:>7}{reads:>7}{1 + k:>5}{writes:>8}{1 + k:>5}{n:>8}")
+    events = [row for name, row in played.rows.items() if name.startswith("event")]
+    over, fire = sum(r.over for r in events), played.rows["event that fires"].over
+    print(
+        f"over 1+K reads or writes (the creation of runs aside): {over} of "
+        f"{sum(r.times for r in events)} events; {fire} of them fire, {over - fire} others"
+    )
     queries = looks["RunQuery"]
     print(f"\nidle sweep: {queries} queries, {looks['reads']} reads, 0 writes")
 

@@ -881,7 +881,7 @@ class _Builder:
         if near:
             mend = f"requirements use the full name: {' or '.join(sorted(near))}"
         else:
-            mend = f"{did_you_mean(name, self.tables)} A new one has to be declared under tables"
+            mend = f"{did_you_mean(name, self.tables)}; a new one has to be declared under tables"
         self.values.wrong(node, path, f"unknown table {shown(node)!r}; {mend}")
         return None
 

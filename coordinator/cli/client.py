@@ -138,6 +138,11 @@ class Service:
 
         try:
             return self._client.request(method, url, **more)
+        except httpx.ReadTimeout as error:
+            raise OutOfReach(
+                f"the coordinator at {self.url} did not answer in time; its store may be out of "
+                "reach: `coordinator doctor` says"
+            ) from error
         except httpx.TransportError as error:
             raise OutOfReach(self._unreachable(error)) from error
 

@@ -595,7 +595,7 @@ class _Work:
                     ok=False,
                     code="live_run",
                     detail=f"Run {self.live.run_id} is {self.live.status.value}; "
-                    'say "end_run": true to end its lease and skip.',
+                    "say end_run to end its lease and skip.",
                     run=self.live,
                 )
             self._cancel(fact.actor, f"skipped: {fact.reason}")

@@ -189,7 +189,7 @@ def add(app: FastAPI, application: Application, stream: Stream) -> None:
         return views.graph()
 
     @app.get(
-        "/v1/trace/{correlation_id}",
+        "/v1/trace/{correlation_id:path}",
         tags=["status"],
         summary="What one correlation id touched",
         response_model=models.Trace,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -260,6 +261,12 @@ def test_the_ledger_is_paged_in_order_of_receipt(service: Service) -> None:
             break
         page = service.get(path, limit=2, page_token=page["next_page_token"])
     assert seen == [f"e{n}" for n in range(5)]
+
+
+def test_a_correlation_id_may_hold_anything_that_a_path_can(service: Service) -> None:
+    service.send(correlation_id="cörr/3#?%")
+    trace = service.get(f"/v1/trace/{quote('cörr/3#?%', safe='')}")
+    assert [e["table"] for e in trace["events"]] == ["raw.box"]
 
 
 def test_a_trace_shows_events_partitions_and_runs(service: Service) -> None:

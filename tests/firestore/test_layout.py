@@ -144,6 +144,27 @@ async def test_a_rolled_over_ledger_is_listed_and_traced_whole(rolling: Firestor
         assert found == sorted(key(n).id for n in range(total))
 
 
+async def test_a_ledger_is_listed_however_long_it_is(store: FirestoreStore) -> None:
+    many = [entry(n) for n in range(2_300)]
+    for start in range(0, len(many), 500):
+        puts = {event_key(TABLE, DATE, e.event_id): e for e in many[start : start + 500]}
+        await store.transact(list(puts), lambda _, puts=puts: Changes(None, puts))
+    one = (Where("table", Op.EQ, TABLE), Where("game_date", Op.EQ, DATE))
+    traced = (Where("correlation_id", Op.EQ, "night-3"),)
+    for where, wanted in ((one, many), (traced, many[3::5])):
+        found: list[LedgerEntry] = []
+        after: str | None = None
+        while True:
+            page = await store.find(
+                Query(Kind.EVENT, where, order="received_at", limit=900, after=after)
+            )
+            found += [e for _, e in page.items]
+            after = page.next_page_token
+            if after is None:
+                break
+        assert [e.event_id for e in found] == [e.event_id for e in wanted]
+
+
 async def test_ledgers_of_many_dates_are_listed_in_order(store: FirestoreStore) -> None:
     days = [f"2025-{m:02}-{d:02}" for m in (1, 2, 3) for d in range(1, 25)]
     docs: dict[Key, Document] = {}

@@ -248,3 +248,17 @@ async def test_a_load_inside_a_window_that_races_the_partition_it_serves_is_seen
         outcomes = await asyncio.gather(*both)
         assert {o.outcome for o in outcomes} <= {"applied", "ignored"}
         assert sorted(await runs(here)) == [f"W:2025-{n:02}-15:1" for n in months]
+
+
+async def test_what_another_process_delivers_is_not_delivered_here_too(
+    factory: FirestoreFactory,
+) -> None:
+    async with services(factory, registry(1), 2) as (here, there):
+        await here.ingest.take(event("raw.t0", 0))
+        assert here.relay.next_due is not None
+        await there.ingest.take(event("raw.t0", 1))  # the launch is still on its way
+        assert there.relay.next_due is None
+        await there.relay.drain()  # as at a start, or when it has been due for long
+        assert not (await there.store.get([partition_key("P0", DAY)]))[
+            partition_key("P0", DAY)
+        ].outbox

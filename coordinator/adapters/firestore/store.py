@@ -183,7 +183,8 @@ class FirestoreStore:
 
     ``project`` and ``database`` name it; with ``FIRESTORE_EMULATOR_HOST`` set, it is that emulator's.
     ``call_seconds`` is the deadline of one call to Firestore; ``tries`` and ``patience_seconds``
-    bound the tries of one commit or read; ``waiting_max`` is how many transactions may wait before
+    bound the tries of one commit or read, so that who pushes is answered
+    within the ten seconds in which Pub/Sub wants to hear; ``waiting_max`` is how many transactions may wait before
     callers get ``Unavailable``; ``remember_seconds`` how long calendar and pauses are remembered
     (see ``transaction`` for what never rests on memory). ``read_twice`` reads several documents until
     two readings agree: Google's emulator, unlike Firestore, shows a commit to readers document by
@@ -199,9 +200,9 @@ class FirestoreStore:
         project: str,
         database: str = DEFAULT_DATABASE,
         *,
-        call_seconds: float = 10.0,
+        call_seconds: float = 4.0,
         tries: int = 24,
-        patience_seconds: float = 25.0,
+        patience_seconds: float = 7.5,
         commits_at_once: int = 32,
         waiting_max: int = 50_000,
         remember_seconds: float = 600.0,
