@@ -131,7 +131,9 @@ class Judge:
                 loads = self._informing(table, on, superseded)
                 if not loads:
                     continue
-                answers.append(self.source_met(r, table, on, now, freshness=False))
+                answers.append(
+                    self.source_met(r, table, on, now, freshness=False, superseded=superseded)
+                )
                 by_game = self.definition["tables"].get(table, {}).get("grain") == "game"
                 if not by_game:
                     answers.append(not max(loads, key=lambda x: (x.at, x.number)).empty)
