@@ -81,6 +81,7 @@ class Process:
     ) -> None:
         self.name = name
         self.dead = False
+        self.serves = False
         self.definition: Any = None
         """The registry as plain data, for the laws of a world."""
         self.definitions: Sequence[Any] = ()

@@ -180,8 +180,8 @@ class World:
     # ── processes ────────────────────────────────────────────────────────────────────────────
 
     def process(self) -> Process:
-        """A process that answers, as a load balancer picks one. Raises ``Unreachable``."""
-        alive = [p for p in self.slots if p is not None and not p.dead]
+        """A process that serves, as a load balancer picks one. Raises ``Unreachable``."""
+        alive = [p for p in self.slots if p is not None and p.serves and not p.dead]
         if not alive:
             raise Unreachable("no process is there")
         return self.rng.choice(alive)
@@ -245,6 +245,7 @@ class World:
         except EXPECTED_REFUSALS as error:
             process.kill(f"its start failed: {error}")
         else:
+            process.serves = True  # as the service listens once the registry is in use
             self.say(f"{process.name} serves")
             if self.by_loops:
                 loops = process.loops()
