@@ -183,8 +183,8 @@ class FirestoreStore:
 
     ``project`` and ``database`` name it; with ``FIRESTORE_EMULATOR_HOST`` set, it is that emulator's.
     ``call_seconds`` is the deadline of one call to Firestore; ``tries`` and ``patience_seconds``
-    bound the tries of one commit or read, so that who pushes is answered
-    within the ten seconds in which Pub/Sub wants to hear; ``waiting_max`` is how many transactions may wait before
+    bound the tries of one commit or read, so that who pushes is answered within the ten seconds in
+    which Pub/Sub wants to hear; ``waiting_max`` is how many transactions may wait before
     callers get ``Unavailable``; ``remember_seconds`` how long calendar and pauses are remembered
     (see ``transaction`` for what never rests on memory). ``read_twice`` reads several documents until
     two readings agree: Google's emulator, unlike Firestore, shows a commit to readers document by
@@ -645,10 +645,12 @@ class FirestoreStore:
             if kind not in CACHED_KINDS or "/" in name:
                 continue
             known = self._remembered.pop(write.path, None)
-            row = Row(write.path, version, dict(write.fields))
+            if write.act not in (Act.CREATE, Act.UPDATE, Act.SET):
+                continue
             if known is not None and known[1].exists and known[1].version > version:
                 self._remembered[write.path] = known  # this answer was overtaken by a later one
-            elif write.act in (Act.CREATE, Act.UPDATE, Act.SET):
+            else:
+                row = Row(write.path, version, dict(write.fields))
                 self._remembered[write.path] = (now, row)
 
     # ── calls ────────────────────────────────────────────────────────────────────────────────
