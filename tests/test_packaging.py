@@ -73,6 +73,13 @@ def test_a_later_release_of_a_locked_package_breaks_no_installation(page: str, l
     assert f"--require-hashes -r {lock} -c {lock}\n" in text, "see docs/decisions, 5"
 
 
+def test_no_step_of_the_gate_can_be_ended_by_a_pipe_that_is_closed_early() -> None:
+    gate = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "set -euo pipefail" in gate
+    early = r"\|\s*(?:head\b|grep\s+-[a-zA-Z]*[qm]|sed\b[^|\n]*\bq\b)"
+    assert not re.findall(early, gate), "the writer may die of SIGPIPE, which pipefail reports"
+
+
 def test_a_built_wheel_carries_every_file_of_the_packages(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel"]
     done = subprocess.run(
