@@ -28,13 +28,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from coordinator.adapters.clock import SystemClock
 from coordinator.adapters.firestore import FirestoreStore
 from coordinator.app import Application, build
 from coordinator.core.model import Run, RunStatus
 from coordinator.core.spec import LaunchKind, LaunchTarget, ProcessorSpec
 from coordinator.ports import Kind, Query
 from coordinator.registry import Registry, load, parse
-from coordinator.service.adopt import adopt
 from coordinator.service.engine import Committed
 from coordinator.service.sweep import BEFORE_ALL
 from coordinator.settings import Settings
@@ -67,6 +67,9 @@ class HandClock:
 
     def now(self) -> datetime:
         return self.at
+
+    def monotonic(self) -> float:
+        return self.at.timestamp()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(0.01)
@@ -247,7 +250,7 @@ async def replay(proxy: Proxy, season: Season, nights: int) -> tuple[Replay, Cou
     store = FirestoreStore(new_project())
     app = wired(store, registry, clock, launches)
     await store.open()
-    await adopt(app.engine)
+    await app.sweeper.adoption.take_up()
     played = Replay(app, clock, launches, proxy)
     app.engine.listen(lambda committed: played.heard.extend(committed))
     started = time.perf_counter()
@@ -302,22 +305,14 @@ def hot_event(table: str, day: str, number: int) -> dict[str, Any]:
     }
 
 
-class RealClock:
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
 async def latency(firings: int) -> list[float]:
     """Seconds from the last needed event's answer to its launch's message id."""
     registry = hot_registry(2)
     launches = Launches()
     store = FirestoreStore(new_project())
-    app = wired(store, registry, RealClock(), launches)
+    app = wired(store, registry, SystemClock(), launches)
     await store.open()
-    await adopt(app.engine)
+    await app.sweeper.adoption.take_up()
     relay = asyncio.create_task(app.relay.run())
     taken = []
     for n in range(firings):
@@ -343,10 +338,10 @@ async def at_once(processes: int) -> tuple[float, int]:
     project = new_project()
     launches = Launches()
     stores = [FirestoreStore(project) for _ in range(processes)]
-    apps = [wired(s, registry, RealClock(), launches) for s in stores]
+    apps = [wired(s, registry, SystemClock(), launches) for s in stores]
     for app in apps:
         await app.store.open()
-        await adopt(app.engine)
+        await app.sweeper.adoption.take_up()
     started = time.perf_counter()
     outcomes = await asyncio.gather(
         *(

@@ -44,7 +44,6 @@ from coordinator.ports import (
     Where,
 )
 from coordinator.registry import Registry, load
-from coordinator.service.adopt import adopt
 from coordinator.service.engine import Engine
 from coordinator.service.ingest import Ingest
 from coordinator.service.loads import Loads
@@ -95,7 +94,7 @@ class Application:
         """Open the store, take the registry into use, find what was going on, and go."""
         await self.store.open()
         self.resources.push_async_callback(self.store.close)
-        await adopt(self.engine)
+        await self.sweeper.adoption.take_up()
         await self._resume_local()
         self._tasks = [
             asyncio.create_task(self.sweeper.run(), name="sweeper"),

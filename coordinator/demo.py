@@ -64,7 +64,7 @@ class CompressedClock:
     """
 
     def __init__(self, start: datetime) -> None:
-        self._now = start
+        self._start = self._now = start
         self._sleepers: list[tuple[datetime, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
         self._released_at: float | None = None
@@ -74,6 +74,10 @@ class CompressedClock:
         if self._released_at is None:
             return self._now
         return self._now + timedelta(seconds=time.monotonic() - self._released_at)
+
+    def monotonic(self) -> float:
+        """Virtual seconds since the start."""
+        return (self.now() - self._start).total_seconds()
 
     def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
         """Sleep for virtual ``seconds``, counted from the call and not from the first await."""

@@ -113,6 +113,9 @@ class RegistryRecord:
     first_used_at: datetime
     text: str
     current: bool = True
+    """It counts as served."""
+    leaving_at: datetime | None = None
+    """Since when another registry's instances have been asking whether it is served at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -160,6 +160,10 @@ class Clock(Protocol):
         """The current instant, UTC, timezone-aware."""
         ...
 
+    def monotonic(self) -> float:
+        """Seconds on a scale that nobody sets: only differences mean anything."""
+        ...
+
     async def sleep(self, seconds: float) -> None: ...
 
 

@@ -1,79 +1,139 @@
 """Taking a registry into use: what is open is judged again, what is new is filled from the ledger.
 
-Owns the work at a start under a registry that the store has not seen as current. A removed
-requirement may fire, an added one holds; nothing that ran is disturbed. From the first change on,
-until the work is done, both the old registry and the new one count as current, so a start that is
-cut short begins again, whichever of them comes next. Inputs are read from the ledger even where a
-partition was last judged under this same registry: what came in between may have passed it by.
+Owns the look at everything at a start under a registry that the store does not know as the only
+one served, and again while and after another is served beside it. A removed requirement may fire,
+an added one holds; nothing that ran is disturbed. Inputs are read from the ledger even where a
+partition was last judged under this same registry: an instance of the other registry records what
+it takes in, but does not bring it to partitions and lines that it does not have.
+
+The other registry counts as served until it is proved gone (``in_force``) and everything was looked
+at once more after that, so a start that is cut short begins again, whichever registry comes next.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from datetime import datetime, timedelta
 
 import structlog
 
 from coordinator.core.facts import Ticked
 from coordinator.core.schedule import shift
-from coordinator.documents import Dates, RegistryRecord, dates_key
-from coordinator.ports import Changes, Document, Key, Kind, Op, Query, Where
+from coordinator.documents import Dates, dates_key
+from coordinator.ports import Changes, Document, Kind, Notice, Op, Query, Where
 from coordinator.service.engine import Docs, Engine, Target
+from coordinator.service.in_force import GONE_AFTER, LOOK_EVERY
 
 log = structlog.get_logger(__name__)
 
 PER_TRANSACTION = 50
+LONGEST_PAUSE = timedelta(minutes=10)
+"""Between two looks at everything, while another registry goes on being served."""
+NEWS_AFTER = timedelta(minutes=15)
+"""Two registries served side by side for longer are no deployment on its way."""
 
 
-async def adopt(engine: Engine) -> int:
-    """Bring every partition under the engine's registry; says how many were looked at."""
-    registry = engine.registry
-    key = Key(Kind.REGISTRY, registry.registry_hash)
-    page = await engine.store.find(Query(Kind.REGISTRY, (Where("current", Op.EQ, 1),)))
-    current = [k for k, _ in page.items]
-    if current == [key.id]:
-        return 0
-    looked = 0
-    if current:
-        await _mark_current(engine, key)
+class Adoption:
+    """Brings every partition under the engine's registry, and what others leave out."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._in_force = engine.in_force
+        self._leaving: dict[str, tuple[datetime, float]] = {}
+        """Who is leaving: since when by its record, and when that was seen here."""
+        self._next_look = 0.0
+        self._pause = LOOK_EVERY
+        self._mixed_since: float | None = None
+        self._told = False
+
+    async def take_up(self) -> int:
+        """Take the registry into use at a start; says how many partitions were looked at.
+
+        Raises ``Unavailable``.
+        """
+        await self._in_force.look()
+        others = sorted(self._in_force.others)
+        if not others:
+            return 0
+        own = self._engine.registry.registry_hash
+        log.info("the registry changed", hash=own, before=others)
+        looked = await self._look_at_everything()
+        await self._ask(others)
+        return looked
+
+    async def tend(self) -> Notice | None:
+        """Look at everything again where another registry was served since; gives news of it.
+
+        Raises ``Unavailable``.
+        """
+        await self._in_force.keep()
+        now = self._engine.clock.monotonic()
+        others = self._in_force.others
+        if not others:
+            self._leaving.clear()
+            self._pause, self._mixed_since, self._told = LOOK_EVERY, None, False
+            return None
+        served = [name for name, leaving_at in others.items() if leaving_at is None]
+        gone: list[tuple[str, datetime]] = []
+        for name, leaving_at in others.items():
+            if leaving_at is not None and self._seen_for(name, leaving_at, now) >= GONE_AFTER:
+                gone.append((name, leaving_at))
+        if gone or (served and now >= self._next_look):
+            await self._look_at_everything()
+            for name, leaving_at in gone:
+                await self._in_force.say_gone(name, leaving_at)
+        if gone or served:
+            await self._ask(served)
+        return self._news(now, served)
+
+    async def _ask(self, served: list[str]) -> None:
+        """Ask whether these are still served: who serves one says so within a minute."""
+        for name in served:
+            await self._in_force.say_leaving(name)
+        await self._in_force.look()
+
+    def _seen_for(self, name: str, leaving_at: datetime, now: float) -> timedelta:
+        """For how long this instance has seen a registry leave."""
+        known = self._leaving.get(name)
+        if known is None or known[0] != leaving_at:
+            self._leaving[name] = known = (leaving_at, now)
+        return timedelta(seconds=now - known[1])
+
+    def _news(self, now: float, served: list[str]) -> Notice | None:
+        if not served:
+            return None
+        if self._mixed_since is None:
+            self._mixed_since = now
+        if self._told or now < self._mixed_since + NEWS_AFTER.total_seconds():
+            return None
+        self._told = True
+        clock, own = self._engine.clock, self._engine.registry.registry_hash
+        hashes = ", ".join(name[:12] for name in sorted([own, *served]))
+        return Notice(
+            severity="warning",
+            kind="registries_differ",
+            processor=None,
+            game_date=None,
+            summary=f"{len(served) + 1} registries are served over one store: {hashes}.",
+            detail="A partition is judged by the rules of whichever instance looks at it, and "
+            "what one registry does not have waits up to ten minutes. Bring every instance "
+            "to the same registry file; GET /v1/registry tells which one it serves.",
+            notice_id=f"registries_differ:{own[:12]}:{clock.now().isoformat()}",
+            at=clock.now(),
+        )
+
+    async def _look_at_everything(self) -> int:
+        engine = self._engine
+        self._next_look = engine.clock.monotonic() + self._pause.total_seconds()
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
         await _list_dates(engine)
         targets = sorted(await _targets(engine))
-        log.info("the registry changed", partitions=len(targets), hash=registry.registry_hash)
+        looked = 0
         for start in range(0, len(targets), PER_TRANSACTION):
-            chunk = targets[start : start + PER_TRANSACTION]
-            work = {t: (Ticked(),) for t in chunk}
+            work = {t: (Ticked(),) for t in targets[start : start + PER_TRANSACTION]}
             looked += len(await engine.apply_each(work, refill=True))
-    old = [Key(Kind.REGISTRY, k) for k in current if k != key.id]
-
-    def step(docs: Docs) -> Changes[None]:
-        puts: dict[Key, Document] = {}
-        for k in old:
-            record: RegistryRecord | None = docs[k]
-            if record is not None:
-                puts[k] = replace(record, current=False)
-        puts[key] = _current(docs[key], engine)
-        return Changes(None, puts)
-
-    await engine.store.transact([key, *old], step)
-    return looked
-
-
-async def _mark_current(engine: Engine, key: Key) -> None:
-    def step(docs: Docs) -> Changes[None]:
-        return Changes(None, {key: _current(docs[key], engine)})
-
-    await engine.store.transact([key], step)
-
-
-def _current(known: RegistryRecord | None, engine: Engine) -> RegistryRecord:
-    if known is not None:
-        return replace(known, current=True)
-    registry = engine.registry
-    return RegistryRecord(
-        registry_hash=registry.registry_hash,
-        first_used_at=engine.clock.now(),
-        text=registry.text,
-    )
+        log.info("every partition was looked at", partitions=looked)
+        return looked
 
 
 async def _list_dates(engine: Engine) -> None:
@@ -106,7 +166,7 @@ async def _add_dates(engine: Engine, name: str, dates: list[str]) -> None:
             return Changes(None)
         return Changes(None, {key: Dates(name=name, dates=every)})
 
-    await engine.store.transact([key], step)
+    await engine.transact([key], step)
 
 
 async def _targets(engine: Engine) -> set[Target]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TypeVar
 
 from coordinator.core.facts import Fact, Surveyed
 from coordinator.core.machine import Decision, Reply, blank, decide, status_of
@@ -42,15 +43,19 @@ from coordinator.ports import (
     Entropy,
     Key,
     Need,
+    Step,
     Store,
 )
 from coordinator.registry import Registry
+from coordinator.service.in_force import InForce
 
 ALL = "_all"
 """The control document that pauses every processor."""
 
 SOME_GAME = ("",)
 """Stands for the games of a date where only that there are some counts."""
+
+T = TypeVar("T")
 
 Docs = Mapping[Key, Document | None]
 Target = tuple[str, str]
@@ -108,6 +113,7 @@ class Engine:
         self.registry = registry
         self.clock = clock
         self.entropy = entropy
+        self.in_force = InForce(store, registry, clock)
         self._listeners: list[Listener] = []
 
     def listen(self, listener: Listener) -> None:
@@ -118,6 +124,11 @@ class Engine:
         """Tell the listeners (the relay, the sweeper, the stream) what has become durable."""
         for listener in self._listeners:
             listener(decisions)
+
+    async def transact(self, keys: Sequence[Key], step: Step[T]) -> T:
+        """Commit decisions, knowing which registries are served. Raises ``Unavailable``."""
+        await self.in_force.keep()
+        return await self.store.transact(keys, step)
 
     # ── one partition ────────────────────────────────────────────────────────────────────────
 
@@ -168,8 +179,10 @@ class Engine:
             return Changes(decisions, reading.puts, frozenset(reading.creates))
 
         keys = [k for target in work for k in self.keys_of(target)]
-        committed = await self.store.transact(keys, step)
-        if not dry_run:
+        if dry_run:
+            committed = await self.store.transact(keys, step)
+        else:
+            committed = await self.transact(keys, step)
             self.committed(committed)
         return [c.decision for c in committed]
 

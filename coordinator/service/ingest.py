@@ -139,7 +139,12 @@ class Ingest:
         message = read_event(event, received_at, message_id)
         if isinstance(message, RunMessage):
             return await self._report(message)
-        return await self._enqueue(message, self._table(message), received_at)
+        try:
+            table = self._table(message)
+        except BadMessage:
+            await self._engine.in_force.unknown_here(f"the table {shown(message.names[0])}")
+            raise
+        return await self._enqueue(message, table, received_at)
 
     def _table(self, message: LoadMessage) -> TableSpec:
         """The table a message names. Raises ``BadMessage`` where it names none that is declared."""
@@ -281,7 +286,7 @@ class Ingest:
             keys.update(dict.fromkeys(load_keys(a.table, a.game_date, a.event_id)))
         for target in targets:
             keys.update(dict.fromkeys(engine.keys_of(target)))
-        outcomes, committed = await engine.store.transact(list(keys), step)
+        outcomes, committed = await engine.transact(list(keys), step)
         engine.committed(committed)
         await self._catch_up(batch, targets)
         return outcomes

@@ -22,7 +22,7 @@ from coordinator.errors import Bug, NotFound, Refused, TooLarge, Unavailable
 from coordinator.ports import Changes, Document, Key, Need
 from coordinator.service.engine import Committed, Docs, Engine, Reading, Target
 from coordinator.service.loads import Folded, Loads, load_keys
-from coordinator.wire import parse_run_id
+from coordinator.wire import parse_run_id, shown
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ class Runs:
         Raises ``NotFound`` for a run that never was, ``Refused`` (409) when it is taken, stale or
         over.
         """
-        spec, date, generation = self._place(run_id)
+        spec, date, generation = await self._place(run_id)
         token = self._engine.entropy()
         fact = Claimed(generation=generation, attempt=attempt, owner=owner, token=token)
         reply = await self._report(spec, date, run_id, fact, f"claim by {owner}")
@@ -53,7 +53,7 @@ class Runs:
 
     async def heartbeat(self, run_id: str, lease_token: str) -> Run:
         """Extend a lease. Raises ``NotFound``, ``Refused``."""
-        spec, date, generation = self._place(run_id)
+        spec, date, generation = await self._place(run_id)
         fact = Heartbeat(generation=generation, token=lease_token)
         reply = await self._report(spec, date, run_id, fact, "heartbeat")
         assert reply.run is not None
@@ -71,7 +71,7 @@ class Runs:
 
         Raises ``NotFound``, ``Refused``.
         """
-        spec, date, generation = self._place(run_id)
+        spec, date, generation = await self._place(run_id)
         fact = Completed(
             generation=generation,
             token=lease_token,
@@ -106,9 +106,11 @@ class Runs:
             and spec.output not in self._loads.in_windows
         )
 
-    def _place(self, run_id: str) -> tuple[ProcessorSpec, str, int]:
+    async def _place(self, run_id: str) -> tuple[ProcessorSpec, str, int]:
         place = parse_run_id(run_id)
         spec = self._engine.registry.processors.get(place[0]) if place else None
+        if place is not None and spec is None:
+            await self._engine.in_force.unknown_here(f"the processor {shown(place[0])}")
         if place is None or spec is None:
             raise NotFound(f"there is no run {run_id[:200]}; ids read PROCESSOR:YYYY-MM-DD:N")
         return spec, place[1], place[2]
@@ -159,7 +161,7 @@ class Runs:
                 raise Bug(f"the ledger has another load under the id {load_id(run_id)}")
             return Changes((committed, folded), reading.puts, frozenset(reading.creates))
 
-        committed, folded = await engine.store.transact(keys, step)
+        committed, folded = await engine.transact(keys, step)
         engine.committed(committed)
         if folded is not None:
             loads.count(spec.output, folded.outcome)

@@ -19,6 +19,7 @@ from coordinator.core.machine import Decision
 from coordinator.core.model import Control
 from coordinator.errors import CoordinatorError, Unavailable
 from coordinator.ports import Changes, Key, Kind, Notice, Op, Query, Where
+from coordinator.service.adopt import Adoption
 from coordinator.service.engine import ALL, Committed, Docs, Engine, Target
 from coordinator.service.silence import Silence
 from coordinator.service.waiting import time_or_news
@@ -64,6 +65,8 @@ class Sweeper:
         self._late = False
         """The last sweep was late, which was told; until one is in time it is no news again."""
         self._silence = Silence(engine)
+        self.adoption = Adoption(engine)
+        """What instances under another registry leave out is looked for beside the sweep."""
         engine.listen(self._heard)
 
     def _heard(self, committed: Sequence[Committed]) -> None:
@@ -106,6 +109,7 @@ class Sweeper:
         """Look at every partition that is due, at most ``limit`` of them."""
         now = self._now()
         self.last_at = now
+        await self._tend_registries()
         await self._finish_resumes()
         looked = changed = 0
         late = 0.0
@@ -170,6 +174,11 @@ class Sweeper:
             more=more,
             next_wake=next_wake,
         )
+
+    async def _tend_registries(self) -> None:
+        news = await self.adoption.tend()
+        if news is not None and self.tell is not None:
+            self.tell(news)
 
     async def _tick(self, work: Mapping[Target, Sequence[Fact]]) -> list[Decision]:
         """Judge partitions together, or one by one where one of them cannot be judged.

@@ -159,6 +159,10 @@ class VirtualClock:
         """Even time since the start, which sleeps are counted in."""
         return self._elapsed
 
+    def monotonic(self) -> float:
+        """``elapsed`` in seconds, as the service knows it."""
+        return self._elapsed.total_seconds()
+
     def jump(self, by: timedelta) -> None:
         """Set the wall clock forward or back; nobody who sleeps notices."""
         self._jumped += by

@@ -19,7 +19,6 @@ from coordinator.core.spec import LaunchKind, LaunchTarget
 from coordinator.outbox import Relay
 from coordinator.ports import Announcer, Clock, Entropy, Launcher, Notifier, Store
 from coordinator.registry import Registry
-from coordinator.service.adopt import adopt
 from coordinator.service.engine import Engine
 from coordinator.service.ingest import Ingest
 from coordinator.service.loads import Loads
@@ -118,7 +117,7 @@ class Process:
 
     async def adopt_inside(self) -> int:
         """As ``adopt``, by a task that is the process's already."""
-        return await adopt(self.engine)
+        return await self.sweeper.adoption.take_up()
 
     def loops(self) -> list[asyncio.Task[None]]:
         """Start the loops that run for ever: the sweeper's and the relay's."""

@@ -19,6 +19,7 @@ from typing import Any
 
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.core.model import Partition
+from coordinator.documents import RegistryRecord
 from coordinator.errors import BadInput
 from coordinator.ports import Document, Key, Kind, Query
 from coordinator.registry import Registry, parse
@@ -106,6 +107,8 @@ class World:
         self.seed = seed
         self.rng = random.Random(seed)
         self.faults = Faults(random.Random(f"{seed}:faults"))
+        if random.Random(f"{seed}:deployments").random() < 0.1:
+            self.faults.rates["registry_swap"] = 0.3
         self.record = Record()
         self.acts: Counter[str] = Counter()
         self.notices: Counter[str] = Counter()
@@ -539,7 +542,7 @@ class World:
             self.rng.choice(alive).kill(why)
 
     def swap(self) -> None:
-        """Every process is started again under another registry."""
+        """Every process is started again under another registry, at once or one after the other."""
         new = registries.changed(self.definition, self.rng)
         if len(self.definitions) > 1 and self.rng.random() < 0.4:
             new = copy.deepcopy(self.definitions[-2])  # taken back
@@ -551,9 +554,19 @@ class World:
         self.definition = new
         self.definitions.append(copy.deepcopy(new))
         self.say("another registry is taken into use")
+        rolling = self.rng.random() < 0.5
         for process in self.slots:
             if process is not None:
-                process.kill("a new registry")
+                if rolling and self.rng.random() < 0.7:
+                    self.outside(self._replace(process, self.rng.choice((2.0, 20.0, 90.0, 400.0))))
+                else:
+                    process.kill("a new registry")
+
+    async def _replace(self, process: Process, after: float) -> None:
+        """Let a process go on serving the registry it has for a while."""
+        await self.clock.sleep(after)
+        if not process.dead:
+            process.kill("a new registry, at last")
 
     async def _pass(self, by: timedelta) -> None:
         """Let time pass, evenly."""
@@ -599,6 +612,9 @@ class World:
         """Faults stop, runners behave, time passes: now everything must come to rest."""
         self.say("faults stop")
         self.faults.on = False
+        for process in self.slots:
+            if process is not None and process.definition is not self.definition:
+                process.kill("a new registry, at last")
         await self._settle()
         self.record.final(self.definitions, self.clock.now())
         self.check()
@@ -631,7 +647,7 @@ class World:
         for _ in range(400):
             await self._pass(timedelta(seconds=31))
             due = self._next_due()
-            if due is None and not self.subscription.open:
+            if due is None and not self.subscription.open and self._one_registry():
                 return
             running = any(p.live for p in self._partitions())
             if running:  # a runner's sleep must not be cut short
@@ -650,6 +666,11 @@ class World:
             if partition.outbox_due is not None:
                 instants.append(partition.outbox_due)
         return min(instants, default=None)
+
+    def _one_registry(self) -> bool:
+        """Whether every registry but the last is known to be served no more."""
+        records = [d for d in self.record.docs.values() if isinstance(d, RegistryRecord)]
+        return all(r.current == (r.registry_hash == self.registry.registry_hash) for r in records)
 
     def _partitions(self) -> list[Partition]:
         """Every partition of a processor that the registry has."""

@@ -40,6 +40,9 @@ class MovableClock:
     def now(self) -> datetime:
         return datetime.now(UTC) + self.ahead
 
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead.total_seconds()
+
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 

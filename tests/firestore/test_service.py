@@ -16,7 +16,6 @@ from coordinator.documents import event_key, partition_key
 from coordinator.errors import CoordinatorError
 from coordinator.ports import Kind, Query
 from coordinator.registry import Registry, parse
-from coordinator.service.adopt import adopt
 from tests.firestore.proxy import Proxy
 from tests.firestore.stores import FirestoreFactory
 from tests.firestore.support import DAY, event, registry, wired
@@ -31,7 +30,7 @@ async def services(
     apps = [wired(factory(), registry) for _ in range(number)]
     for app in apps:
         await app.store.open()
-        await adopt(app.engine)
+        await app.sweeper.adoption.take_up()
     try:
         yield apps
     finally:

@@ -15,7 +15,6 @@ from coordinator.adapters.firestore import FirestoreStore
 from coordinator.adapters.firestore import store as module
 from coordinator.adapters.firestore.queries import changed_plan
 from coordinator.app import Application
-from coordinator.service.adopt import adopt
 from coordinator.web import stream as streams
 from coordinator.web.api import create_app
 from coordinator.web.stream import Stream
@@ -86,7 +85,7 @@ async def instances(factory: FirestoreFactory) -> AsyncIterator[list[Instance]]:
     made = [Instance(wired(factory(), registry(3))) for _ in range(2)]
     for one in made:
         await one.application.store.open()
-        await adopt(one.application.engine)
+        await one.application.sweeper.adoption.take_up()
     yield made
     for one in made:
         one.stream.close()

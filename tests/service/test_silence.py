@@ -37,6 +37,9 @@ class Clock:
     def now(self) -> datetime:
         return self.at
 
+    def monotonic(self) -> float:
+        return self.at.timestamp()
+
     async def sleep(self, seconds: float) -> None:
         raise AssertionError("nothing sleeps here")
 

@@ -1,0 +1,132 @@
+"""Which registries the instances over one store serve, so that one that is replaced goes unmissed.
+
+Owns the records that say so. Over a shared store a deployment replaces one instance after the
+other, and for a while two registries decide side by side. Whoever serves one looks at the records
+before it commits anything, at the latest a minute after its last look, and says that its own is
+served. So a registry that was marked as leaving, and that nobody took back for two minutes, is
+served by nobody: what its instances took in is in the ledger by then (``adopt`` reads it there).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from coordinator.documents import RegistryRecord
+from coordinator.errors import Unavailable
+from coordinator.ports import Changes, Clock, Document, Key, Kind, Op, Query, Store, Where
+from coordinator.registry import Registry
+
+LOOK_EVERY = timedelta(seconds=60)
+"""What an instance knows of the others is never older than this when it begins a commit."""
+GONE_AFTER = timedelta(seconds=120)
+"""A registry that is leaving and was not taken back for so long is served by nobody: a look's age
+and a commit's patience are less together."""
+
+
+class InForce:
+    """The registries that count as served, as seen by one instance."""
+
+    def __init__(self, store: Store, registry: Registry, clock: Clock) -> None:
+        self._store = store
+        self._registry = registry
+        self._clock = clock
+        self._key = Key(Kind.REGISTRY, registry.registry_hash)
+        self._looked: float | None = None
+        self._looking = asyncio.Lock()
+        self.others: Mapping[str, datetime | None] = {}
+        """Other registries that count as served: hash → since when one is leaving, if it is."""
+
+    async def keep(self) -> None:
+        """Look, unless the last look is recent. Before the registry is in use, do nothing.
+
+        Raises ``Unavailable``.
+        """
+        if self._looked is None or not self._old():
+            return
+        async with self._looking:
+            if self._old():
+                await self.look()
+
+    async def look(self) -> None:
+        """Read which registries are served, and say that this one is. Raises ``Unavailable``."""
+        began = self._clock.monotonic()
+        records = {r.registry_hash: r for r in await self._records()}
+        own = records.pop(self._key.id, None)
+        if own is None or own.leaving_at is not None:
+            await self.claim()
+        self.others = {name: record.leaving_at for name, record in records.items()}
+        self._looked = began
+
+    async def unknown_here(self, what: str) -> None:
+        """Raise ``Unavailable`` for something this registry lacks while another one is served.
+
+        Who knows it is an instance of the other one, to which a retry finds its way.
+        """
+        if self._looked is None:
+            return
+        await self.look()
+        if self.others:
+            raise Unavailable(
+                f"{what} is not in the registry of this instance, and another registry is served "
+                "beside it: send it again, for an instance that knows it"
+            )
+
+    async def claim(self) -> None:
+        """Say that this registry is served. Raises ``Unavailable``."""
+
+        def claimed(record: RegistryRecord | None) -> RegistryRecord:
+            if record is not None:
+                return replace(record, current=True, leaving_at=None)
+            return RegistryRecord(
+                registry_hash=self._key.id,
+                first_used_at=self._clock.now(),
+                text=self._registry.text,
+            )
+
+        await self._change(self._key.id, claimed)
+
+    async def say_leaving(self, registry_hash: str) -> None:
+        """Ask whether another registry is still served; who serves it takes this back."""
+        now = self._clock.now()
+
+        def leaving(record: RegistryRecord | None) -> RegistryRecord | None:
+            if record is None or record.leaving_at is not None:
+                return record
+            return replace(record, leaving_at=now)
+
+        await self._change(registry_hash, leaving)
+
+    async def say_gone(self, registry_hash: str, leaving_at: datetime) -> None:
+        """Let another registry count as served no more, if it is leaving since just then."""
+
+        def gone(record: RegistryRecord | None) -> RegistryRecord | None:
+            if record is None or record.leaving_at != leaving_at:
+                return record
+            return replace(record, current=False, leaving_at=None)
+
+        await self._change(registry_hash, gone)
+
+    def _old(self) -> bool:
+        age = self._clock.monotonic() - (self._looked or 0.0)
+        return age >= LOOK_EVERY.total_seconds()
+
+    async def _records(self) -> list[RegistryRecord]:
+        page = await self._store.find(Query(Kind.REGISTRY, (Where("current", Op.EQ, 1),)))
+        return [record for _, record in page.items]
+
+    async def _change(
+        self,
+        registry_hash: str,
+        change: Callable[[RegistryRecord | None], RegistryRecord | None],
+    ) -> None:
+        key = Key(Kind.REGISTRY, registry_hash)
+
+        def step(docs: Mapping[Key, Document | None]) -> Changes[None]:
+            before: RegistryRecord | None = docs[key]
+            after = change(before)
+            return Changes(None, {} if after is None or after == before else {key: after})
+
+        await self._store.transact([key], step)

@@ -1,0 +1,215 @@
+"""Two registries served side by side over one store, as in a rolling deployment (decision 12)."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from coordinator.adapters.sqlite import SqliteStore
+from coordinator.app import Application, build
+from coordinator.core.spec import LaunchKind
+from coordinator.errors import NotFound, Unavailable
+from coordinator.ports import Key, Kind, Notice, Store
+from coordinator.registry import parse
+from coordinator.service.in_force import GONE_AFTER, LOOK_EVERY
+from coordinator.settings import Settings
+from tests.service.test_adopt import DATE, HEAD, MORE, TWO, Launches, partition
+
+OTHER_TABLE = HEAD.replace("raw.c: {}", "raw.c: {}, raw.d: {}")
+NEWEST = OTHER_TABLE + "  P: {phase: 3, output: out.p, requires: [{table: raw.d}]}\n"
+
+
+class Clock:
+    """A clock that is moved by hand; nobody sleeps on it."""
+
+    def __init__(self) -> None:
+        self.at = datetime(2024, 10, 23, 6, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at.timestamp()
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError("nothing sleeps here")
+
+
+@dataclass
+class Shared:
+    """A store that several instances serve."""
+
+    store: Store
+    clock: Clock
+    launches: Launches
+
+    async def instance(self, registry: str) -> Application:
+        """An instance that has just been started, without loops of its own."""
+        application = build(
+            Settings(),
+            registry=parse(registry),
+            store=self.store,
+            clock=self.clock,
+            launchers={LaunchKind.LOCAL: self.launches},
+            notifiers=[],
+        )
+        await application.sweeper.adoption.take_up()
+        return application
+
+    async def pass_by(self, by: timedelta, *sweeping: Application) -> None:
+        """Let time pass; these instances sweep twice a minute meanwhile."""
+        until = self.clock.at + by
+        while self.clock.at < until:
+            self.clock.at += min(timedelta(seconds=30), until - self.clock.at)
+            for application in sweeping:
+                await application.sweeper.sweep()
+
+    async def current(self) -> set[str]:
+        """The registries that count as served."""
+        keys = [Key(Kind.REGISTRY, parse(text).registry_hash) for text in (TWO, MORE, NEWEST)]
+        found = await self.store.get(keys)
+        return {k.id for k in keys if found[k] is not None and found[k].current}
+
+    def load(self, table: str, number: int = 1) -> dict[str, Any]:
+        return {
+            "event_type": "raw_data_loaded",
+            "target_table": table,
+            "game_date": DATE,
+            "status": "success",
+            "timestamp": self.clock.at.isoformat(),
+            "record_count": 10,
+            "execution_id": f"{table}-{number}",
+        }
+
+
+@asynccontextmanager
+async def shared() -> AsyncIterator[Shared]:
+    store = SqliteStore(":memory:", inline=True)
+    await store.open()
+    try:
+        yield Shared(store, Clock(), Launches())
+    finally:
+        await store.close()
+
+
+async def test_what_an_old_instance_takes_in_reaches_processors_that_only_the_new_one_has() -> None:
+    async with shared() as s:
+        old = await s.instance(TWO)
+        new = await s.instance(MORE)
+        await old.ingest.take(s.load("raw.a"))  # and is never heard of again
+        assert await partition(new, "Late") is None
+        await s.pass_by(GONE_AFTER + 2 * LOOK_EVERY, new)
+        late = await partition(new, "Late")
+        assert late is not None
+        assert late.generation == 1
+
+
+async def test_a_new_instance_that_dies_meanwhile_leaves_the_next_start_to_look() -> None:
+    async with shared() as s:
+        old = await s.instance(TWO)
+        await s.instance(MORE)
+        await old.ingest.take(s.load("raw.a"))
+        await s.pass_by(timedelta(days=1))
+        late = await partition(await s.instance(MORE), "Late")
+        assert late is not None
+        assert late.generation == 1
+
+
+async def test_an_old_instance_that_goes_on_is_not_given_up() -> None:
+    async with shared() as s:
+        old, new = await s.instance(TWO), await s.instance(MORE)
+        await s.pass_by(10 * GONE_AFTER, old, new)
+        assert len(await s.current()) == 2
+        await old.ingest.take(s.load("raw.a"))
+        await s.pass_by(timedelta(minutes=11), old, new)
+        assert await partition(new, "Late") is not None
+
+
+async def test_an_instance_that_was_frozen_says_that_it_is_there_before_it_takes_anything_in() -> (
+    None
+):
+    async with shared() as s:
+        old, new = await s.instance(TWO), await s.instance(MORE)
+        await s.pass_by(2 * GONE_AFTER + 2 * LOOK_EVERY, new)
+        assert await s.current() == {new.registry.registry_hash}
+        await old.ingest.take(s.load("raw.a"))
+        assert old.registry.registry_hash in await s.current()
+        await s.pass_by(2 * LOOK_EVERY, new)
+        assert await partition(new, "Late") is not None
+
+
+async def test_once_the_old_one_is_gone_nothing_more_is_looked_at() -> None:
+    async with shared() as s:
+        await s.instance(TWO)
+        new = await s.instance(MORE)
+        await s.pass_by(GONE_AFTER + 2 * LOOK_EVERY, new)
+        assert await s.current() == {new.registry.registry_hash}
+        assert new.engine.in_force.others == {}
+        assert await new.sweeper.adoption.take_up() == 0
+
+
+async def test_a_registry_taken_back_sees_what_the_newer_one_took_in() -> None:
+    async with shared() as s:
+        old, new = await s.instance(MORE), await s.instance(TWO)  # which lacks Late
+        await new.ingest.take(s.load("raw.a"))
+        assert await partition(old, "Late") is None
+        await s.pass_by(GONE_AFTER + 2 * LOOK_EVERY, old)
+        assert await partition(old, "Late") is not None
+
+
+async def test_a_table_that_only_the_new_registry_has_is_sent_again_and_not_set_aside() -> None:
+    async with shared() as s:
+        old, new = await s.instance(TWO), await s.instance(NEWEST)
+        message = {"data": b64encode(json.dumps(s.load("raw.d")).encode()).decode()}
+        body = json.dumps({"message": {**message, "messageId": "1"}}).encode()
+        with pytest.raises(Unavailable, match=r"another registry is served"):
+            await old.ingest.push(body)
+        assert (await new.ingest.push(body)).outcome == "applied"
+        await s.pass_by(2 * GONE_AFTER, new)
+        body = body.replace(b'"1"', b'"2"')
+        unknown = json.dumps({**s.load("raw.zzz")}).encode()
+        aside = {"message": {"data": b64encode(unknown).decode(), "messageId": "3"}}
+        assert (await new.ingest.push(json.dumps(aside).encode())).outcome == "quarantined"
+
+
+async def test_a_report_on_a_run_that_only_the_new_registry_knows_is_to_be_sent_again() -> None:
+    async with shared() as s:
+        old, new = await s.instance(TWO), await s.instance(MORE)
+        await new.ingest.take(s.load("raw.a"))
+        with pytest.raises(Unavailable, match=r"processor 'Late'|another registry"):
+            await old.runs.claim(f"Late:{DATE}:1", "runner", 1)
+        assert (await new.runs.claim(f"Late:{DATE}:1", "runner", 1)).lease_token is not None
+        await s.pass_by(GONE_AFTER + 2 * LOOK_EVERY, new)
+        with pytest.raises(NotFound):
+            await new.runs.claim(f"Nobody:{DATE}:1", "runner", 1)
+
+
+async def test_two_registries_that_stay_are_news_once() -> None:
+    async with shared() as s:
+        old, new = await s.instance(TWO), await s.instance(MORE)
+        told: list[Notice] = []
+        new.sweeper.tell = told.append
+        await s.pass_by(timedelta(minutes=14), old, new)
+        assert [n for n in told if n.kind == "registries_differ"] == []
+        await s.pass_by(timedelta(hours=1), old, new)
+        (notice,) = [n for n in told if n.kind == "registries_differ"]
+        assert "2 registries are served over one store" in notice.summary
+        assert old.registry.registry_hash[:12] in notice.summary
+
+
+async def test_a_dry_run_writes_nothing_even_when_another_registry_was_taken_up() -> None:
+    async with shared() as s:
+        old = await s.instance(TWO)
+        await old.ingest.take(s.load("raw.a"))
+        new = await s.instance(MORE)
+        await s.pass_by(2 * GONE_AFTER + 2 * LOOK_EVERY, new)
+        act = await old.operate.skip("P", DATE, reason="x", actor="ana", dry_run=True)
+        assert act.dry_run
+        assert await s.current() == {new.registry.registry_hash}
