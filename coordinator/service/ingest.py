@@ -9,7 +9,7 @@ What cannot be read goes to quarantine whole; nothing is dropped.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,11 +17,12 @@ from typing import Any
 from coordinator.core.facts import Fact, Ticked
 from coordinator.core.model import Arrival
 from coordinator.core.spec import TableSpec
+from coordinator.documents import GAME_DATES
 from coordinator.errors import BadInput, CoordinatorError, Mistake
 from coordinator.ports import Changes, Key, Need
 from coordinator.registry import Registry
 from coordinator.service.engine import Committed, Docs, Engine, Reading, Target
-from coordinator.service.loads import Load, Loads, load_keys
+from coordinator.service.loads import Load, Loads
 from coordinator.service.quarantine import Quarantine
 from coordinator.service.runs import Runs
 from coordinator.wire import (
@@ -38,6 +39,8 @@ BATCH_LIMIT = 256
 """Events that share one transaction at the most."""
 PARTITIONS_PER_COMMIT = 150
 """Partitions in one commit of a store whose commits should be small."""
+CONSIDERED = 2000
+"""Waiting events that are looked at to find the next batches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +65,18 @@ class Outcome:
     quarantine_id: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiting:
     load: Load
     future: asyncio.Future[Outcome]
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """Events that hang together, in the order in which they came, and what they may write."""
+
+    events: list[_Waiting]
+    documents: set[object]
 
 
 class Ingest:
@@ -77,7 +88,11 @@ class Ingest:
         self._runs = runs
         self._quarantine = quarantine
         self._queue: list[_Waiting] = []
-        self._worker: asyncio.Task[None] | None = None
+        self._starting: asyncio.Handle | None = None
+        self._busy: set[object] = set()
+        """What the batches on their way may write."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._scattered: bool = getattr(engine.store, "scattered", False)
         self.counts = loads.counts
 
     @property
@@ -209,8 +224,8 @@ class Ingest:
         load = await self._loads.load(message, table, received_at)
         future = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(load, future))
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._drain())
+        if self._starting is None:
+            self._starting = asyncio.get_running_loop().call_soon(self._start)
         outcome: Outcome = await future
         self._loads.count(table.name, outcome.outcome)
         if outcome.outcome == "conflict":
@@ -227,19 +242,55 @@ class Ingest:
             )
         return outcome
 
-    async def _drain(self) -> None:
-        """Commit what waits, batch after batch, until nothing does."""
-        scattered = getattr(self._engine.store, "scattered", False)
-        while self._queue:
-            batch, self._queue = self._queue[:BATCH_LIMIT], self._queue[BATCH_LIMIT:]
-            if scattered:
-                await asyncio.gather(*(self._settle_all(parts) for parts in parted(batch)))
+    def _start(self) -> None:
+        """Begin to commit what waits, but for what shares documents with a batch on its way."""
+        self._starting = None
+        considered, self._queue = self._queue[:CONSIDERED], self._queue[CONSIDERED:]
+        kept: list[_Waiting] = []
+        for part in parted(considered, self._documents):
+            if self._busy.isdisjoint(part.documents):
+                batch = part.events[: self._fitting(part.events)]
+                kept += part.events[len(batch) :]
+                self._busy |= part.documents
+                task = asyncio.create_task(self._serve(batch, part.documents))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
             else:
-                await self._settle(batch)
+                kept += part.events
+        order = {waiting: place for place, waiting in enumerate(considered)}
+        self._queue[:0] = sorted(kept, key=order.__getitem__)
 
-    async def _settle_all(self, batches: Sequence[Sequence[_Waiting]]) -> None:
-        for batch in batches:
+    async def _serve(self, batch: Sequence[_Waiting], documents: Set[object]) -> None:
+        try:
             await self._settle(batch)
+        finally:
+            self._busy -= documents
+            if self._queue and self._starting is None:
+                self._start()
+
+    def _documents(self, load: Load) -> Set[object]:
+        """What this load writes and others may write too: they are to share a commit.
+
+        A store whose commits gain nothing from being small takes one batch after the other.
+        """
+        if not self._scattered:
+            return {None}
+        arrival = load.arrival
+        found: set[object] = {*load.targets, (arrival.table, arrival.game_date, None)}
+        if arrival.table == self.registry.calendar_table:
+            found.add(GAME_DATES)
+        return found
+
+    def _fitting(self, events: Sequence[_Waiting]) -> int:
+        """How many of these events go into one commit, at least one."""
+        if not self._scattered:
+            return BATCH_LIMIT
+        partitions: set[Target] = set()
+        for place, waiting in enumerate(events):
+            partitions.update(waiting.load.targets)
+            if place and (len(partitions) > PARTITIONS_PER_COMMIT or place >= BATCH_LIMIT):
+                return place
+        return len(events)
 
     async def _settle(self, batch: Sequence[_Waiting]) -> None:
         """Commit a batch, and tell every waiter."""
@@ -283,7 +334,7 @@ class Ingest:
         keys: dict[Key, None] = {}
         for load in batch:
             a = load.arrival
-            keys.update(dict.fromkeys(load_keys(a.table, a.game_date, a.event_id)))
+            keys.update(dict.fromkeys(self._loads.keys_of(a.table, a.game_date, a.event_id)))
         for target in targets:
             keys.update(dict.fromkeys(engine.keys_of(target)))
         outcomes, committed = await engine.transact(list(keys), step)
@@ -297,11 +348,11 @@ class Ingest:
         They were looked for before the commit, and one made since may have been judged without
         the load. Should this fail, the event is not acknowledged and comes again as a duplicate.
         """
-        missed: dict[Target, None] = {}
-        for load in batch:
-            if load.table.name in self._loads.in_windows:
-                found = await self._loads.windowed(load.table, load.arrival.game_date)
-                missed.update(dict.fromkeys(t for t in found if t not in reached))
+        looked_at = [load for load in batch if load.table.name in self._loads.in_windows]
+        found = await asyncio.gather(
+            *(self._loads.windowed(load.table, load.arrival.game_date) for load in looked_at)
+        )
+        missed = dict.fromkeys(t for targets in found for t in targets if t not in reached)
         if missed:
             await self._engine.apply_each({t: (Ticked(),) for t in missed})
 
@@ -333,36 +384,27 @@ class Ingest:
         )
 
 
-def parted(batch: Sequence[_Waiting]) -> list[list[list[_Waiting]]]:
-    """A batch by what hangs together: events that share no document need no common commit.
-
-    Each part is in the order of arrival, cut so that no commit holds too many documents; its cuts
-    are to be committed one after the other.
-    """
-    parts: list[tuple[set[object], list[_Waiting]]] = []
-    for waiting in batch:
-        arrival = waiting.load.arrival
-        shared: set[object] = {*waiting.load.targets, (arrival.table, arrival.game_date, None)}
-        joined = [part for part in parts if not shared.isdisjoint(part[0])]
-        parts = [part for part in parts if shared.isdisjoint(part[0])]
-        members = [w for _, ws in joined for w in ws]
-        for documents, _ in joined:
-            shared |= documents
-        parts.append((shared, [*members, waiting]))
-    order = {id(waiting): n for n, waiting in enumerate(batch)}
-    return [_cut(sorted(part, key=lambda w: order[id(w)])) for _, part in parts]
-
-
-def _cut(part: Sequence[_Waiting]) -> list[list[_Waiting]]:
-    cuts: list[list[_Waiting]] = [[]]
-    documents: set[object] = set()
-    for waiting in part:
-        documents.update(waiting.load.targets)
-        if len(documents) > PARTITIONS_PER_COMMIT and cuts[-1]:
-            cuts.append([])
-            documents = set(waiting.load.targets)
-        cuts[-1].append(waiting)
-    return cuts
+def parted(waiting: Sequence[_Waiting], documents: Callable[[Load], Set[object]]) -> list[Part]:
+    """Events by what hangs together: those that share no document need no common commit."""
+    owner: dict[object, Part] = {}
+    parts: dict[Part, None] = {}
+    for one in waiting:
+        wanted = documents(one.load)
+        joined = list({owner[d]: None for d in wanted if d in owner})
+        part = joined[0] if joined else Part([], set())
+        for other in joined[1:]:
+            part.events += other.events
+            part.documents |= other.documents
+            owner |= dict.fromkeys(other.documents, part)
+            del parts[other]
+        part.events.append(one)
+        part.documents |= wanted
+        owner |= dict.fromkeys(wanted, part)
+        parts[part] = None
+    order = {one: place for place, one in enumerate(waiting)}
+    for part in parts:
+        part.events.sort(key=order.__getitem__)
+    return list(parts)
 
 
 def _affected(committed: Committed) -> Affected:

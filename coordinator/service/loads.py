@@ -72,15 +72,6 @@ class Folded:
     warnings: tuple[str, ...] = ()
 
 
-def load_keys(table: str, game_date: str, event_id: str) -> list[Key]:
-    """The documents of a load itself, without those of its partitions."""
-    return [
-        event_key(table, game_date, event_id),
-        table_date_key(table, game_date),
-        calendar_key(game_date),
-    ]
-
-
 class Loads:
     """Folds loads into the ledger and delivers them to partitions."""
 
@@ -222,6 +213,19 @@ class Loads:
         )
         far_enough = len(page.items) == window.game_dates
         return page.items[-1][0] if far_enough else LAST_DATE
+
+    def keys_of(self, table: str, game_date: str, event_id: str) -> list[Key]:
+        """The documents of a load itself, without those of its partitions."""
+        keys = [
+            event_key(table, game_date, event_id),
+            table_date_key(table, game_date),
+            calendar_key(game_date),
+        ]
+        if table in self.in_windows:
+            keys.append(dates_key(table))
+        if table == self._engine.registry.calendar_table:
+            keys += [dates_key(GAME_DATES), dates_key(OFF_DATES)]
+        return keys
 
     # ── one transaction ──────────────────────────────────────────────────────────────────────
 

@@ -21,7 +21,7 @@ from coordinator.documents import partition_key, run_key
 from coordinator.errors import Bug, NotFound, Refused, TooLarge, Unavailable
 from coordinator.ports import Changes, Document, Key, Need
 from coordinator.service.engine import Committed, Docs, Engine, Reading, Target
-from coordinator.service.loads import Folded, Loads, load_keys
+from coordinator.service.loads import Folded, Loads
 from coordinator.wire import parse_run_id, shown
 
 log = structlog.get_logger(__name__)
@@ -134,7 +134,7 @@ class Runs:
         targets: tuple[Target, ...] = ()
         if announce:
             targets = await loads.reach(engine.registry.tables[spec.output], date)
-            keys += load_keys(spec.output, date, load_id(run_id))
+            keys += loads.keys_of(spec.output, date, load_id(run_id))
             keys += [k for t in targets for k in engine.keys_of(t)]
 
         def step(docs: Docs) -> Changes[tuple[list[Committed], Folded | None]] | Need:

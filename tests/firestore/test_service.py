@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -72,6 +73,46 @@ async def test_a_burst_on_one_date_settles(factory: FirestoreFactory) -> None:
             for e, o in zip(sent, outcomes, strict=True)
         ]
         assert all((await apps[1].store.get(keys)).values())
+
+
+CALENDAR = """version: 1
+timezone: America/New_York
+calendar: {table: raw.cal, known_from: "2025-10-01"}
+tables: {raw.cal: {}, raw.a: {}, raw.x: {}}
+processors:
+  P:
+    phase: 3
+    output: out.p
+    requires:
+      - {table: raw.a}
+      - {table: raw.x, dates: {last_game_dates: 10, min_ready: 0.1}, critical: false}
+  Q: {phase: 3, output: out.q, requires: [{table: raw.a}]}
+"""
+
+
+async def test_a_season_of_calendar_dates_at_once_settles(
+    factory: FirestoreFactory, proxy: Proxy
+) -> None:
+    """Every one of them writes the same list of dates."""
+    async with services(factory, parse(CALENDAR), 1) as (app,):
+        dates = [(date(2025, 10, 1) + timedelta(days=n)).isoformat() for n in range(120)]
+        proxy.take()
+        loads = [event("raw.cal", n, game_date=d, game_ids=["g"]) for n, d in enumerate(dates)]
+        outcomes = await asyncio.gather(*(app.ingest.take(load) for load in loads))
+        assert {o.outcome for o in outcomes} == {"applied"}
+        assert app.store.conflicts == 0  # type: ignore[attr-defined]
+        assert proxy.take().calls["Commit"] < 10
+
+
+async def test_first_loads_of_a_windowed_table_at_once_settle(factory: FirestoreFactory) -> None:
+    """Nothing tells beforehand that each of them is a table's first on its date."""
+    async with services(factory, parse(CALENDAR), 1) as (app,):
+        dates = [(date(2025, 10, 1) + timedelta(days=n)).isoformat() for n in range(120)]
+        loads = [event("raw.x", n, game_date=d) for n, d in enumerate(dates)]
+        outcomes = await asyncio.gather(*(app.ingest.take(load) for load in loads))
+        assert {o.outcome for o in outcomes} == {"applied"}
+        store: Any = app.store
+        assert store.conflicts <= store._commits_at_once
 
 
 async def test_an_event_costs_two_round_trips_and_its_documents(

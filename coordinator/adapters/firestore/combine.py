@@ -2,13 +2,15 @@
 
 Pure: who runs next, and together with whom. Two commits that are under way never contend for a
 document that both mean to write, and what waits for a busy one is joined into its next commit. So a
-burst on one date costs as many commits as round trips have passed, and cannot livelock.
+burst on one date costs as many commits as round trips have passed, and cannot livelock. What a
+transaction means to write is read from its keys; where it turns out to write more, and was refused,
+that is known from then on.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,6 +22,7 @@ JOBS_MAX: Final = 256
 PATHS_MAX: Final = 300
 """Documents that the transactions of one commit may mean to write; each may add a run to its own.
 Well below what one commit takes."""
+HOT_SECONDS: Final = 5.0
 
 SURROUNDINGS: Final = frozenset({Kind.CALENDAR, Kind.CONTROL, Kind.DATES, Kind.TABLE_DATE})
 """What a decision on a partition looks at and, as a rule, does not write."""
@@ -33,16 +36,25 @@ class Job:
     keys: tuple[Key, ...]
     step: Step[Any]
     future: asyncio.Future[Any]
+    deadline: float = float("inf")
+    """Until when its caller waits."""
     contended: frozenset[str] = frozenset()
-    """The documents that it is expected to write."""
+    """The documents that it is expected to write, and those that a refused try did."""
+    surroundings: frozenset[str] = frozenset()
+    """The documents that it looks at and may write after all."""
 
     def __post_init__(self) -> None:
         """Raise ``BadInput`` where an id cannot be one."""
-        paths = {key: path(key) for key in self.keys}
-        decides = self.decides
-        self.contended = frozenset(
-            p for key, p in paths.items() if not (decides and key.kind in SURROUNDINGS)
-        )
+        paths = {path(key): key.kind for key in self.keys}
+        if self.decides:
+            self.surroundings = frozenset(p for p, kind in paths.items() if kind in SURROUNDINGS)
+        self.contended |= paths.keys() - self.surroundings
+
+    def again(self, keys: Iterable[Key], written: Set[str]) -> None:
+        """Note which documents a refused try looked at and wrote."""
+        self.keys = tuple(keys)
+        self.contended |= written
+        self.__post_init__()
 
     @property
     def decides(self) -> bool:
@@ -66,6 +78,8 @@ class Waiting:
         self._paths_max = paths_max
         self._jobs: list[Job] = []
         self._busy: set[str] = set()
+        self._hot: dict[str, float] = {}
+        """Surroundings that refused groups did write, and until when that is taken into account."""
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -73,12 +87,26 @@ class Waiting:
     def add(self, job: Job) -> None:
         self._jobs.append(job)
 
+    def put_back(self, group: Group, now: float) -> None:
+        """Let the transactions of a refused group begin again, before those that came later.
+
+        For a while all that look at the surroundings that it wrote count as writing them too, so
+        they are joined.
+        """
+        for job in group.jobs:
+            self._hot |= dict.fromkeys(job.surroundings & job.contended, now + HOT_SECONDS)
+        self._jobs[:0] = group.jobs
+
     def finished(self, group: Group) -> None:
         """The documents of a group are free again."""
         self._busy -= group.contended
 
-    def take(self) -> list[Group]:
-        """The groups that can begin now; first come, first served for each document."""
+    def take(self, room: int, now: float) -> list[Group]:
+        """The groups that can begin now, ``room`` at the most.
+
+        First come, first served for each document. What has to wait can still be joined.
+        """
+        self._hot = {p: until for p, until in self._hot.items() if until > now}
         blocked = set(self._busy)
         owner: dict[str, Group] = {}
         groups: dict[Group, None] = {}
@@ -86,12 +114,14 @@ class Waiting:
         for job in self._jobs:
             if job.future.done():
                 continue
+            if self._hot:
+                job.contended |= job.surroundings & self._hot.keys()
             if not blocked.isdisjoint(job.contended):
                 blocked |= job.contended
                 rest.append(job)
                 continue
             joined = {owner[p]: None for p in job.contended if p in owner}
-            if self._fits(job, list(joined)):
+            if (joined or len(groups) < room) and self._fits(job, list(joined)):
                 group = self._join(list(joined))
                 group.jobs.append(job)
                 group.contended |= job.contended

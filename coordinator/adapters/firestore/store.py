@@ -17,11 +17,12 @@ How a transaction goes:
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -37,8 +38,6 @@ from tenacity import (
     AsyncRetrying,
     RetryCallState,
     retry_if_exception_type,
-    stop_after_attempt,
-    stop_after_delay,
     wait_exponential,
 )
 
@@ -107,6 +106,8 @@ READ_MAX: Final = 500
 COMMIT_BYTES_MAX: Final = 3_500_000
 """Firestore takes 10 MiB in one commit; its emulator 4 MiB in one message."""
 WRITES_MAX: Final = 500
+ROUNDS_TOGETHER: Final = 6
+"""Readings after which transactions that still want more do not go on in one commit."""
 SCAN_MAX: Final = 2000
 """Documents that are gathered to be sorted here, at the most."""
 LEDGERS_PER_PAGE: Final = 50
@@ -135,6 +136,12 @@ _UNSURE = (
 )
 
 
+_deadline: contextvars.ContextVar[float] = contextvars.ContextVar("deadline", default=float("inf"))
+"""When the patience with what goes on ends: no call may take longer."""
+LEAST_TRY_SECONDS: Final = 0.25
+"""With less left, nothing more is tried."""
+LAST_LOOK_SECONDS: Final = 1.0
+"""For the look whether a commit without an answer happened, once patience is over."""
 WAIT_SECONDS_MIN: Final = 0.005
 WAIT: Final = wait_exponential(multiplier=0.025, max=1.5)
 """The longest wait before a try; how much of it is waited is drawn."""
@@ -165,12 +172,17 @@ class _TooMuch(Exception):
     """The transactions of a group do not fit one commit together."""
 
 
+class _Crossed(Exception):
+    """A group was refused that wrote documents which others may mean to write beside it."""
+
+
 @dataclass(slots=True)
 class _Tries:
     """What is remembered from one try of a group to the next."""
 
     jobs: Sequence[Job]
     wants: dict[Job, dict[Key, None]]
+    contended: Set[str]
     sent: dict[str, list[Answer]] = field(default_factory=dict)
     """Operations that may have been applied, and what their callers then get."""
     written: set[str] = field(default_factory=set)
@@ -228,7 +240,6 @@ class FirestoreStore:
         self._waiting = Waiting()
         self._begin_soon = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._slots = asyncio.Semaphore(commits_at_once)
         self._remembered: OrderedDict[str, tuple[float, Row]] = OrderedDict()
         self.transactions = 0
         """Transactions that were decided, also those that wrote nothing."""
@@ -266,7 +277,6 @@ class FirestoreStore:
         if self._client is not None:
             raise Bug("the store is open already")
         self._loop = asyncio.get_running_loop()
-        self._slots = asyncio.Semaphore(self._commits_at_once)
         try:
             self._client = AsyncClient(project=self.project, database=self.database)
         except (GoogleAuthError, OSError) as error:
@@ -312,7 +322,8 @@ class FirestoreStore:
         if len(self._waiting) >= self._waiting_max:
             raise Unavailable(f"{self._waiting_max} transactions wait already. Try again later.")
         future = asyncio.get_running_loop().create_future()
-        self._waiting.add(Job(tuple(dict.fromkeys(keys)), step, future))
+        deadline = self._outside.monotonic() + self._patience_seconds
+        self._waiting.add(Job(tuple(dict.fromkeys(keys)), step, future, deadline))
         if not self._begin_soon:
             self._begin_soon = True
             asyncio.get_running_loop().call_soon(self._begin)
@@ -412,30 +423,41 @@ class FirestoreStore:
 
     def _begin(self) -> None:
         self._begin_soon = False
-        for group in self._waiting.take():
+        room = self._commits_at_once - len(self._tasks)
+        for group in self._waiting.take(room, self._outside.monotonic()):
             task = asyncio.ensure_future(self._serve(group))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._begin()
 
     async def _serve(self, group: Group) -> None:
         try:
-            async with self._slots:
-                await self._settle_all(group.jobs)
+            await self._settle_all(group.jobs, group.contended)
+        except _Crossed:
+            self._waiting.put_back(group, self._outside.monotonic())
         finally:
             self._waiting.finished(group)
-            self._begin()
 
-    async def _settle_all(self, jobs: Sequence[Job]) -> None:
-        """Commit the transactions together, or where that cannot be, in halves."""
+    async def _settle_all(self, jobs: Sequence[Job], contended: Set[str]) -> None:
+        """Commit the transactions together, or where that cannot be, in halves.
+
+        Raises ``_Crossed`` where they are to begin again; ``contended`` is what nobody else in this
+        process writes meanwhile.
+        """
         jobs = [job for job in jobs if not job.future.done()]
         if not jobs:
             return
         try:
-            answers = await self._settle(jobs)
+            answers = await self._settle(jobs, contended)
+        except _Crossed:
+            raise
         except _TooMuch:
             half = len(jobs) // 2
-            await self._settle_all(jobs[:half])
-            await self._settle_all(jobs[half:])
+            await self._settle_all(jobs[:half], contended)
+            await self._settle_all(jobs[half:], contended)
             return
         except CoordinatorError as error:
             self.failed_commits += 1
@@ -452,14 +474,17 @@ class FirestoreStore:
         for job, answer in zip(jobs, answers, strict=True):
             _settle(job, answer)
 
-    async def _settle(self, jobs: Sequence[Job]) -> list[Answer]:
-        tries = _Tries(jobs, {job: dict.fromkeys(job.keys) for job in jobs})
+    async def _settle(self, jobs: Sequence[Job], contended: Set[str]) -> list[Answer]:
+        tries = _Tries(jobs, {job: dict.fromkeys(job.keys) for job in jobs}, contended)
+        deadline = min(job.deadline for job in jobs)
         try:
-            return await self._patiently(lambda: self._try(tries))
-        except Unavailable:
+            return await self._patiently(lambda: self._try(tries), deadline)
+        except Unavailable as error:
             if not tries.sent:
+                self._expire(jobs, error)
                 raise
             # The last commit may have happened: look once more before saying that it did not.
+            _deadline.set(self._outside.monotonic() + LAST_LOOK_SECONDS)
             try:
                 found = self._sent(tries, await self._read(tries.written))
             except Again:
@@ -468,15 +493,31 @@ class FirestoreStore:
                 raise
             return found
 
-    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
+    def _expire(self, jobs: Sequence[Job], error: Unavailable) -> None:
+        """Where some callers can wait no longer, tell these; raise ``_Crossed`` for the others."""
+        late = [job for job in jobs if not self._time_until(job.deadline)]
+        if late and len(late) < len(jobs):
+            for job in late:
+                _settle(job, Answer(error=_copy(error)))
+            raise _Crossed from error
+
+    async def _patiently(
+        self, work: Callable[[], Awaitable[T]], deadline: float | None = None
+    ) -> T:
         """Try until it succeeds, or patience runs out. Raises ``Unavailable``."""
+        until = deadline or self._outside.monotonic() + self._patience_seconds
+
+        def over(state: RetryCallState) -> bool:
+            return state.attempt_number >= self._tries or not self._time_until(until)
+
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(Again),
-            stop=stop_after_attempt(self._tries) | stop_after_delay(self._patience_seconds),
+            stop=over,
             wait=self._wait,
             sleep=self._outside.sleep,
             reraise=True,
         )
+        given = _deadline.set(until)
         try:
             async for attempt in retrying:
                 with attempt:
@@ -484,13 +525,23 @@ class FirestoreStore:
                     return await work()
         except Again as error:
             raise self._unavailable(error) from error
+        finally:
+            _deadline.reset(given)
         raise Bug("a retry ended without an answer")
+
+    def _time_until(self, deadline: float) -> bool:
+        """Whether there is time for another try."""
+        return self._outside.monotonic() + LEAST_TRY_SECONDS <= deadline
 
     def _wait(self, state: RetryCallState) -> float:
         """Seconds until the next try."""
         return self._outside.uniform(WAIT_SECONDS_MIN, max(WAIT_SECONDS_MIN, WAIT(state)))
 
     def _unavailable(self, error: Exception) -> Unavailable:
+        if isinstance(error, Again) and error.conflict:
+            return Unavailable(
+                f"Too many want the same documents of {self.name} at once: {error}. Try again later."
+            )
         return Unavailable(f"The store {self.name} is out of reach: {error}. Try again later.")
 
     def _sent(self, tries: _Tries, rows: Mapping[str, Row]) -> list[Answer] | None:
@@ -536,6 +587,13 @@ class FirestoreStore:
             if error.conflict:
                 del tries.sent[op]
                 self.conflicts += 1
+                if not tries.sent and not tries.written <= tries.contended:
+                    self._forget(tries.written)
+                    for job, more in batch.unread_creates.items():
+                        tries.wants[job].update(dict.fromkeys(more))
+                    for job in tries.jobs:
+                        job.again(tries.wants[job], tries.written)
+                    raise _Crossed from error
                 for job, keys in batch.unread_creates.items():
                     tries.wants[job].update(dict.fromkeys(keys))
             raise
@@ -577,6 +635,8 @@ class FirestoreStore:
                 chunk_bytes_max=self._chunk_bytes_max,
             )
             batch.run(tries.jobs)
+            if batch.missing and round_ >= ROUNDS_TOGETHER and len(tries.jobs) > 1:
+                raise _TooMuch  # each sees what the one before it puts, and then wants more
             if batch.missing or batch.more_paths:
                 for job, keys in batch.missing.items():
                     tries.wants[job].update(dict.fromkeys(keys))
@@ -662,7 +722,8 @@ class FirestoreStore:
         if client is None:
             raise Unavailable(f"The store {self.name} is not open.")
         try:
-            async with asyncio.timeout(self._call_seconds):
+            left = _deadline.get() - self._outside.monotonic()
+            async with asyncio.timeout(min(self._call_seconds, max(left, LEAST_TRY_SECONDS))):
                 yield client
         except _CONFLICTS as error:
             if isinstance(error, google.NotFound) and "database" in str(error).lower():

@@ -1,0 +1,101 @@
+"""Which events wait for each other over a store whose commits should be small."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from coordinator.adapters.sqlite import SqliteStore
+from coordinator.app import Application, build
+from coordinator.core.spec import LaunchKind
+from coordinator.ports import Key, Step
+from coordinator.registry import parse
+from coordinator.settings import Settings
+from tests.service.test_adopt import HEAD, ONE, Launches, load
+
+T = TypeVar("T")
+SLOW = "2024-10-22"
+
+
+class Held(SqliteStore):
+    """A store in which one date's commits wait to be let go."""
+
+    scattered = True
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.let_go = asyncio.Event()
+        self.sizes: list[int] = []
+        """How many documents each commit read at first."""
+
+    async def transact(self, keys: Sequence[Key], step: Step[T]) -> T:
+        if any(key.id.endswith(f"__{SLOW}") for key in keys):
+            await self.let_go.wait()
+        self.sizes.append(len(keys))
+        return await super().transact(keys, step)
+
+
+def wired(store: Held, registry: str = ONE) -> Application:
+    return build(
+        Settings(),
+        registry=parse(registry),
+        store=store,
+        launchers={LaunchKind.LOCAL: Launches()},
+        notifiers=[],
+    )
+
+
+def on(date: str, number: int = 1, table: str = "raw.a", **said: Any) -> dict[str, Any]:
+    return {**load(table, number), "game_date": date, **said}
+
+
+async def test_a_date_whose_commits_hang_holds_up_no_other_date(tmp_path: Path) -> None:
+    store = Held(str(tmp_path / "s.db"))
+    await store.open()
+    application = wired(store)
+    hangs = asyncio.create_task(application.ingest.take(on(SLOW)))
+    await asyncio.sleep(0)
+    for day in range(23, 31):
+        outcome = await asyncio.wait_for(application.ingest.take(on(f"2024-10-{day}")), 5)
+        assert outcome.outcome == "applied"
+    assert not hangs.done()
+    store.let_go.set()
+    assert (await hangs).outcome == "applied"
+    await store.close()
+
+
+async def test_what_waits_for_a_busy_date_shares_its_next_commit(tmp_path: Path) -> None:
+    store = Held(str(tmp_path / "s.db"))
+    await store.open()
+    application = wired(store)
+    first = asyncio.create_task(application.ingest.take(on(SLOW)))
+    await asyncio.sleep(0.01)
+    rest = [asyncio.create_task(application.ingest.take(on(SLOW, n))) for n in range(2, 50)]
+    await asyncio.sleep(0.01)
+    store.let_go.set()
+    outcomes = [o.outcome for o in await asyncio.gather(first, *rest)]
+    assert set(outcomes) == {"applied"}
+    assert len(store.sizes) == 2
+    await store.close()
+
+
+async def test_a_large_batch_is_cut_by_its_partitions_and_keeps_its_order(tmp_path: Path) -> None:
+    many = "".join(
+        f"  P{n}: {{phase: 3, output: out.p{n}, requires: [{{table: raw.a}}]}}\n" for n in range(40)
+    )
+    registry = HEAD.replace("raw.c: {}", "raw.c: {}, raw.cal: {}") + many
+    registry = registry.replace("tables:", "calendar: {table: raw.cal}\ntables:", 1)
+    store = Held(str(tmp_path / "s.db"))
+    store.let_go.set()
+    await store.open()
+    application = wired(store, registry)
+    dates = [f"2024-11-{day:02}" for day in range(1, 13)]
+    loads = [on(d, n, "raw.cal", game_ids=["g"]) for n, d in enumerate(dates)]
+    outcomes = await asyncio.gather(*(application.ingest.take(one) for one in loads))
+    assert [o.outcome for o in outcomes] == ["applied"] * 12
+    assert len(store.sizes) == 4  # 150 partitions and no more are three dates and not four
+    assert not application.ingest._queue
+    assert not application.ingest._busy
+    await store.close()
