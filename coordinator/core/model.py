@@ -492,6 +492,11 @@ class Latest:
     quiet: bool
 
 
+WATCHES = (Status.WAITING, Status.SETTLING)
+WATCHES_FOR_NEWER_DATA = (Status.SUCCEEDED, Status.COOLING, Status.FAILED)
+"""Ran, and looks at its windows again only where newer data waits for them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partition:
     """One (processor, game date): the unit of decision, one state document each.
@@ -548,6 +553,13 @@ class Partition:
     @property
     def id(self) -> str:
         return partition_id(self.processor, self.game_date)
+
+    @property
+    def watches_windows(self) -> bool:
+        """Whether a load inside its windows could make it fire or hold, so that it hears of one."""
+        return self.status in WATCHES or (
+            self.status in WATCHES_FOR_NEWER_DATA and Flag.NEWER_DATA in self.flags
+        )
 
     @property
     def outbox_due(self) -> datetime | None:

@@ -20,6 +20,7 @@ import structlog
 from coordinator.core.facts import Ticked
 from coordinator.core.schedule import shift
 from coordinator.documents import Dates, dates_key
+from coordinator.errors import TooLarge
 from coordinator.ports import Changes, Document, Kind, Notice, Op, Query, Where
 from coordinator.service.engine import Docs, Engine, Target
 from coordinator.service.in_force import GONE_AFTER, LOOK_EVERY
@@ -130,10 +131,21 @@ class Adoption:
         targets = sorted(await _targets(engine))
         looked = 0
         for start in range(0, len(targets), PER_TRANSACTION):
-            work = {t: (Ticked(),) for t in targets[start : start + PER_TRANSACTION]}
-            looked += len(await engine.apply_each(work, refill=True))
+            looked += await self._refill(targets[start : start + PER_TRANSACTION])
         log.info("every partition was looked at", partitions=looked)
         return looked
+
+    async def _refill(self, targets: list[Target]) -> int:
+        """Judge partitions by the ledger, in one commit or in as many as it takes."""
+        try:
+            return len(
+                await self._engine.apply_each({t: (Ticked(),) for t in targets}, refill=True)
+            )
+        except TooLarge:
+            if len(targets) == 1:
+                raise
+        half = len(targets) // 2
+        return await self._refill(targets[:half]) + await self._refill(targets[half:])
 
 
 async def _list_dates(engine: Engine) -> None:

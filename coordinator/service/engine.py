@@ -13,7 +13,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
-from coordinator.core.facts import Fact, Surveyed
+from coordinator.core.facts import (
+    Claimed,
+    Delivered,
+    DeliveryFailed,
+    Fact,
+    Heartbeat,
+    Surveyed,
+)
 from coordinator.core.machine import Decision, Reply, blank, decide, status_of
 from coordinator.core.model import (
     CalendarDate,
@@ -224,15 +231,22 @@ class Engine:
             calendar = reading.get(calendar_key(date))
             if calendar is not None:
                 games[date] = calendar.games
-        windows = {
-            requirement.key: self._survey(reading, requirement, spec, game_date, now)
-            for requirement in spec.windows
-        }
-        if reading.missing:
-            return None
-        survey = Surveyed(games=games, windows=windows, pauses=tuple(pauses), arrivals=arrivals)
         partition = before or blank(spec, game_date, now)
-        decision = decide(partition, (survey, *facts), spec, now)
+        looks = arrivals is not None or not of_a_run(partition, facts)
+        while True:
+            windows = partition.windows
+            if looks:
+                windows = {
+                    requirement.key: self._survey(reading, requirement, spec, game_date, now)
+                    for requirement in spec.windows
+                }
+            if reading.missing:
+                return None
+            survey = Surveyed(games=games, windows=windows, pauses=tuple(pauses), arrivals=arrivals)
+            decision = decide(partition, (survey, *facts), spec, now)
+            if looks or decision.fired is None:
+                break
+            looks = True
         if decision.changed or before is None:
             reading.put(
                 partition_key(processor, game_date), decision.partition, create=before is None
@@ -315,6 +329,17 @@ class Engine:
             decision = await self.apply(spec, game_date, (), dry_run=True)
             return unheard(decision, spec)
         return partition, judge(partition, spec, self.clock.now())
+
+
+def of_a_run(partition: Partition, facts: Sequence[Fact]) -> bool:
+    """Whether nothing but a live run hears of these facts, which then need no look at windows.
+
+    Windows may be hundreds of documents, and a live run is delivered, claimed and beats. Only where
+    it ends by that, and the next generation would fire, is there a reason to look.
+    """
+    return partition.live is not None and all(
+        isinstance(fact, Claimed | Delivered | DeliveryFailed | Heartbeat) for fact in facts
+    )
 
 
 def unheard(decision: Decision, spec: ProcessorSpec) -> tuple[Partition, Verdict]:

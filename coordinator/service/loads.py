@@ -13,13 +13,13 @@ from datetime import datetime
 
 from coordinator.core.facts import Fact, Loaded, Ticked
 from coordinator.core.model import (
+    WATCHES,
+    WATCHES_FOR_NEWER_DATA,
     Arrival,
     CalendarDate,
-    Flag,
     Fold,
     Grain,
     LoadStatus,
-    Status,
     TableDate,
 )
 from coordinator.core.schedule import shift
@@ -43,9 +43,7 @@ from coordinator.wire import LoadMessage, content_digest
 WINDOW_DEPENDENTS_LIMIT = 400
 """Open partitions that one load inside their windows re-judges at the most."""
 LAST_DATE = "9999-12-31"
-_OPEN = (Status.WAITING.value, Status.SETTLING.value)
-_DONE = (Status.SUCCEEDED.value, Status.COOLING.value, Status.FAILED.value)
-"""Ran, and of interest while newer data waits for a window."""
+_WATCHING = tuple(s.value for s in (*WATCHES, *WATCHES_FOR_NEWER_DATA))
 
 
 @dataclass(slots=True)
@@ -183,17 +181,13 @@ class Loads:
                         Where("processor", Op.EQ, name),
                         Where("game_date", Op.GT, game_date),
                         Where("game_date", Op.LE, last),
-                        Where("status", Op.IN, (*_OPEN, *_DONE)),
+                        Where("status", Op.IN, _WATCHING),
                     ),
                     order="game_date",
                     limit=WINDOW_DEPENDENTS_LIMIT,
                 )
             )
-            found += [
-                (p.processor, p.game_date)
-                for _, p in page.items
-                if p.status.value in _OPEN or Flag.NEWER_DATA in p.flags
-            ]
+            found += [(p.processor, p.game_date) for _, p in page.items if p.watches_windows]
         return tuple(found)
 
     async def _horizon(self, window: Window, game_date: str) -> str:

@@ -21,7 +21,7 @@ import contextvars
 import random
 import secrets
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -136,8 +136,14 @@ _UNSURE = (
 )
 
 
+_TOO_LARGE: Final = ("longer than", "maximum", "too large", "too big", "exceeds the limit")
+"""How Firestore words a document, a value or a commit beyond its limits."""
+
 _deadline: contextvars.ContextVar[float] = contextvars.ContextVar("deadline", default=float("inf"))
 """When the patience with what goes on ends: no call may take longer."""
+RENEW_AFTER: Final = 3
+RENEW_SECONDS: Final = 5.0
+"""A client that fails is replaced no more often than this."""
 LEAST_TRY_SECONDS: Final = 0.25
 """With less left, nothing more is tried."""
 LAST_LOOK_SECONDS: Final = 1.0
@@ -241,6 +247,11 @@ class FirestoreStore:
         self._begin_soon = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._remembered: OrderedDict[str, tuple[float, Row]] = OrderedDict()
+        self._calls_of: Counter[AsyncClient] = Counter()
+        """The calls that are on their way, by client."""
+        self._failures = 0
+        """Calls in a row that had no answer."""
+        self._renewed_at = float("-inf")
         self.transactions = 0
         """Transactions that were decided, also those that wrote nothing."""
         self.commits = 0
@@ -278,7 +289,7 @@ class FirestoreStore:
             raise Bug("the store is open already")
         self._loop = asyncio.get_running_loop()
         try:
-            self._client = AsyncClient(project=self.project, database=self.database)
+            self._client = self._new_client()
         except (GoogleAuthError, OSError) as error:
             raise Unavailable(
                 f"The store {self.name} cannot be opened: {str(error).rstrip('.')}. Run where a service account is "
@@ -297,9 +308,36 @@ class FirestoreStore:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         self._client = None
         self._remembered.clear()
-        api = client._firestore_api_internal
-        if api is not None:
-            await api.transport.close()
+        for one in (client, *self._calls_of):
+            await _close(one)
+        self._calls_of.clear()
+
+    def _new_client(self) -> AsyncClient:
+        return AsyncClient(project=self.project, database=self.database)
+
+    def _failed(self, client: AsyncClient) -> None:
+        """Make a new client after several failures in a row.
+
+        A connection that was dropped without a word is noticed late, and one that could not be made
+        is tried again by gRPC after up to two minutes only: both outlast the outage itself.
+        """
+        self._failures += 1
+        now = self._outside.monotonic()
+        if (
+            client is self._client
+            and self._failures >= RENEW_AFTER
+            and now >= self._renewed_at + RENEW_SECONDS
+        ):
+            self._renewed_at = now
+            self._client = self._new_client()
+
+    async def _let_go(self, client: AsyncClient) -> None:
+        """A call ended; a client that was replaced is closed after its last one."""
+        self._calls_of[client] -= 1
+        if not self._calls_of[client]:
+            del self._calls_of[client]
+            if client is not self._client and self._client is not None:
+                await _close(client)
 
     def _check_open(self) -> AsyncClient:
         if self._client is None or self._loop is None:
@@ -614,7 +652,7 @@ class FirestoreStore:
         total = 0
         for write in writes:
             size = field_bytes(write.fields)
-            total += size
+            total += size if write.act is not Act.HOLD else write.held_bytes
             if size > WARN_BYTES:
                 log.warning("a document is large", path=write.path, bytes=size)
             if size > DOCUMENT_BYTES_MAX and len(jobs) == 1:
@@ -721,10 +759,12 @@ class FirestoreStore:
         client = self._client
         if client is None:
             raise Unavailable(f"The store {self.name} is not open.")
+        self._calls_of[client] += 1
         try:
             left = _deadline.get() - self._outside.monotonic()
             async with asyncio.timeout(min(self._call_seconds, max(left, LEAST_TRY_SECONDS))):
                 yield client
+            self._failures = 0
         except _CONFLICTS as error:
             if isinstance(error, google.NotFound) and "database" in str(error).lower():
                 raise Unavailable(
@@ -743,17 +783,20 @@ class FirestoreStore:
             raise Again(_words(error), conflict=False) from error
         except google.InvalidArgument as error:
             words = str(error)
-            if "longer than" in words or "maximum" in words or "too large" in words.lower():
-                raise TooLarge(f"Firestore does not take a document: {words}") from error
+            if any(said in words.lower() for said in _TOO_LARGE):
+                raise TooLarge(f"Firestore does not take what is to be written: {words}") from error
             raise Bug(f"Firestore does not understand a call: {words}") from error
         except (google.PermissionDenied, google.Unauthenticated, GoogleAuthError) as error:
             raise Unavailable(
                 f"{self.name} refuses this service's identity: {error}. Grant it roles/datastore.user."
             ) from error
         except _UNSURE as error:
+            self._failed(client)
             raise Again(_words(error), conflict=False) from error
         except google.GoogleAPICallError as error:
             raise Bug(f"Firestore answered {error!r}") from error
+        finally:
+            await self._let_go(client)
 
     async def _read(self, paths: Iterable[str]) -> dict[str, Row]:
         """The documents at ``paths``, absent ones too. Raises ``Again``."""
@@ -990,6 +1033,12 @@ class FirestoreStore:
             )
             at = False
         return self._page(query, (query.order,) if count else (), found, limit)
+
+
+async def _close(client: AsyncClient) -> None:
+    api = client._firestore_api_internal
+    if api is not None:
+        await api.transport.close()
 
 
 def _row(found: Any) -> Row:

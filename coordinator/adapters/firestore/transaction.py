@@ -12,9 +12,9 @@ right by these means (docs/decisions, "Firestore"):
   as made before the change.
 - A decision that *sets* a pause on a partition could commit after the resume has looked for held
   partitions, and nobody would look again. So it carries a precondition on that pause.
-- A decision that creates a partition with windows, or changes what it knows of them, could commit
-  after a load inside a window has looked for the partitions that see it. So it carries
-  preconditions on the documents of those windows.
+- A decision from which on a partition watches its windows could commit after a load inside one has
+  looked for the partitions that do. So it carries preconditions on the documents of those windows.
+  One that watched before is found by such a load, and both write it.
 - Calendar and pauses may come from this process's memory. They are read again, in truth, before any
   commit that fires, creates a partition, or changes what one knows of its surroundings, and where
   an older load is turned away.
@@ -49,6 +49,7 @@ from coordinator.adapters.firestore.layout import (
     correlations_of,
     entry_of,
     expires,
+    field_bytes,
     index_fields,
     index_value,
     ledger_fields,
@@ -97,6 +98,8 @@ class Write:
     path: str
     fields: Fields = field(default_factory=dict)
     version: Any = None
+    held_bytes: int = 0
+    """How large the document is that stays as it is: a commit's size may count it whole."""
     stamped: bool = False
     """Firestore writes the time into it (``layout.WRITTEN_AT``)."""
 
@@ -301,7 +304,8 @@ class Batch:
                 before: Partition | None = docs.get(key)
                 if rests_on_surroundings(before, document):
                     moved |= {document.processor, _ALL}
-                if document.windows and (before is None or before.windows != document.windows):
+                begins = document.watches_windows and not (before and before.watches_windows)
+                if document.windows and begins:
                     self._hold |= {path(k) for k in docs if _in_windows(k, document)}
                 known = () if before is None else before.pauses
                 for pause in document.pauses:
@@ -343,7 +347,8 @@ class Batch:
             if held not in found and held in self.rows:
                 row = self.rows[held]
                 act = Act.HOLD if row.exists else Act.ABSENT
-                found[held] = Write(act, held, {OPS: row.ops}, row.version)
+                size = field_bytes(row.fields)
+                found[held] = Write(act, held, {OPS: row.ops}, row.version, held_bytes=size)
         return list(found.values())
 
     def _is_carried(self, key: Key) -> bool:
