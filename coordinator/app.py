@@ -235,6 +235,8 @@ def build(
     )
     quarantine.tell = relay.tell
     sweeper.tell = relay.tell
+    operate = Operate(engine, sweeper, ingest, quarantine)
+    operate.deliver = relay.deliver_for_others
     return Application(
         settings=settings,
         registry=registry,
@@ -243,7 +245,7 @@ def build(
         engine=engine,
         ingest=ingest,
         runs=runs,
-        operate=Operate(engine, sweeper, ingest, quarantine),
+        operate=operate,
         quarantine=quarantine,
         sweeper=sweeper,
         relay=relay,

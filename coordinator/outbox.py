@@ -42,11 +42,13 @@ DELIVERIES_AT_ONCE = 32
 DUE_PER_ROUND = 200
 TOLD_LIMIT = 10_000
 NOTICE_PAUSES_SECONDS = (1.0, 5.0, 15.0, 60.0, 60.0)
-IDLE_LOOK = timedelta(seconds=30)
+IDLE_LOOK = timedelta(seconds=15)
 """How often the store is asked for due effects that no commit of this process told of."""
 
-OTHERS_GRACE = timedelta(seconds=30)
+OTHERS_GRACE = timedelta(seconds=15)
 """Where many processes share a store: how long an effect is left to the one that committed it."""
+ASKED_GRACE = timedelta(seconds=5)
+"""The same where somebody asks for a sweep."""
 
 
 class Relay:
@@ -73,6 +75,9 @@ class Relay:
         self._pending: dict[Target, datetime] = {}
         self._kick = asyncio.Event()
         self._busy: set[Target] = set()
+        self._scattered: bool = getattr(engine.store, "scattered", False)
+        self._own: set[Target] = set()
+        """The partitions whose effects this process's own commits asked for."""
         self._slots = asyncio.Semaphore(DELIVERIES_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self.deliveries: dict[tuple[str, str], int] = {}
@@ -92,6 +97,7 @@ class Relay:
 
     def _await(self, partition: Partition, due: datetime) -> None:
         target = (partition.processor, partition.game_date)
+        self._own.add(target)
         self._pending[target] = min(due, self._pending.get(target, due))
         self._kick.set()
 
@@ -115,7 +121,7 @@ class Relay:
             if clock.now() >= look_at:
                 try:
                     await self.discover(overdue)
-                    if getattr(self._engine.store, "scattered", False):
+                    if self._scattered:
                         overdue = OTHERS_GRACE
                 except CoordinatorError as error:
                     log.warning("outbox look-up failed", error=error.detail)
@@ -138,7 +144,7 @@ class Relay:
             page = await self._engine.store.find(
                 Query(
                     Kind.PARTITION,
-                    (Where("outbox_due", Op.LE, now - overdue),),
+                    (Where("outbox_due", Op.LE, now - overdue), *self._engine.mine),
                     order="outbox_due",
                     limit=DUE_PER_ROUND,
                     after=after,
@@ -173,6 +179,12 @@ class Relay:
             await asyncio.gather(*list(self._tasks))
             self.start_due()
 
+    async def deliver_for_others(self) -> None:
+        """Deliver what others should have delivered, and wait for it: a scheduler's call."""
+        await self.discover(ASKED_GRACE if self._scattered else timedelta(0))
+        self.start_due()
+        await asyncio.gather(*list(self._tasks))
+
     async def stop(self) -> None:
         """Cancel what is on its way; it is still in the outbox."""
         tasks = [*self._tasks, *self._notices]
@@ -201,10 +213,11 @@ class Relay:
         if partition is None or spec is None:
             return  # a processor that the registry no longer has keeps its intents
         now = self._engine.clock.now()
-        due = [e for e in partition.outbox if e.due_at <= now]
+        due = [e for e in partition.outbox if self._begins_at(e, target) <= now]
         if not due:
-            if partition.outbox_due is not None:
-                self._pending[target] = partition.outbox_due
+            later = min((self._begins_at(e, target) for e in partition.outbox), default=None)
+            if later is not None:
+                self._pending[target] = later
             return
         facts: list[Fact] = []
         for entry in due:
@@ -224,6 +237,15 @@ class Relay:
         left = decision.partition
         if left.outbox_due is not None:
             self._await(left, left.outbox_due)
+        else:
+            self._own.discard(target)
+
+    def _begins_at(self, entry: OutboxEntry, target: Target) -> datetime:
+        """When to deliver an effect. Two launches of one attempt are harmless; of two notices one
+        is noise, so those that another process asked for are left to it for a while."""
+        if entry.kind is EffectKind.NOTIFY and self._scattered and target not in self._own:
+            return entry.due_at + OTHERS_GRACE
+        return entry.due_at
 
     def _count(self, entry: OutboxEntry, result: str) -> None:
         key = (entry.kind.value, result)

@@ -50,14 +50,19 @@ from coordinator.ports import (
     Entropy,
     Key,
     Need,
+    Op,
     Step,
     Store,
+    Where,
 )
 from coordinator.registry import Registry
 from coordinator.service.in_force import InForce
 
 ALL = "_all"
 """The control document that pauses every processor."""
+
+NAMES_ASKED_FOR = 30
+"""As many values as a store compares a field with."""
 
 SOME_GAME = ("",)
 """Stands for the games of a date where only that there are some counts."""
@@ -121,6 +126,9 @@ class Engine:
         self.clock = clock
         self.entropy = entropy
         self.in_force = InForce(store, registry, clock)
+        names = tuple(registry.processors)
+        self.mine = (Where("processor", Op.IN, names),) if len(names) <= NAMES_ASKED_FOR else ()
+        """Restricts a look at partitions to processors that the registry has, if they are few."""
         self._listeners: list[Listener] = []
 
     def listen(self, listener: Listener) -> None:

@@ -6,7 +6,7 @@ dry run: the same code, with nothing written. What an act does to a partition is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -66,6 +66,8 @@ class Operate:
         self._sweeper = sweeper
         self._ingest = ingest
         self._quarantine = quarantine
+        self.deliver: Callable[[], Awaitable[None]] | None = None
+        """How what was left undelivered gets delivered."""
 
     # ── one partition ────────────────────────────────────────────────────────────────────────
 
@@ -313,8 +315,11 @@ class Operate:
     # ── the rest ─────────────────────────────────────────────────────────────────────────────
 
     async def sweep(self) -> Swept:
-        """One sweep now."""
-        return await self._sweeper.sweep()
+        """One sweep now, and delivery of what is due and somebody else left undelivered."""
+        swept = await self._sweeper.sweep()
+        if self.deliver is not None:
+            await self.deliver()
+        return swept
 
     async def replay(
         self, quarantine_id: str, *, reason: str, actor: str, dry_run: bool = False

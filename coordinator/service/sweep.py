@@ -30,7 +30,7 @@ BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 """Before every ``wake_at``."""
 PARTITIONS_PER_SWEEP = 2000
 PER_TRANSACTION = 50
-IDLE_LOOK = timedelta(seconds=30)
+IDLE_LOOK = timedelta(seconds=15)
 """How often the store is asked for its earliest ``wake_at`` when no commit told of one."""
 LATE_AFTER = timedelta(minutes=5)
 """A partition found this long after its ``wake_at`` makes the sweep late, which is news."""
@@ -60,6 +60,8 @@ class Sweeper:
         self._next: datetime | None = None
         self.last_at: datetime | None = None
         self.limit_reached = 0
+        self.stuck: set[Target] = set()
+        """Partitions that could not be judged when this process last tried."""
         self.tell: Callable[[Notice], None] | None = None
         """Where news of a late sweep goes."""
         self._late = False
@@ -98,7 +100,12 @@ class Sweeper:
     async def next_wake(self, after: datetime) -> datetime | None:
         """The earliest ``wake_at`` in the store after an instant."""
         page = await self._engine.store.find(
-            Query(Kind.PARTITION, (Where("wake_at", Op.GT, after),), order="wake_at", limit=1)
+            Query(
+                Kind.PARTITION,
+                (Where("wake_at", Op.GT, after), *self._engine.mine),
+                order="wake_at",
+                limit=1,
+            )
         )
         return page.items[0][1].wake_at if page.items else None
 
@@ -128,7 +135,7 @@ class Sweeper:
             page = await self._engine.store.find(
                 Query(
                     Kind.PARTITION,
-                    (Where("wake_at", Op.LE, now),),
+                    (Where("wake_at", Op.LE, now), *self._engine.mine),
                     order="wake_at",
                     limit=PER_TRANSACTION,
                     after=after,
@@ -187,13 +194,17 @@ class Sweeper:
         ``Unavailable``.
         """
         try:
-            return await self._engine.apply_each(work)
+            decisions = await self._engine.apply_each(work)
         except Unavailable:
             raise
         except Exception:
             if len(work) == 1:
                 log.exception("a partition cannot be judged", target=next(iter(work)))
+                self.stuck |= work.keys()
                 return []
+        else:
+            self.stuck -= work.keys()
+            return decisions
         return [d for target, facts in work.items() for d in await self._tick({target: facts})]
 
     # ── resumes ──────────────────────────────────────────────────────────────────────────────

@@ -106,6 +106,7 @@ class Process:
         )
         self.quarantine.tell = self.relay.tell
         self.sweeper.tell = self.relay.tell
+        self.operate.deliver = self.relay.deliver_for_others
 
     def forget(self, task: asyncio.Task[Any]) -> None:
         """Let go of a task that has ended."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from coordinator.core.model import Partition
 from coordinator.errors import CoordinatorError, Unavailable
 from coordinator.ports import Kind, Op, Query, Where
 from coordinator.service.sweep import LATE_AFTER
@@ -47,29 +48,15 @@ async def lags(application: Application) -> Lags:
     try:
         async with asyncio.timeout(STORE_SECONDS):
             await store.ping()
-            due = await store.find(
-                Query(
-                    Kind.PARTITION,
-                    (Where("outbox_due", Op.LE, now + _RETRY_WITHIN),),
-                    order="outbox_due",
-                    limit=_LOOKED_AT,
-                )
-            )
-            awake = await store.find(
-                Query(
-                    Kind.PARTITION,
-                    (Where("wake_at", Op.LE, now),),
-                    order="wake_at",
-                    limit=_LOOKED_AT,
-                )
-            )
+            due = await _due(application, now + _RETRY_WITHIN)
+            awake = await _awake(application, now)
     except TimeoutError as error:
         raise Unavailable(
             f"The store did not answer within {STORE_SECONDS:g} s; try again later."
         ) from error
     waiting = [0.0]
     untried = [0.0]
-    for _, partition in due.items:
+    for partition in due:
         if partition.processor not in known:
             continue
         for entry in partition.outbox:
@@ -77,7 +64,14 @@ async def lags(application: Application) -> Lags:
                 waiting.append((now - entry.created_at).total_seconds())
             elif entry.due_at <= now:
                 untried.append((now - entry.due_at).total_seconds())
-    wakes = [p.wake_at for _, p in awake.items if p.processor in known]
+    stuck = application.sweeper.stuck
+    wakes = [
+        p.wake_at
+        for p in awake
+        if p.wake_at is not None
+        and p.processor in known
+        and (p.processor, p.game_date) not in stuck
+    ]
     swept_at = application.sweeper.last_at
     return Lags(
         outbox_seconds=max(*waiting, *untried),
@@ -85,6 +79,30 @@ async def lags(application: Application) -> Lags:
         sweep_seconds=(now - min(wakes)).total_seconds() if wakes else 0.0,
         sweep_age_seconds=(now - swept_at).total_seconds() if swept_at else None,
     )
+
+
+async def _due(application: Application, until: datetime) -> list[Partition]:
+    page = await application.engine.store.find(
+        Query(
+            Kind.PARTITION,
+            (Where("outbox_due", Op.LE, until), *application.engine.mine),
+            order="outbox_due",
+            limit=_LOOKED_AT,
+        )
+    )
+    return [partition for _, partition in page.items]
+
+
+async def _awake(application: Application, until: datetime) -> list[Partition]:
+    page = await application.engine.store.find(
+        Query(
+            Kind.PARTITION,
+            (Where("wake_at", Op.LE, until), *application.engine.mine),
+            order="wake_at",
+            limit=_LOOKED_AT,
+        )
+    )
+    return [partition for _, partition in page.items]
 
 
 async def readiness(application: Application) -> tuple[bool, dict[str, Any]]:
@@ -107,6 +125,10 @@ async def readiness(application: Application) -> tuple[bool, dict[str, Any]]:
         sweep = "No partition waits for a sweep."
     if not sweep_ok:
         sweep += " POST /v1/sweep, and see why nobody does."
+    stuck = application.sweeper.stuck
+    if stuck:
+        names = ", ".join(sorted(f"{p} {d}" for p, d in stuck)[:5])
+        sweep += f" {len(stuck)} cannot be judged, which the log explains: {names}."
     return relay_ok and sweep_ok, {
         "store": {"ok": True, "detail": "The store answers."},
         "outbox": {"ok": relay_ok, "lag_seconds": found.outbox_seconds, "detail": outbox},

@@ -32,6 +32,11 @@ OPTIONAL: dict[str, tuple[list[Condition], list[Condition]]] = {
         [("processor", Op.EQ)],
     ),
     "service/operate.py Operate.audit_page": ([], [("processor", Op.EQ), ("game_date", Op.EQ)]),
+    "service/sweep.py Sweeper.next_wake": ([("wake_at", Op.GT)], [("processor", Op.IN)]),
+    "service/sweep.py Sweeper.sweep": ([("wake_at", Op.LE)], [("processor", Op.IN)]),
+    "web/health.py _due": ([("outbox_due", Op.LE)], [("processor", Op.IN)]),
+    "web/health.py _awake": ([("wake_at", Op.LE)], [("processor", Op.IN)]),
+    "outbox.py Relay.discover": ([("outbox_due", Op.LE)], [("processor", Op.IN)]),
     "service/sweep.py Sweeper.release": ([("paused", Op.EQ)], [("processor", Op.EQ)]),
     "service/status.py StatusViews.trace": ([("correlation_id", Op.EQ)], []),
     "service/status.py StatusViews.runs": (
@@ -241,4 +246,5 @@ def test_ttl_policies_are_those_of_the_kinds_that_expire() -> None:
     policies = {
         (o["collectionGroup"], o["fieldPath"]) for o in deployed()["fieldOverrides"] if o.get("ttl")
     }
-    assert policies == {(kind.value, layout.EXPIRE_AT) for kind in layout.TTL_KINDS}
+    collections = [*(kind.value for kind in layout.TTL_KINDS), layout.PARTS_COLLECTION]
+    assert policies == {(name, layout.EXPIRE_AT) for name in collections}

@@ -370,8 +370,9 @@ class Batch:
         row = self.rows.get(target)
         fields, further = body_fields(target, self._bodies[key], op)
         fields |= index_fields(key.kind, document)
-        if key.kind in TTL_KINDS:
-            fields[EXPIRE_AT] = expires(key.kind, document)
+        if key.kind in TTL_KINDS:  # Firestore deletes no sub-document with its document
+            for one in (fields, *further.values()):
+                one[EXPIRE_AT] = expires(key.kind, document)
         write = self._write(target, fields, row, key in self._creates, op)
         yield replace(write, stamped=key.kind is Kind.PARTITION)
         for part, part_fields in further.items():
