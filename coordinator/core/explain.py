@@ -76,8 +76,9 @@ def source_sentence(source: SourceVerdict, *, opening: bool = False) -> str:
 
 def _age(source: SourceVerdict) -> str:
     """When a stale source was loaded, and how old it may be."""
-    if source.oldest is None or source.stale_at is None or source.age is None:
-        return ""
+    assert source.oldest is not None
+    assert source.stale_at is not None
+    assert source.age is not None
     limit = words_for(source.stale_at - source.oldest)
     return f" (loaded {clock(source.oldest)}, {words_for(source.age)} ago; at most {limit})"
 

@@ -28,7 +28,7 @@ from datetime import datetime, timedelta
 from typing import cast, get_args
 
 from coordinator.core import effects
-from coordinator.core.explain import requirement_sentence
+from coordinator.core.explain import clock, requirement_sentence
 from coordinator.core.facts import (
     Claimed,
     Completed,
@@ -986,7 +986,7 @@ class _Work:
             )
             done = "it was fired with what is there"
         elif action is DeadlineAction.SKIP and not verdict.critical_met:
-            why = f"deadline {at.isoformat()} passed: {'; '.join(unmet) or 'no input arrived'}"
+            why = f"deadline {clock(at)} passed: {'; '.join(unmet) or 'no input arrived'}"
             self.skip = Skip(reason=why, actor="deadline", at=self.now)
             self._remember("skipped", why, "deadline")
             done = "it was skipped"

@@ -15,7 +15,7 @@ def words_for(duration: timedelta) -> str:
     """
     left = max(0, int(duration.total_seconds()))
     at = next((n for n, (_, size) in enumerate(_UNITS) if left >= size), len(_UNITS) - 1)
-    parts = []
+    parts: list[str] = []
     for unit, size in _UNITS[at : at + 2]:
         number, left = divmod(left, size)
         if number or not parts:
