@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import combinations
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from coordinator.cli import verbs
 from coordinator.cli.client import OutOfReach, Refusal, Service
+from coordinator.core.words import words_for
 from coordinator.errors import CoordinatorError, Unavailable
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ DATABASE_SECONDS = 10.0
 """The most that all looks at a database take together."""
 LETTING_GO = 0.1
 """The part of it that is kept for closing."""
+OUTBOX_OLD_SECONDS = 600.0
+"""An effect that waits longer for its delivery is a warning."""
+RUNS_LOOKED_AT = 5
+"""Of the runs that wait for delivery: how many are asked what keeps them."""
 EMULATOR = "FIRESTORE_EMULATOR_HOST"
 
 
@@ -291,10 +296,14 @@ def _service(running: Service, registry: Registry | None) -> Iterator[Finding]:
             if well
             else f"differs from this machine's by {apart:.0f} s; set both by NTP",
         )
+    yield from _quarantine(running)
     status, _, ready = running.probe("readyz")
     parts = ready.get("parts") or {}
     for name in parts:
         yield Finding(name, "ok" if parts[name]["ok"] else "bad", str(parts[name]["detail"]))
+    lag = (parts.get("outbox") or {}).get("lag_seconds") or 0.0
+    if lag > OUTBOX_OLD_SECONDS:
+        yield _undelivered(running, lag)
     if status != 200 and not parts:
         yield Finding("ready", "bad", f"the service answered {status} when asked if it is ready")
     served = running.get("v1", "registry").get("registry_hash")
@@ -307,3 +316,26 @@ def _service(running: Service, registry: Registry | None) -> Iterator[Finding]:
             if same
             else "differs from the one here; see `coordinator registry diff`, restart to take it",
         )
+
+
+def _quarantine(running: Service) -> Iterator[Finding]:
+    """Whether messages wait in quarantine for a person."""
+    page = running.get("v1", "quarantine", state="open", limit=100)
+    number = len(page["items"])
+    if number:
+        more = " or more" if page["next_page_token"] else ""
+        messages = "message" if number == 1 else "messages"
+        words = f"{number}{more} open {messages}; see `coordinator quarantine list`"
+        yield Finding("quarantine", "warning", words)
+
+
+def _undelivered(running: Service, lag_seconds: float) -> Finding:
+    """What has waited long for its delivery: the oldest run that says what keeps it."""
+    words = f"something has waited {words_for(timedelta(seconds=lag_seconds))} for its delivery"
+    pending = running.get("v1", "runs", status="pending", limit=100)["items"]
+    for run in reversed(pending[-RUNS_LOOKED_AT:]):
+        launch = running.get("v1", "runs", run["run_id"])["launch"]
+        if launch["tries"]:
+            words += f"; the launch of {run['run_id']} was tried in vain: {launch['last_error']}"
+            break
+    return Finding("undelivered", "warning", f"{words}. Mend its target; it is tried for ever")

@@ -93,6 +93,8 @@ class OffDay(StrEnum):
 
 
 class LaunchKind(StrEnum):
+    """How a launch is delivered."""
+
     LOCAL = "local"
     HTTP = "http"
     PUBSUB = "pubsub"
