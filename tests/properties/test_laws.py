@@ -379,7 +379,7 @@ class Laws(RuleBasedStateMachine):
         assert run.registry_hash == self.spec.registry_hash
         if self.pauses:
             assert "pause" in run.bypassed, "fired while paused"
-        if isinstance(fact, Requested):
+        if isinstance(fact, Requested) and decision.replies[0].ok:
             assert run.actor == "ann"
         elif run.actor is None and before.outcome is not None:
             reset = isinstance(fact, ResetRequested)
