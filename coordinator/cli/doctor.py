@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import combinations
@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 
 from coordinator.cli import verbs
 from coordinator.cli.client import OutOfReach, Refusal, Service
-from coordinator.core.words import words_for
 from coordinator.errors import CoordinatorError, Unavailable
 
 if TYPE_CHECKING:
@@ -300,10 +299,11 @@ def _service(running: Service, registry: Registry | None) -> Iterator[Finding]:
     status, _, ready = running.probe("readyz")
     parts = ready.get("parts") or {}
     for name in parts:
-        yield Finding(name, "ok" if parts[name]["ok"] else "bad", str(parts[name]["detail"]))
-    lag = (parts.get("outbox") or {}).get("lag_seconds") or 0.0
-    if lag > OUTBOX_OLD_SECONDS:
-        yield _undelivered(running, lag)
+        state, words = "ok" if parts[name]["ok"] else "bad", str(parts[name]["detail"])
+        if name == "outbox" and (parts[name].get("lag_seconds") or 0.0) > OUTBOX_OLD_SECONDS:
+            state = "warning" if state == "ok" else state
+            words += _undelivered(running)
+        yield Finding(name, state, words)
     if status != 200 and not parts:
         yield Finding("ready", "bad", f"the service answered {status} when asked if it is ready")
     served = running.get("v1", "registry").get("registry_hash")
@@ -329,13 +329,11 @@ def _quarantine(running: Service) -> Iterator[Finding]:
         yield Finding("quarantine", "warning", words)
 
 
-def _undelivered(running: Service, lag_seconds: float) -> Finding:
-    """What has waited long for its delivery: the oldest run that says what keeps it."""
-    words = f"something has waited {words_for(timedelta(seconds=lag_seconds))} for its delivery"
+def _undelivered(running: Service) -> str:
+    """What keeps the outbox waiting, where a run says so; the oldest that does."""
     pending = running.get("v1", "runs", status="pending", limit=100)["items"]
     for run in reversed(pending[-RUNS_LOOKED_AT:]):
         launch = running.get("v1", "runs", run["run_id"])["launch"]
         if launch["tries"]:
-            words += f"; the launch of {run['run_id']} was tried in vain: {launch['last_error']}"
-            break
-    return Finding("undelivered", "warning", f"{words}. Mend its target; it is tried for ever")
+            return f" The launch of {run['run_id']} was tried in vain: {launch['last_error']}"
+    return ""

@@ -328,8 +328,9 @@ def test_what_was_heard_of_on_unknown_dates_and_has_not_succeeded_is_a_gap(
     for attempt in (1, 2):
         launch = ("Summary:2025-11-04:1", attempt)
         service.until(
-            lambda launch=launch: launch
-            in [(m["run_id"], m["attempt"]) for m in service.launcher.messages]
+            lambda launch=launch: (
+                launch in [(m["run_id"], m["attempt"]) for m in service.launcher.messages]
+            )
         )
         token = service.claim(*launch)["lease_token"]
         body = {"lease_token": token, "status": "failed"}

@@ -67,14 +67,15 @@ def test_doctor_warns_of_what_waits_long_and_of_quarantine(service: Service) -> 
         found = call(service, *place, "--json").json["checks"]
         return {f["check"]: (f["state"], f["words"]) for f in found}
 
-    assert not {"undelivered", "quarantine"} & findings().keys()
+    calm = findings()
+    assert calm["outbox"][0] == "ok"
+    assert "quarantine" not in calm
     service.clock.ahead = timedelta(minutes=11)
     service.push(b"poison")
     found = findings()
-    state, words = found["undelivered"]
+    state, words = found["outbox"]
     assert state == "warning"
-    assert words.startswith("something has waited 11 min")
-    assert f"the launch of {run_id} was tried in vain: the launcher is down" in words
+    assert words.endswith(f"The launch of {run_id} was tried in vain: the launcher is down")
     assert found["quarantine"] == ("warning", "1 open message; see `coordinator quarantine list`")
 
 
