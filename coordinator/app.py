@@ -249,7 +249,7 @@ def build(
         quarantine=quarantine,
         sweeper=sweeper,
         relay=relay,
-        status=StatusViews(engine),
+        status=StatusViews(engine, default_target(settings)),
         local=local,
         resources=resources,
     )

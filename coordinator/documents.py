@@ -88,6 +88,9 @@ class Quarantined:
     settled_by: str | None = None
     settled_reason: str | None = None
     times_seen: int = 1
+    correlation_id: str | None = None
+    """As the message says, where that could be read; so is ``game_date``."""
+    game_date: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -712,6 +712,12 @@ class _Builder:
             policy=policy,
             timezone=self.timezone,
             grains={t: self.tables[t].grain for r in requirements for t in r.sources},
+            producers={
+                t: writer
+                for r in requirements
+                for t in r.sources
+                if (writer := self.tables[t].producer) is not None
+            },
             calendar_table=self.calendar_table,
             known_from=self.known_from,
             aliases=raw.aliases,

@@ -294,6 +294,24 @@ _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
 _GameId = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_GAME_ID)]
 
 
+def marks_of(body: bytes, *, wrapped: bool) -> tuple[str | None, str | None]:
+    """The correlation id and game date that a message names, where they can be read at all.
+
+    For messages that cannot be taken in: it raises nothing, and believes nothing else of them.
+    """
+    try:
+        event = read_json(read_envelope(body).data if wrapped else body)
+    except BadInput:
+        return None, None
+    if not isinstance(event, dict):
+        return None, None
+    correlation_id = event.get("correlation_id")
+    if not isinstance(correlation_id, str) or not 0 < len(correlation_id) <= MAX_TEXT:
+        correlation_id = None
+    dates = (event.get(name) for name in _DATE_FIELDS)
+    return correlation_id, next((d for d in dates if is_game_date(d)), None)
+
+
 class _UsualLoad(msgspec.Struct):
     """A load as the contract writes it, in its first spelling and without mistakes."""
 

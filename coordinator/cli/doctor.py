@@ -37,6 +37,10 @@ DATABASE_SECONDS = 10.0
 """The most that all looks at a database take together."""
 LETTING_GO = 0.1
 """The part of it that is kept for closing."""
+OUTBOX_OLD_SECONDS = 600.0
+"""An effect that waits longer for its delivery is a warning."""
+RUNS_LOOKED_AT = 5
+"""Of the runs that wait for delivery: how many are asked what keeps them."""
 EMULATOR = "FIRESTORE_EMULATOR_HOST"
 
 
@@ -291,10 +295,15 @@ def _service(running: Service, registry: Registry | None) -> Iterator[Finding]:
             if well
             else f"differs from this machine's by {apart:.0f} s; set both by NTP",
         )
+    yield from _quarantine(running)
     status, _, ready = running.probe("readyz")
     parts = ready.get("parts") or {}
     for name in parts:
-        yield Finding(name, "ok" if parts[name]["ok"] else "bad", str(parts[name]["detail"]))
+        state, words = "ok" if parts[name]["ok"] else "bad", str(parts[name]["detail"])
+        if name == "outbox" and (parts[name].get("lag_seconds") or 0.0) > OUTBOX_OLD_SECONDS:
+            state = "warning" if state == "ok" else state
+            words += _undelivered(running)
+        yield Finding(name, state, words)
     if status != 200 and not parts:
         yield Finding("ready", "bad", f"the service answered {status} when asked if it is ready")
     served = running.get("v1", "registry").get("registry_hash")
@@ -307,3 +316,24 @@ def _service(running: Service, registry: Registry | None) -> Iterator[Finding]:
             if same
             else "differs from the one here; see `coordinator registry diff`, restart to take it",
         )
+
+
+def _quarantine(running: Service) -> Iterator[Finding]:
+    """Whether messages wait in quarantine for a person."""
+    page = running.get("v1", "quarantine", state="open", limit=100)
+    number = len(page["items"])
+    if number:
+        more = " or more" if page["next_page_token"] else ""
+        messages = "message" if number == 1 else "messages"
+        words = f"{number}{more} open {messages}; see `coordinator quarantine list`"
+        yield Finding("quarantine", "warning", words)
+
+
+def _undelivered(running: Service) -> str:
+    """What keeps the outbox waiting, where a run says so; the oldest that does."""
+    pending = running.get("v1", "runs", status="pending", limit=100)["items"]
+    for run in reversed(pending[-RUNS_LOOKED_AT:]):
+        launch = running.get("v1", "runs", run["run_id"])["launch"]
+        if launch["tries"]:
+            return f" The launch of {run['run_id']} was tried in vain: {launch['last_error']}"
+    return ""

@@ -41,6 +41,10 @@ GRID_DAYS = 14
 GRID_COLUMNS = 31
 """Dates of a grid that stand side by side; more go into further blocks."""
 HISTORY_SHOWN = 12
+DAYS_SHOWN = 8
+"""Dates of a history window in a tree."""
+QUARANTINE_COUNTED = 100
+"""From here on the service stops counting."""
 
 ProcessorFilter = Annotated[
     str | None,
@@ -133,11 +137,19 @@ def status(
         for item in items
     ]
     listing(["processor", "status", "inputs", "run", "expected", "why"], rows, right=["inputs"])
-    if not any(item["generation"] or item["requirements"]["met"] for item in items):
-        sentence(
-            f"No loads are known for {answer['game_date']} yet; send events with `coordinator "
-            "events send FILE`, or tell which games there are with `coordinator calendar load FILE`."
-        )
+    _hint(answer, items)
+
+
+def _hint(answer: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> None:
+    """What to do about a date of which nothing was heard; on an off day there is nothing to do."""
+    games = answer.get("games")
+    if games == [] or any(item["generation"] or item["requirements"]["met"] for item in items):
+        return
+    calendar = ", or tell which games there are with `coordinator calendar load FILE`"
+    sentence(
+        f"No loads are known for {answer['game_date']} yet; send events with `coordinator "
+        f"events send FILE`{'' if games else calendar}."
+    )
 
 
 def _heading(answer: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> None:
@@ -149,6 +161,16 @@ def _heading(answer: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> N
     counts = Counter(str(item["status"]) for item in items)
     words = ", ".join(f"{number} {word}" for word, number in counts.items())
     sentence(f"{answer['game_date']}: {expected}. {words}", "bold")
+    number = answer.get("quarantine_open") or 0
+    if number:
+        sentence(f"{quarantined(number)} in quarantine: coordinator quarantine list", "yellow")
+
+
+def quarantined(number: int) -> str:
+    """``1 message is``, ``4 messages are``, ``100 or more messages are``."""
+    if number == 1:
+        return "1 message is"
+    return f"{number}{' or more' if number >= QUARANTINE_COUNTED else ''} messages are"
 
 
 def _ratio(requirements: Mapping[str, Any]) -> str:
@@ -219,10 +241,25 @@ def _verdict_tree(verdict: Mapping[str, Any]) -> Tree:
             for source in sources:
                 used = " (used)" if source["table"] in requirement["used"] else ""
                 branch.add(_leaf(source, used))
+        for leaf in _days(requirement["days"]):
+            branch.add(leaf)
         for source in sources:
             for each in source["warnings"]:
                 branch.add(Text(f"note: {safe(each)}", style="yellow"))
     return tree
+
+
+def _days(days: Sequence[Mapping[str, Any]]) -> list[Text]:
+    """The dates of a history window, those that are not ready first; no more than a few."""
+    from rich.text import Text
+
+    ordered = [d for d in days if not d["met"]] + [d for d in days if d["met"]]
+    leaves = [_leaf({**d, "sentence": d["game_date"]}, "") for d in ordered[:DAYS_SHOWN]]
+    rest = ordered[DAYS_SHOWN:]
+    if rest:
+        ready = sum(bool(d["met"]) for d in rest)
+        leaves.append(Text(f"and {len(rest)} more, {ready} of them ready", style="dim"))
+    return leaves
 
 
 def _leaf(judged: Mapping[str, Any], after: str) -> Text:
@@ -375,8 +412,9 @@ def gaps(
 ) -> None:
     """List dates on which an output is expected and none succeeded.
 
-    Left out, --from is where the calendar begins, so that a gap of any age is seen, and --to is
-    today. The exit code is 0 also where there are gaps.
+    On dates that the calendar does not know nothing is expected; what was heard of there and has
+    not succeeded is listed too. Left out, --from is where the calendar begins, so that a gap of
+    any age is seen, and --to is today. The exit code is 0 also where there are gaps.
 
     Examples:
 
@@ -393,13 +431,29 @@ def gaps(
     if as_json:
         emit({**answer, "items": items, "next_page_token": None})
         return
+    if items:
+        rows = [[i["game_date"], i["processor"], _status_text(i), i["why"]] for i in items]
+        listing(["date", "processor", "status", "why"], rows)
     span = f"from {answer['from']} to {answer['to']}"
-    if not items:
-        sentence(f"No gaps {span}: every output that the calendar expects was made.")
-        return
-    rows = [[i["game_date"], i["processor"], _status_text(i), i["why"]] for i in items]
-    listing(["date", "processor", "status", "why"], rows)
-    sentence(f"{count(len(items), 'gap')} {span}.")
+    dates = f"{count(answer['game_dates'], 'date')} with games"
+    words = f"No gaps {span} on the {dates} that the calendar knows."
+    if items:
+        words = f"{count(len(items), 'gap')} {span}; the calendar knows {dates} there."
+    sentence(words + _unknown(answer["unknown_dates"]))
+
+
+def _unknown(unknown: Mapping[str, Any]) -> str:
+    """What the calendar does not know of the dates that were looked at."""
+    if not unknown["count"]:
+        return ""
+    first, last = date.fromisoformat(unknown["first"]), date.fromisoformat(unknown["last"])
+    dates = count(unknown["count"], "date")
+    where = f"{first} to {last} ({dates})"
+    if unknown["count"] == 1:
+        where = str(first)
+    elif (last - first).days + 1 != unknown["count"]:
+        where = f"{dates} between {first} and {last}"
+    return f" It knows nothing of {where}: load the calendar."
 
 
 # ── runs and the audit ───────────────────────────────────────────────────────────────────────
@@ -467,12 +521,13 @@ def runs_show(
     if as_json:
         emit(run)
         return
-    sentence(f"{run['run_id']}: {run['status']}", "bold")
+    sentence(f"{run['run_id']}: {run['status']}. {run['fired_by']}", "bold")
     if run["explanation"]:
         sentence(run["explanation"])
-    for name in ("reason", "actor", "bypassed", "unmet", "warnings", "error", "correlation_id"):
+    for name in ("reason", "actor", "unmet", "warnings", "error", "correlation_id"):
         if run.get(name):
             sentence(f"{name}: {cell(run[name])}")
+    _say_launch(run["launch"])
     inputs = [
         [i["table"], i["game_date"], styled(i["state"]), i["record_count"], len(i["game_ids"])]
         for i in run["inputs"]
@@ -495,6 +550,20 @@ def runs_show(
     headings = ["attempt", "launch", "delivered", "claimed", "owner", "ended", "error"]
     say(table(headings, attempts))
     _say_history({"history": run["transitions"]})
+
+
+def _say_launch(launch: Mapping[str, Any]) -> None:
+    """Where the run's launches go, and what keeps the current one from being delivered."""
+    if launch["kind"] is not None:
+        where = " ".join(filter(None, (launch["kind"], launch["address"])))
+        sentence(f"launches go to: {where}")
+    if launch["tries"]:
+        tries = "1 try" if launch["tries"] == 1 else f"{launch['tries']} tries"
+        sentence(
+            f"The launch could not be delivered in {tries}: {launch['last_error']} "
+            f"(next try {instant(launch['next_try_at'])})",
+            "yellow",
+        )
 
 
 @verb

@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from coordinator.core.model import LoadStatus, Partition, RunStatus, Status, Waiver
+from coordinator.core.effects import announce_id, launch_id
+from coordinator.core.model import (
+    Flag,
+    LoadStatus,
+    OutboxEntry,
+    Partition,
+    Run,
+    RunStatus,
+    Status,
+    Waiver,
+)
 from coordinator.core.readiness import (
     Hold,
     HoldKind,
@@ -15,9 +25,10 @@ from coordinator.core.readiness import (
     SourceVerdict,
     State,
     Verdict,
-    listed,
 )
+from coordinator.core.schedule import instant
 from coordinator.core.spec import ProcessorSpec, RequirementKind
+from coordinator.core.words import counted, listed, words_for
 
 
 def clock(at: datetime) -> str:
@@ -29,6 +40,8 @@ def source_sentence(source: SourceVerdict, *, opening: bool = False) -> str:
     """One table's state. ``opening`` words it to follow "Waiting for"."""
     has = ":" if opening else " has"
     name = source.table
+    if source.producer is not None and not source.met:
+        name = f"{name} (written by {source.producer})"
     match source.state:
         case State.MISSING:
             return f"{name}: no load yet for {source.game_date}"
@@ -47,19 +60,27 @@ def source_sentence(source: SourceVerdict, *, opening: bool = False) -> str:
         case State.SHORT:
             return f"{name}{has} {source.record_count} of at least {source.minimum} rows"
         case State.STALE:
-            at = f" (loaded {clock(source.oldest)})" if source.oldest else ""
-            return f"{name}: too old for a first run{at}; reload {name} for {source.game_date}"
+            return f"{name}: too old for a first run{_age(source)}; reload {source.table} for {source.game_date}"
         case State.WAIVED if source.waiver is not None:
             return f"{name} is {waiver_words(source.waiver)}"
         case State.NOT_EXPECTED:
             return f"{name} is not expected: no games on {source.game_date}"
         case State.AGING:
-            at = f" since {clock(source.oldest)}" if source.oldest else ""
+            at = f", loaded {clock(source.oldest)}" if source.oldest else ""
             return f"{name} is ready but aging{at}"
     rows = "" if source.record_count is None else f", {source.record_count} rows"
     if source.games_expected and source.games_loaded:
         return f"{name} has {source.games_loaded} of {source.games_expected} games{rows}"
     return f"{name} is ready{rows}"
+
+
+def _age(source: SourceVerdict) -> str:
+    """When a stale source was loaded, and how old it may be."""
+    assert source.oldest is not None
+    assert source.stale_at is not None
+    assert source.age is not None
+    limit = words_for(source.stale_at - source.oldest)
+    return f" (loaded {clock(source.oldest)}, {words_for(source.age)} ago; at most {limit})"
 
 
 def waiver_words(waiver: Waiver) -> str:
@@ -71,7 +92,7 @@ def requirement_sentence(verdict: RequirementVerdict, *, opening: bool = False) 
     """One requirement's state, whatever its kind."""
     requirement = verdict.requirement
     if requirement.kind is RequirementKind.WINDOW:
-        return _window_sentence(verdict)
+        return _window_sentence(verdict, opening=opening)
     if len(verdict.sources) == 1 and requirement.kind is RequirementKind.TABLE:
         return source_sentence(verdict.sources[0], opening=opening)
     if verdict.met and verdict.state is State.WAIVED:
@@ -89,30 +110,30 @@ def requirement_sentence(verdict: RequirementVerdict, *, opening: bool = False) 
     return f"{words} ({met} ready: {details})"
 
 
-def _window_sentence(verdict: RequirementVerdict) -> str:
+def _window_sentence(verdict: RequirementVerdict, *, opening: bool) -> str:
     requirement = verdict.requirement
     window, table = requirement.window, requirement.sources[0]
     assert window is not None
     if verdict.state is State.WAIVED:
         return source_sentence(verdict.sources[0])
-    span = (
-        f"the last {window.game_dates} game dates"
-        if window.game_dates is not None
-        else f"the {window.days} days before"
-    )
-    if not verdict.days:
+    days, before = verdict.days, f"the {counted(window.days or 0, 'day')} before"
+    if not days:
+        span = before if window.days else f"the last {counted(window.game_dates or 0, 'game date')}"
         if verdict.met:
             return f"{table}: {span} hold no known game dates, so there is nothing to wait for"
         return (
             f"{table}: no game dates are known in {span}; "
             "say calendar.known_from in the registry, or load the calendar"
         )
-    ready = sum(d.met for d in verdict.days)
-    missing = [d.game_date for d in verdict.days if not d.met]
-    words = f"{table} is ready on {ready} of {len(verdict.days)} game dates in {span}"
+    last = "last " if window.game_dates is not None else ""
+    of = f"{sum(d.met for d in days)} of the {last}{counted(len(days), 'game date')}"
+    of = of if window.game_dates is not None else f"{of} in {before}"
     if verdict.met:
-        return words
-    return f"{words}, {verdict.days_needed} needed, not on {listed(missing)}"
+        return f"{table} is ready on {of}"
+    missing = listed([d.game_date for d in days if not d.met])
+    if opening:
+        return f"{table} on {missing}: ready on {of}, {verdict.days_needed} needed"
+    return f"{table} is ready on {of}, {verdict.days_needed} needed, not on {missing}"
 
 
 def hold_sentence(hold: Hold) -> str:
@@ -139,7 +160,17 @@ def hold_sentence(hold: Hold) -> str:
 
 
 def why(partition: Partition, spec: ProcessorSpec, verdict: Verdict) -> str:
-    """One plain sentence: why the partition is where it is."""
+    """One plain sentence: why the partition is where it is, and since when it is overdue."""
+    words = _why(partition, spec, verdict)
+    deadline = spec.policy.deadline
+    if deadline is None or Flag.OVERDUE not in partition.flags:
+        return words
+    return (
+        f"{words} Overdue since {clock(instant(partition.game_date, deadline.at, spec.timezone))}."
+    )
+
+
+def _why(partition: Partition, spec: ProcessorSpec, verdict: Verdict) -> str:
     live = partition.live
     match partition.status:
         case Status.WAITING:
@@ -153,34 +184,80 @@ def why(partition: Partition, spec: ProcessorSpec, verdict: Verdict) -> str:
             holds = "; ".join(hold_sentence(h) for h in verdict.holds)
             return f"Everything critical is there; held: {holds or 'due now'}."
         case Status.FIRING if live is not None:
-            if live.attempt > 1:
-                lost = live.attempts[-2].error or "lost"
-                return (
-                    f"Attempt {live.attempt} of {spec.policy.attempts} of run {live.run_id} starts "
-                    f"at {clock(live.current.launch_at)}; the one before: {lost}."
-                )
-            return f"Run {live.run_id} was decided at {clock(live.fired_at)}; being delivered.{_by(partition)}"
+            return f"{_firing(partition, live, spec, verdict)}{_by(partition)}"
         case Status.FIRED if live is not None:
             at = live.current.delivered_at or live.fired_at
             return f"Run {live.run_id} was delivered at {clock(at)}; nobody has claimed it yet.{_by(partition)}"
         case Status.RUNNING if live is not None:
             at = live.current.claimed_at or live.fired_at
-            return f"Run {live.run_id} is running since {clock(at)} on {live.current.owner}.{_by(partition)}"
+            return f"Run {live.run_id} has been running since {clock(at)} on {live.current.owner}.{_by(partition)}"
         case Status.SUCCEEDED | Status.COOLING:
             return _done(partition, verdict)
         case Status.FAILED if partition.outcome is not None:
             outcome = partition.outcome
-            tries = "1 attempt" if outcome.attempt == 1 else f"{outcome.attempt} attempts"
+            tries, error = counted(outcome.attempt, "attempt"), ended(outcome.error or "")
             return (
-                f"Failed at {clock(outcome.at)} after {tries}: {outcome.error}."
+                f"Failed at {clock(outcome.at)} after {tries}: {error}"
                 f"{_newer(verdict)} Trigger or reset it, or wait for newer data."
             )
         case Status.SKIPPED if partition.skip is not None:
             skip = partition.skip
-            return f"Skipped by {skip.actor} at {clock(skip.at)}: {skip.reason}."
+            return f"Skipped by {skip.actor} at {clock(skip.at)}: {ended(skip.reason)}"
         case Status.NOT_EXPECTED:
             return f"The calendar has no games on {partition.game_date}, so nothing is expected."
     return f"{partition.status.value}."
+
+
+def _firing(partition: Partition, run: Run, spec: ProcessorSpec, verdict: Verdict) -> str:
+    """The launch that is committed: what keeps it from being delivered, or what it waits for."""
+    launch = undelivered(partition, launch_id(run.run_id, run.attempt))
+    if run.attempt == 1:
+        words = f"Run {run.run_id} was decided at {clock(run.fired_at)}"
+    else:
+        starts = "was due" if launch is not None else "starts"
+        words = (
+            f"Attempt {run.attempt} of {spec.policy.attempts} of run {run.run_id} {starts} "
+            f"at {clock(run.current.launch_at)}"
+        )
+    if launch is not None:
+        return f"{words}; its launch could not be delivered in {tried(launch, verdict)}"
+    if run.attempt == 1:
+        return f"{words}; being delivered."
+    return f"{words}; the one before: {ended(run.attempts[-2].error or 'lost')}"
+
+
+def undelivered(partition: Partition, effect_id: str) -> OutboxEntry | None:
+    """The outbox entry of an effect whose delivery has failed; None where none has."""
+    return next((e for e in partition.outbox if e.effect_id == effect_id and e.tries), None)
+
+
+def tried(entry: OutboxEntry, verdict: Verdict) -> str:
+    """How often an effect was tried in vain, why, when it is tried again and what to do."""
+    following = (
+        f"Next try {clock(entry.due_at)}." if entry.due_at > verdict.at else "Tried again now."
+    )
+    return (
+        f"{counted(entry.tries, 'try', 'tries')}: {ended(entry.last_error or 'no error was given')} "
+        f"{following} Mend the target; nothing else need be done."
+    )
+
+
+def ended(words: str) -> str:
+    """Words that somebody else wrote, with one mark at their end."""
+    words = words.rstrip()
+    return words if words.endswith((".", "!", "?")) else f"{words}."
+
+
+def fired(run: Run) -> str:
+    """What a run was fired by: the trigger, what was newer, and what was overridden."""
+    words = [f"Fired by {run.trigger.value}"]
+    if run.changed_tables:
+        words = [f"{words[0]}: newer data in {listed(run.changed_tables)}"]
+    if run.bypassed:
+        words.append(f"bypassing {', '.join(run.bypassed)}")
+    if run.skip_downstream:
+        words.append("announced quietly")
+    return f"{'; '.join(words)}."
 
 
 def _waiting(verdict: Verdict) -> str:
@@ -192,6 +269,50 @@ def _waiting(verdict: Verdict) -> str:
     return f"Waiting for {'; '.join(words)}."
 
 
+def upstream(verdict: Verdict, spec: ProcessorSpec) -> tuple[tuple[str, str], ...]:
+    """The (processor, game date) that would write what the critical requirements lack.
+
+    Of a window it is the newest date that is not ready.
+    """
+    found: dict[tuple[str, str], None] = {}
+    for r in verdict.requirements:
+        if r.met or not r.requirement.critical:
+            continue
+        lacking = [(s.table, s.game_date) for s in r.sources if not s.met]
+        lacking += [(r.requirement.sources[0], d.game_date) for d in r.days if not d.met][-1:]
+        for table, date in lacking:
+            if table in spec.producers:
+                found[spec.producers[table], date] = None
+    return tuple(found)
+
+
+def upstream_sentence(producer: Partition) -> str:
+    """Where a processor stands whose output another waits for, and where to read why."""
+    name, live = producer.processor, producer.live
+    words = _STANDS[producer.status]
+    if live is not None and undelivered(producer, launch_id(live.run_id, live.attempt)):
+        words = f"{words} (its launch cannot be delivered)"
+    elif undelivered(producer, announce_id(producer.run_id or "")):
+        words = f"{words} (its output cannot be announced)"
+    elif Flag.PAUSED in producer.flags and live is None:
+        words = f"{words} (paused)"
+    return f"{name} {words}. See: coordinator why {name} {producer.game_date}."
+
+
+_STANDS = {
+    Status.WAITING: "is waiting",
+    Status.SETTLING: "is settling",
+    Status.FIRING: "is firing",
+    Status.FIRED: "was launched and is not claimed yet",
+    Status.RUNNING: "is running",
+    Status.SUCCEEDED: "succeeded",
+    Status.COOLING: "succeeded",
+    Status.FAILED: "failed",
+    Status.SKIPPED: "was skipped",
+    Status.NOT_EXPECTED: "is not expected",
+}
+
+
 def _done(partition: Partition, verdict: Verdict) -> str:
     outcome = partition.outcome
     assert outcome is not None
@@ -201,13 +322,17 @@ def _done(partition: Partition, verdict: Verdict) -> str:
         RunStatus.SKIPPED: "The run said it had nothing to do",
     }.get(outcome.status, outcome.status.value.capitalize())
     rows = f" with {outcome.record_count} rows" if outcome.record_count is not None else ""
-    return f"{how} at {clock(outcome.at)}{rows} (generation {outcome.generation}).{_newer(verdict)}"
+    words = f"{how} at {clock(outcome.at)}{rows} (generation {outcome.generation})."
+    announcing = undelivered(partition, announce_id(partition.run_id or ""))
+    if announcing is not None:
+        words = f"{words} Its output could not be announced in {tried(announcing, verdict)}"
+    return f"{words}{_newer(verdict)}"
 
 
 def _newer(verdict: Verdict) -> str:
     if not verdict.dirty:
         return ""
-    tables = ", ".join(dict.fromkeys(d.table for d in verdict.dirty))
+    tables = ", ".join(verdict.changed_tables)
     words = f" Newer data in {tables}"
     if not verdict.critical_met:
         unmet = [r for r in verdict.requirements if r.requirement.critical and not r.met]
@@ -224,4 +349,6 @@ def _by(partition: Partition) -> str:
     if run is None or not (run.bypassed or run.actor):
         return ""
     over = f" bypassing {', '.join(run.bypassed)}" if run.bypassed else ""
-    return f" Asked for by {run.actor}{over}: {run.reason}." if run.actor else f" Forced{over}."
+    if not run.actor:
+        return f" Forced{over}."
+    return f" Asked for by {run.actor}{over}: {ended(run.reason or 'no reason was given')}"

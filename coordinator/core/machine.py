@@ -28,7 +28,7 @@ from datetime import datetime, timedelta
 from typing import cast, get_args
 
 from coordinator.core import effects
-from coordinator.core.explain import requirement_sentence
+from coordinator.core.explain import clock, requirement_sentence
 from coordinator.core.facts import (
     Claimed,
     Completed,
@@ -85,6 +85,7 @@ from coordinator.core.spec import (
     ScheduleEntry,
     ScheduleWhen,
 )
+from coordinator.core.words import words_for
 
 FACTS: tuple[type[Fact], ...] = get_args(Fact)
 """Every kind of fact there is."""
@@ -422,8 +423,8 @@ class _Work:
                 "announcement_undeliverable",
                 entry.subject,
                 "error",
-                f"The output of {entry.subject} cannot be announced since {waited}; what needs it "
-                "does not hear of it.",
+                f"The output of {entry.subject} could not be announced for {words_for(waited)}; "
+                "what needs it does not hear of it.",
                 fact.error[:1000],
             )
         if entry.kind is EffectKind.LAUNCH:
@@ -431,7 +432,7 @@ class _Work:
                 "launch_undeliverable",
                 f"{entry.subject}:{entry.attempt}",
                 "error",
-                f"The launch of {entry.subject} cannot be delivered since {waited}.",
+                f"The launch of {entry.subject} could not be delivered for {words_for(waited)}.",
                 fact.error[:1000],
             )
         return Reply()
@@ -698,6 +699,7 @@ class _Work:
             actor=actor,
             skip_downstream=skip_downstream,
             changed_games=verdict.changed_games,
+            changed_tables=verdict.changed_tables,
             warnings=verdict.warnings,
             correlation_id=self._correlation_id(),
         )
@@ -924,14 +926,18 @@ class _Work:
         if run.status is RunStatus.DELIVERED:
             assert attempt.delivered_at is not None
             if self.now >= attempt.delivered_at + self.policy.claim_timeout:
-                self._lost("unclaimed", f"nobody claimed it within {self.policy.claim_timeout}")
+                within = words_for(self.policy.claim_timeout)
+                self._lost(
+                    "unclaimed", f"nobody claimed it within {within}: is a runner reading there?"
+                )
         elif run.status is RunStatus.RUNNING:
             assert attempt.claimed_at is not None
             assert run.lease_expires_at is not None
             if self.now >= attempt.claimed_at + self.policy.run_timeout:
-                self._lost("lease_lost", f"ran longer than {self.policy.run_timeout}")
+                self._lost("lease_lost", f"ran longer than {words_for(self.policy.run_timeout)}")
             elif self.now >= run.lease_expires_at:
-                self._lost("lease_lost", f"no heartbeat within {self.policy.heartbeat_timeout}")
+                within = words_for(self.policy.heartbeat_timeout)
+                self._lost("lease_lost", f"no heartbeat within {within}")
 
     def _lost(self, kind: str, error: str) -> None:
         run = self.live
@@ -944,7 +950,7 @@ class _Work:
             f"Attempt {run.attempt} of {run.run_id}: {words}.",
             error,
         )
-        self._attempt_over(f"{words}: {error}", kind)
+        self._attempt_over(error, kind)
 
     def _deadline_at(self) -> datetime | None:
         deadline = self.policy.deadline
@@ -980,7 +986,7 @@ class _Work:
             )
             done = "it was fired with what is there"
         elif action is DeadlineAction.SKIP and not verdict.critical_met:
-            why = f"deadline {at.isoformat()} passed: {'; '.join(unmet) or 'no input arrived'}"
+            why = f"deadline {clock(at)} passed: {'; '.join(unmet) or 'no input arrived'}"
             self.skip = Skip(reason=why, actor="deadline", at=self.now)
             self._remember("skipped", why, "deadline")
             done = "it was skipped"
@@ -1096,7 +1102,7 @@ class _Work:
             self.met_since = known
 
     def _notify_budget(self, verdict: Verdict) -> None:
-        tables = ", ".join(dict.fromkeys(d.table for d in verdict.dirty))
+        tables = ", ".join(verdict.changed_tables)
         what = f"newer data in {tables}" if tables else "its schedule asks for a run"
         self._notify(
             "refires_spent",

@@ -414,6 +414,8 @@ class Run:
     actor: str | None = None
     skip_downstream: bool = False
     changed_games: tuple[str, ...] = ()
+    changed_tables: tuple[str, ...] = ()
+    """Tables with newer data than the generation before consumed."""
     warnings: tuple[str, ...] = ()
     correlation_id: str | None = None
     lease_token: str | None = None

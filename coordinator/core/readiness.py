@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from math import ceil
 
@@ -28,6 +28,7 @@ from coordinator.core.model import (
 )
 from coordinator.core.schedule import instant, needed_of, shift
 from coordinator.core.spec import OffDay, ProcessorSpec, Requirement, RequirementKind
+from coordinator.core.words import counted, listed, words_for
 
 
 class State(StrEnum):
@@ -97,6 +98,8 @@ class SourceVerdict:
     loaded_at: datetime | None = None
     """Timestamp of the newest load it rests on."""
     stale_at: datetime | None = None
+    age: timedelta | None = None
+    """Where it is stale: how old the oldest load is."""
     since: datetime | None = None
     """Receipt time since when it has been met without a break; None while unmet."""
     event_ids: tuple[str, ...] = ()
@@ -105,6 +108,8 @@ class SourceVerdict:
     unwaived_state: State | None = None
     last_failure: Arrival | None = None
     """Where nothing else is known: the load that failed or was skipped."""
+    producer: str | None = None
+    """The processor that writes the table, where one does."""
 
     @property
     def met(self) -> bool:
@@ -118,11 +123,12 @@ class SourceVerdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequirementVerdict:
-    """One requirement, judged; ``sources`` are the leaves of the tree."""
+    """One requirement, judged."""
 
     requirement: Requirement
     state: State
     sources: tuple[SourceVerdict, ...] = ()
+    """The leaves; those of a window are its ``days``, and a waiver's where one stands for them."""
     used: tuple[str, ...] = ()
     """The sources that meet it, in order of preference."""
     days: tuple[WindowDay, ...] = ()
@@ -182,6 +188,10 @@ class Verdict:
     @property
     def changed_games(self) -> tuple[str, ...]:
         return tuple(sorted({g for d in self.dirty for g in d.games}))
+
+    @property
+    def changed_tables(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(d.table for d in self.dirty))
 
     def hold(self, kind: HoldKind) -> Hold | None:
         return next((h for h in self.holds if h.kind is kind), None)
@@ -292,6 +302,7 @@ def _requirement(
             now,
             freshness=freshness,
             met_since=partition.met_since.get(f"{requirement.key}/{table}"),
+            producer=spec.producers.get(table),
         )
         for waiver in partition.waivers:
             if waiver.table == table and waiver.open_at(now):
@@ -358,10 +369,12 @@ def judge_source(
     *,
     freshness: bool,
     met_since: datetime | None = None,
+    producer: str | None = None,
 ) -> SourceVerdict:
     """Judge one table on one date. ``expected`` are the calendar's games, None where unknown.
 
-    ``met_since`` is since when it is known to have been met without a break.
+    ``met_since`` is since when it is known to have been met without a break; ``producer`` is the
+    processor that writes the table, to be named beside it.
     """
     if known is None or not known.arrivals:
         failure = known.last_failure if known is not None else None
@@ -372,6 +385,7 @@ def judge_source(
             last_failure=failure,
             games_expected=None if expected is None else len(expected),
             missing_games=tuple(expected or ()) if grain is Grain.GAME else (),
+            producer=producer,
         )
     if grain is Grain.DATE:
         found = _whole_date(requirement, known, expected)
@@ -392,8 +406,7 @@ def judge_source(
             state = State.STALE
         elif requirement.max_age_warn is not None and now >= oldest + requirement.max_age_warn:
             state = State.AGING
-            hours = (now - oldest).total_seconds() / 3600
-            warnings = (*warnings, f"{table} was loaded {hours:.1f} h ago")
+            warnings = (*warnings, f"{table} was loaded {words_for(now - oldest)} ago")
     since = None
     if state in MET:
         since = met_since or max([a.received_at for a in found.resting_on])
@@ -410,9 +423,11 @@ def judge_source(
         oldest=oldest,
         loaded_at=max([a.timestamp for a in found.resting_on]),
         stale_at=stale_at,
+        age=now - oldest if state is State.STALE else None,
         since=since,
         event_ids=tuple(sorted([a.event_id for a in found.resting_on])),
         warnings=warnings,
+        producer=producer,
     )
 
 
@@ -571,21 +586,23 @@ def _window(
     elif len(ready) < needed:
         state = State.INCOMPLETE if ready else State.MISSING
     unwaived = state
+    sources: tuple[SourceVerdict, ...] = ()  # a window's leaves are its days
     if waiver is not None:
         state, since = State.WAIVED, since if unwaived in MET else waiver.at
-    return RequirementVerdict(
-        requirement=requirement,
-        state=state,
-        sources=(
+        sources = (
             SourceVerdict(
                 table=table,
                 game_date=partition.game_date,
                 state=state,
-                since=since if state in MET else None,
+                since=since,
                 waiver=waiver,
-                unwaived_state=unwaived if waiver is not None else None,
+                unwaived_state=unwaived,
             ),
-        ),
+        )
+    return RequirementVerdict(
+        requirement=requirement,
+        state=state,
+        sources=sources,
         used=(table,) if unwaived in MET and days else (),
         days=days,
         days_needed=needed,
@@ -646,7 +663,7 @@ def _late_holds(
     policy = spec.policy
     holds: list[Hold] = []
     if spent:
-        holds.append(Hold(kind=HoldKind.BUDGET, detail=f"{policy.max_refires} re-fires"))
+        holds.append(Hold(kind=HoldKind.BUDGET, detail=counted(policy.max_refires, "re-fire")))
     cool = partition.outcome.at + policy.cooldown
     if cool > now:
         holds.append(Hold(kind=HoldKind.COOLDOWN, until=cool))
@@ -826,9 +843,3 @@ def _game_names(
 
 def _has_rows(known: TableDate) -> bool:
     return any(not a.empty for a in known.arrivals.values())
-
-
-def listed(names: Sequence[str], most: int = 6) -> str:
-    """Names for a sentence, bounded."""
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -93,6 +93,8 @@ class OffDay(StrEnum):
 
 
 class LaunchKind(StrEnum):
+    """How a launch is delivered."""
+
     LOCAL = "local"
     HTTP = "http"
     PUBSUB = "pubsub"
@@ -149,6 +151,8 @@ class ProcessorSpec:
     timezone: str = "America/New_York"
     grains: Mapping[str, Grain] = field(default_factory=dict)
     """Grain of every table that a requirement names; absent means ``date``."""
+    producers: Mapping[str, str] = field(default_factory=dict)
+    """Of the tables that a requirement names, those that a processor writes: table → processor."""
     calendar_table: str | None = None
     known_from: str | None = None
     aliases: tuple[str, ...] = ()

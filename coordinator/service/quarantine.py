@@ -15,6 +15,7 @@ from coordinator.documents import Quarantined
 from coordinator.errors import BadInput, NotFound, Refused
 from coordinator.ports import Changes, Document, Key, Kind, Notice, Op, Page, Query, Where
 from coordinator.service.engine import Docs, Engine
+from coordinator.wire import marks_of
 
 
 class Quarantine:
@@ -36,6 +37,7 @@ class Quarantine:
         """Keep a message with the reason. Raises ``Unavailable``; then nothing was kept."""
         identity = hashlib.sha256(source.encode() + b"\0" + raw).hexdigest()[:32]
         key = Key(Kind.QUARANTINE, identity)
+        correlation_id, game_date = marks_of(raw, wrapped=source == "push")
         entry = Quarantined(
             quarantine_id=identity,
             received_at=received_at,
@@ -44,6 +46,8 @@ class Quarantine:
             mistakes=tuple(str(m)[:500] for m in error.mistakes[:50]),
             raw=raw,
             message_id=message_id,
+            correlation_id=correlation_id,
+            game_date=game_date,
         )
 
         def step(docs: Docs) -> Changes[Quarantined]:
@@ -63,7 +67,7 @@ class Quarantine:
                     severity="warning",
                     kind="quarantined",
                     processor=None,
-                    game_date=None,
+                    game_date=game_date,
                     summary=f"A message was quarantined: {kept.reason[:200]}",
                     detail=f"see coordinator quarantine show {identity}",
                     notice_id=f"quarantined:{identity}",

@@ -7,14 +7,18 @@ judge. Instants are RFC 3339 in UTC with a ``Z``; lease tokens are never shown.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from coordinator.core.effects import launch_id
 from coordinator.core.explain import (
+    fired,
     hold_sentence,
     requirement_sentence,
     source_sentence,
+    undelivered,
+    upstream_sentence,
     why,
 )
 from coordinator.core.model import (
@@ -41,6 +45,7 @@ from coordinator.core.schedule import instant
 from coordinator.core.spec import (
     ClockTime,
     DeadlineAction,
+    LaunchTarget,
     ProcessorSpec,
     Requirement,
     ScheduleWhen,
@@ -59,8 +64,17 @@ PREVIEW_CHARACTERS = 2000
 # ── partitions ───────────────────────────────────────────────────────────────────────────────
 
 
-def partition_row(partition: Partition, spec: ProcessorSpec, verdict: Verdict) -> View:
-    """One line of a date's status: what it is, how far, and why."""
+def partition_row(
+    partition: Partition,
+    spec: ProcessorSpec,
+    verdict: Verdict,
+    upstream: Sequence[Partition] = (),
+) -> View:
+    """One line of a date's status: what it is, how far, and why.
+
+    ``upstream`` are partitions whose outputs it waits for; the sentence says where they stand.
+    """
+    sentences = [why(partition, spec, verdict), *map(upstream_sentence, upstream)]
     return {
         "processor": partition.processor,
         "phase": spec.phase,
@@ -68,7 +82,7 @@ def partition_row(partition: Partition, spec: ProcessorSpec, verdict: Verdict) -
         "status": partition.status.value,
         "flags": [f.value for f in partition.flags],
         "requirements": {"met": verdict.met_count, "total": len(verdict.requirements)},
-        "why": why(partition, spec, verdict),
+        "why": " ".join(sentences),
         "run": run_row(partition),
         "expected_at": expected_at(partition, spec, verdict),
         "generation": partition.generation,
@@ -91,12 +105,12 @@ def expected_at(partition: Partition, spec: ProcessorSpec, verdict: Verdict) -> 
     """When the next launch is to be expected, where time alone brings it; else None.
 
     It is the end of the last hold of a held partition (an ended grace may come earlier), the end
-    of a back-off, or for one that waits the instant at which a deadline or schedule fires anyway.
+    of a back-off, or for one that waits the instant at which a deadline or schedule fires anyway;
+    never an instant that is past.
     """
     if partition.live is not None:
-        if partition.status is Status.FIRING:
-            return instant_text(partition.live.current.launch_at)
-        return None
+        launch_at = partition.live.current.launch_at
+        return instant_text(launch_at) if launch_at > verdict.at else None
     if Flag.PAUSED in partition.flags:
         return None
     if verdict.holds:
@@ -115,12 +129,17 @@ def expected_at(partition: Partition, spec: ProcessorSpec, verdict: Verdict) -> 
 
 
 def partition_whole(
-    partition: Partition, spec: ProcessorSpec, verdict: Verdict, *, stored: bool
+    partition: Partition,
+    spec: ProcessorSpec,
+    verdict: Verdict,
+    upstream: Sequence[Partition] = (),
+    *,
+    stored: bool,
 ) -> View:
     """Everything a partition is decided from, judged."""
     deadline = spec.policy.deadline
     return {
-        **partition_row(partition, spec, verdict),
+        **partition_row(partition, spec, verdict, upstream),
         "partition_id": partition.id,
         "stored": stored,
         "output": spec.output,
@@ -365,11 +384,15 @@ def run_brief(run: Run) -> View:
     }
 
 
-def run_whole(run: Run) -> View:
-    """A run with its attempts, timings, exact inputs and explanation (law 6)."""
+def run_whole(run: Run, target: LaunchTarget | None, partition: Partition | None) -> View:
+    """A run with its attempts, timings, exact inputs and explanation (law 6).
+
+    ``target`` is where its processor launches now; ``partition`` holds what is not delivered.
+    """
     return {
         **run_brief(run),
         "registry_hash": run.registry_hash,
+        "fired_by": fired(run),
         "explanation": run.explanation,
         "reason": run.reason,
         "actor": run.actor,
@@ -377,11 +400,25 @@ def run_whole(run: Run) -> View:
         "unmet": list(run.unmet),
         "skip_downstream": run.skip_downstream,
         "changed_games": list(run.changed_games),
+        "changed_tables": list(run.changed_tables),
         "warnings": list(run.warnings),
         "inputs": inputs_of(run),
+        "launch": launch_view(run, target, partition),
         "lease_expires_at": instant_text(run.lease_expires_at) if run.live else None,
         "attempts": [attempt_view(a) for a in run.attempts],
         "transitions": [transition_view(t) for t in run.transitions],
+    }
+
+
+def launch_view(run: Run, target: LaunchTarget | None, partition: Partition | None) -> View:
+    """Where a run's launches go, and what keeps the current one from being delivered."""
+    launch = undelivered(partition, launch_id(run.run_id, run.attempt)) if partition else None
+    return {
+        "kind": target.kind.value if target else None,
+        "address": target.address if target else "",
+        "tries": launch.tries if launch else 0,
+        "last_error": launch.last_error if launch else None,
+        "next_try_at": instant_text(launch.due_at) if launch else None,
     }
 
 
@@ -462,6 +499,8 @@ def quarantine_view(entry: Quarantined, most_bytes: int | None) -> View:
         "reason": entry.reason,
         "mistakes": list(entry.mistakes),
         "message_id": entry.message_id,
+        "correlation_id": entry.correlation_id,
+        "game_date": entry.game_date,
         "times_seen": entry.times_seen,
         "raw_bytes": len(entry.raw),
         "raw": base64.b64encode(entry.raw).decode() if shown else None,

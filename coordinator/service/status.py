@@ -17,11 +17,12 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from coordinator.core.explain import source_sentence
+from coordinator.core.explain import source_sentence, upstream
 from coordinator.core.model import (
     GOOD_OUTCOMES,
     CalendarDate,
     Control,
+    Flag,
     Partition,
     Run,
     RunStatus,
@@ -29,8 +30,10 @@ from coordinator.core.model import (
     TableDate,
 )
 from coordinator.core.readiness import Verdict, judge, judge_source
-from coordinator.core.schedule import shift
+from coordinator.core.schedule import instant, shift
 from coordinator.core.spec import (
+    LaunchKind,
+    LaunchTarget,
     OffDay,
     ProcessorSpec,
     Requirement,
@@ -61,6 +64,12 @@ GAPS_DATES_LIMIT = 4000
 RUNS_PER_PARTITION = 50
 LEDGER_PAGE = 1000
 TRACE_LIMIT = 1000
+UPSTREAM_SHOWN = 3
+"""How many of the processors that a partition waits for its sentence speaks of."""
+QUARANTINE_COUNTED = 100
+"""Open messages in quarantine that are counted; so many stand for that many or more."""
+QUARANTINE_SEARCHED = 500
+"""How many of the newest quarantined messages a trace looks through."""
 QUARANTINE_RAW_IN_LISTS = 16 * 1024
 """Bytes; a longer raw message is shown by its own address alone, so that a list stays small."""
 _PAGE = 500
@@ -79,10 +88,14 @@ class Seen:
 
 
 class StatusViews:
-    """Answers what people and programs ask of the state. Every method raises ``Unavailable``."""
+    """Answers what people and programs ask of the state. Every method raises ``Unavailable``.
 
-    def __init__(self, engine: Engine) -> None:
+    ``default_target`` is where launches go of which the registry does not say where.
+    """
+
+    def __init__(self, engine: Engine, default_target: LaunchTarget | None = None) -> None:
         self._engine = engine
+        self._default_target = default_target
 
     # ── partitions ───────────────────────────────────────────────────────────────────────────
 
@@ -98,7 +111,8 @@ class StatusViews:
             "games": None if calendar is None else list(calendar.games),
             "registry_hash": self._engine.registry.registry_hash,
             "pauses": [pause_view(c.pause) for c in pauses if c.pause is not None],
-            "items": [partition_row(s.partition, s.spec, s.verdict) for s in seen],
+            "quarantine_open": await self._quarantine_open(),
+            "items": await self._rows(seen),
             "next_page_token": None,
         }
 
@@ -116,8 +130,10 @@ class StatusViews:
                 limit=RUNS_PER_PARTITION,
             )
         )
-        whole = partition_whole(seen.partition, spec, seen.verdict, stored=seen.stored)
-        return {**whole, "runs": [run_whole(r) for _, r in runs.items]}
+        (waited_for,) = await self._upstream([seen])
+        whole = partition_whole(seen.partition, spec, seen.verdict, waited_for, stored=seen.stored)
+        target = self._target(spec)
+        return {**whole, "runs": [run_whole(r, target, seen.partition) for _, r in runs.items]}
 
     async def due(self) -> View:
         """What a sweep now would look at, at most a thousand; nothing is decided."""
@@ -154,6 +170,36 @@ class StatusViews:
                 found[seen.partition.processor, seen.partition.game_date] = seen
         return [found[t] for t in targets]
 
+    async def _rows(self, seen: Sequence[Seen]) -> list[View]:
+        """A line for each partition."""
+        waited_for = await self._upstream(seen)
+        pairs = zip(seen, waited_for, strict=True)
+        return [partition_row(s.partition, s.spec, s.verdict, others) for s, others in pairs]
+
+    async def _upstream(self, seen: Sequence[Seen]) -> list[list[Partition]]:
+        """For each partition that waits: those whose outputs it waits for, a few of them.
+
+        Taken from ``seen`` where they stand there; of the others no more than a chunk is read.
+        """
+        known = {(s.partition.processor, s.partition.game_date): s.partition for s in seen}
+        wanted = [
+            upstream(s.verdict, s.spec)[:UPSTREAM_SHOWN]
+            if s.partition.status is Status.WAITING
+            else ()
+            for s in seen
+        ]
+        absent = dict.fromkeys(t for targets in wanted for t in targets if t not in known)
+        for other in await self._look(list(absent)[:_CHUNK]):
+            known[other.partition.processor, other.partition.game_date] = other.partition
+        return [[known[t] for t in targets if t in known] for targets in wanted]
+
+    def _target(self, spec: ProcessorSpec) -> LaunchTarget | None:
+        """Where a processor's launches go."""
+        target = spec.launch or self._default_target
+        if target is not None and target.kind is LaunchKind.PUBSUB and not target.address:
+            return LaunchTarget(kind=target.kind, address=f"nba-phase{spec.phase}-trigger")
+        return target
+
     async def _imagine(self, targets: Sequence[Target]) -> list[Seen]:
         """Partitions that are not stored, as a first decision on them would make them."""
         engine = self._engine
@@ -175,7 +221,8 @@ class StatusViews:
         """Processors × dates, compact: status and flags, as stored.
 
         A date that the calendar knows has a cell for every processor, also where nothing is stored
-        (``stored`` is False: waiting, or not expected); a date that nothing is known of has none.
+        (``stored`` is False: waiting, perhaps overdue, or not expected); a date that nothing is
+        known of has none.
         Raises ``BadInput`` for bad dates and for more than 400 of them.
         """
         dates = date_range(first, last, GRID_DATES_LIMIT)
@@ -186,13 +233,18 @@ class StatusViews:
             if p.processor in cells:
                 cells[p.processor][p.game_date] = _cell(p.status, [f.value for f in p.flags], True)
         paused = await self._paused()
+        now = self._engine.clock.now()
         for spec in specs:
-            flags = ["paused"] if paused & {spec.name, None} else []
+            flags = [Flag.PAUSED.value] if paused & {spec.name, None} else []
             row = cells[spec.name]
             for day, known in calendar.items():
-                if day not in row:
-                    off = not known.games and spec.policy.off_day is OffDay.SKIP
-                    row[day] = _cell(Status.NOT_EXPECTED if off else Status.WAITING, flags, False)
+                if day in row:
+                    continue
+                if not known.games and spec.policy.off_day is OffDay.SKIP:
+                    row[day] = _cell(Status.NOT_EXPECTED, flags, False)
+                    continue
+                late = [Flag.OVERDUE.value] if _deadline_passed(spec, day, now) else []
+                row[day] = _cell(Status.WAITING, [*flags, *late], False)
         return {
             "from": first,
             "to": last,
@@ -221,48 +273,55 @@ class StatusViews:
     ) -> View:
         """Dates on which the calendar expects an output and no run succeeded, with why.
 
+        Of a date that the calendar does not know nothing is expected; what was heard of there and
+        has not succeeded is listed all the same. The first page counts the dates of both kinds.
+
         Left out, ``first`` is where the calendar begins (its ``known_from``, else its first date)
         and ``last`` is today on the registry's clock; so a gap of any age is seen. Raises
         ``BadInput``.
         """
         first = first or self._engine.registry.known_from or await self._first_calendar_date()
         last = last or max(self.today(), first)
-        date_range(first, last, GAPS_DATES_LIMIT)
+        dates = date_range(first, last, GAPS_DATES_LIMIT)
         start = _from_gaps_token(page_token) if page_token else None
         specs = self._specs()
         order = {s.name: n for n, s in enumerate(specs)}
-        stored: dict[str, dict[str, Partition]] = {}
-        async for p in self._partitions(max(first, start[0]) if start else first, last):
-            if p.processor in order:
-                stored.setdefault(p.game_date, {})[p.processor] = p
-        open_: list[tuple[Target, Partition | None]] = []
-        async for day in self._calendar(max(first, start[0]) if start else first, last):
-            if not day.games:
-                continue
+        begin = max(first, start[0]) if start else first
+        calendar = {c.game_date: bool(c.games) async for c in self._calendar(begin, last)}
+        stored: dict[str, dict[str, bool]] = {}
+        async for p in self._partitions(begin, last):
+            if p.processor in order and (p.game_date in calendar or _heard_of(p)):
+                stored.setdefault(p.game_date, {})[p.processor] = _succeeded_now(p)
+        open_: list[Target] = []
+        for day in sorted({*(d for d in calendar if calendar[d]), *(stored.keys() - calendar)}):
             for spec in specs:
-                if start and (day.game_date, order[spec.name]) <= (start[0], start[1]):
+                if start and (day, order[spec.name]) <= start:
                     continue
-                partition = stored.get(day.game_date, {}).get(spec.name)
-                if partition is None or not _succeeded_now(partition):
-                    open_.append(((spec.name, day.game_date), partition))
+                # Of a date that is unknown to the calendar only what was heard of is missed.
+                if not stored.get(day, {}).get(spec.name, day not in calendar):
+                    open_.append((spec.name, day))
         items: list[View] = []
         last_at: tuple[str, int] | None = None
         more = False
         for n in range(0, len(open_), _CHUNK):
             chunk = open_[n : n + _CHUNK]
-            seen = await self._look([t for t, _ in chunk])
-            for one in seen:
+            seen = await self._look(chunk)
+            for one, waited_for in zip(seen, await self._upstream(seen), strict=True):
                 if len(items) >= limit:
                     more = True
                     break
                 if not await self._ever_succeeded(one.partition):
-                    items.append(partition_row(one.partition, one.spec, one.verdict))
+                    row = partition_row(one.partition, one.spec, one.verdict, waited_for)
+                    items.append(row)
                 last_at = (one.partition.game_date, order[one.partition.processor])
             if more:
                 break
         return {
             "from": first,
             "to": last,
+            "game_dates": None if start else sum(calendar.values()),
+            "unknown_dates": None if start else _unknown([d for d in dates if d not in calendar]),
+            "calendar_until": await self._last_calendar_date(),
             "items": items,
             "next_page_token": _gaps_token(last_at) if more and last_at else None,
         }
@@ -289,6 +348,11 @@ class StatusViews:
     async def _first_calendar_date(self) -> str:
         page = await self._engine.store.find(Query(Kind.CALENDAR, order="game_date", limit=1))
         return page.items[0][1].game_date if page.items else self.today()
+
+    async def _last_calendar_date(self) -> str | None:
+        query = Query(Kind.CALENDAR, order="game_date", descending=True, limit=1)
+        page = await self._engine.store.find(query)
+        return page.items[0][1].game_date if page.items else None
 
     def today(self) -> str:
         """The date on the registry's clock."""
@@ -357,6 +421,7 @@ class StatusViews:
             expected,
             self._engine.clock.now(),
             freshness=False,
+            producer=spec.producer,
         )
         return {
             "table": spec.name,
@@ -379,7 +444,10 @@ class StatusViews:
         }
 
     async def trace(self, correlation_id: str) -> View:
-        """Everything that one correlation id touched: events, partitions, runs."""
+        """Everything that one correlation id touched: events, partitions, runs.
+
+        Messages in quarantine that name it are looked for among the newest of them.
+        """
         where = (Where("correlation_id", Op.EQ, correlation_id),)
         events = await self._engine.store.find(
             Query(Kind.EVENT, where, order="received_at", limit=TRACE_LIMIT)
@@ -398,15 +466,47 @@ class StatusViews:
             if run.processor in registry.processors:
                 targets[run.processor, run.game_date] = None
         seen = await self._look(list(targets)[:TRACE_LIMIT])
+        quarantined, searched_all = await self._quarantined_with(correlation_id)
         return {
             "correlation_id": correlation_id,
             "events": [ledger_row(e) for _, e in events.items],
-            "partitions": [partition_row(s.partition, s.spec, s.verdict) for s in seen],
+            "partitions": await self._rows(seen),
             "runs": [run_brief(r) for _, r in runs.items],
+            "quarantined": quarantined,
             "truncated": bool(
-                events.next_page_token or runs.next_page_token or len(targets) > TRACE_LIMIT
+                events.next_page_token
+                or runs.next_page_token
+                or len(targets) > TRACE_LIMIT
+                or not searched_all
             ),
         }
+
+    async def _quarantined_with(self, correlation_id: str) -> tuple[list[View], bool]:
+        """Quarantined messages that name the id, newest first, and whether all were looked at.
+
+        No index leads to them: one would cost every store a column for a rare question.
+        """
+        found: list[View] = []
+        after: str | None = None
+        for _ in range(0, QUARANTINE_SEARCHED, _CHUNK):
+            page = await self._engine.store.find(
+                Query(
+                    Kind.QUARANTINE,
+                    order="received_at",
+                    descending=True,
+                    limit=_CHUNK,
+                    after=after,
+                )
+            )
+            found += [
+                quarantine_view(q, QUARANTINE_RAW_IN_LISTS)
+                for _, q in page.items
+                if q.correlation_id == correlation_id
+            ]
+            after = page.next_page_token
+            if after is None:
+                return found, True
+        return found, False
 
     # ── runs ─────────────────────────────────────────────────────────────────────────────────
 
@@ -451,7 +551,11 @@ class StatusViews:
         run: Run | None = await self._one(run_key(run_id))
         if run is None:
             raise NotFound(f"there is no run {run_id[:200]}; ids read PROCESSOR:YYYY-MM-DD:N")
-        return run_whole(run)
+        spec = self._engine.registry.processors.get(run.processor)
+        partition: Partition | None = None
+        if run.status is RunStatus.PENDING:
+            partition = await self._one(partition_key(run.processor, run.game_date))
+        return run_whole(run, self._target(spec) if spec else None, partition)
 
     # ── the registry ─────────────────────────────────────────────────────────────────────────
 
@@ -484,6 +588,19 @@ class StatusViews:
         )
         rows = (quarantine_view(q, QUARANTINE_RAW_IN_LISTS) for _, q in page.items)
         return _list(rows, page.next_page_token)
+
+    async def _quarantine_open(self) -> int:
+        """How many messages are open in quarantine, counted to a limit."""
+        page = await self._engine.store.find(
+            Query(
+                Kind.QUARANTINE,
+                (Where("state", Op.EQ, "open"),),
+                order="received_at",
+                descending=True,
+                limit=QUARANTINE_COUNTED,
+            )
+        )
+        return len(page.items)
 
     async def quarantined(self, quarantine_id: str) -> View:
         """One such message with all of its bytes. Raises ``NotFound``."""
@@ -593,6 +710,25 @@ def date_range(first: str, last: str, most: int) -> list[str]:
 
 def _cell(status: Status, flags: list[str], stored: bool) -> View:
     return {"status": status.value, "flags": flags, "stored": stored}
+
+
+def _deadline_passed(spec: ProcessorSpec, game_date: str, now: datetime) -> bool:
+    deadline = spec.policy.deadline
+    return deadline is not None and now >= instant(game_date, deadline.at, spec.timezone)
+
+
+def _unknown(dates: Sequence[str]) -> View:
+    """Dates that the calendar does not know, ascending, in three words."""
+    return {
+        "count": len(dates),
+        "first": dates[0] if dates else None,
+        "last": dates[-1] if dates else None,
+    }
+
+
+def _heard_of(partition: Partition) -> bool:
+    """Whether a load arrived, or a run was fired."""
+    return partition.generation > 0 or any(t.arrivals for t in partition.arrivals.values())
 
 
 def _succeeded_now(partition: Partition) -> bool:

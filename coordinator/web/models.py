@@ -13,6 +13,7 @@ from coordinator.core.model import Flag, Grain, LoadStatus, RunStatus, Status, T
 from coordinator.core.readiness import HoldKind, State
 from coordinator.core.spec import (
     DeadlineAction,
+    LaunchKind,
     RequirementKind,
     ScheduleWhen,
 )
@@ -207,6 +208,9 @@ class DateStatus(Answer):
     games: list[str] | None = Field(description="Games the calendar expects; null: unknown.")
     registry_hash: str = Field(description="The registry in use.")
     pauses: list[PauseOut] = Field(description="Every pause in force.")
+    quarantine_open: int = Field(
+        description="Open messages in quarantine, of any date; 100 stands for that many or more."
+    )
     items: list[PartitionRow] = Field(description="One for each processor, upstream first.")
     next_page_token: str | None = Field(description=_NEXT)
 
@@ -285,7 +289,9 @@ class RequirementOut(Answer):
     prefer_until: Instant | None = Field(description="Till when a preferred source is waited for.")
     warnings: list[str] = Field(description="What is odd about it.")
     rule: Rule = Field(description="What the registry asks.")
-    sources: list[SourceOut] = Field(description="Its tables, judged.")
+    sources: list[SourceOut] = Field(
+        description="Its tables, judged; of a window none, but for one that is waived."
+    )
     days: list[WindowDate] = Field(description="Of a window: its dates, judged.")
     days_needed: int = Field(description="Of a window: how many of them must be ready.")
 
@@ -458,10 +464,23 @@ class RunRow(Answer):
     correlation_id: str | None = Field(description="Ties together what one cause set off.")
 
 
+class LaunchOut(Answer):
+    """Where a run's launches go, and what keeps the current one from being delivered."""
+
+    kind: LaunchKind | None = Field(
+        description="How its processor is launched now; null where nothing says so."
+    )
+    address: str = Field(description="The URL or topic; empty for a local launch.")
+    tries: int = Field(description="Failed deliveries of the current launch so far.")
+    last_error: str | None = Field(description="Why the last one failed.")
+    next_try_at: Instant | None = Field(description="When it is tried again.")
+
+
 class RunWhole(RunRow):
     """A run with all that is known of it."""
 
     registry_hash: str = Field(description="The registry it was decided under.")
+    fired_by: str = Field(description="One sentence: the trigger, what was newer or overridden.")
     explanation: str = Field(description="Why it was fired, as judged in that transaction.")
     reason: str | None = Field(description="What the person who asked for it said.")
     actor: str | None = Field(description="Who asked for it.")
@@ -469,8 +488,10 @@ class RunWhole(RunRow):
     unmet: list[str] = Field(description="Critical requirements that were not met.")
     skip_downstream: bool = Field(description="Its output is announced quiet.")
     changed_games: list[str] = Field(description="Games that are new to it.")
+    changed_tables: list[str] = Field(description="Tables with data that is new to it.")
     warnings: list[str] = Field(description="Warnings at the time.")
     inputs: list[InputOut] = Field(description="Exactly what it consumes.")
+    launch: LaunchOut = Field(description="Where its launches go, and how the current one fares.")
     lease_expires_at: Instant | None = Field(description="When its lease ends, while it is live.")
     attempts: list[AttemptOut] = Field(description="Its launches.")
     transitions: list[TransitionOut] = Field(description="Its history.")
@@ -535,11 +556,31 @@ class Grid(Answer):
     next_page_token: str | None = Field(description=_NEXT)
 
 
+class UnknownDates(Answer):
+    """Dates that the calendar does not know."""
+
+    count: int = Field(description="How many there are.")
+    first: GameDate | None = Field(description="The first; null where there is none.")
+    last: GameDate | None = Field(description="The last; null where there is none.")
+
+
 class Gaps(Answer):
-    """Dates on which the calendar expects an output and no run succeeded."""
+    """Dates on which the calendar expects an output and no run succeeded.
+
+    Of a date that the calendar does not know, what was heard of and has not succeeded.
+    """
 
     from_: GameDate = Field(alias="from", description="The first date looked at.")
     to: GameDate = Field(description="The last date looked at.")
+    game_dates: int | None = Field(
+        description="Dates of the range that the calendar has games on; null after page one."
+    )
+    unknown_dates: UnknownDates | None = Field(
+        description="Dates of the range that the calendar does not know; null after page one."
+    )
+    calendar_until: GameDate | None = Field(
+        description="The last date that the calendar knows; null where it knows none."
+    )
     items: list[PartitionRow] = Field(description="One for each gap, by date, upstream first.")
     next_page_token: str | None = Field(description=_NEXT)
 
@@ -590,7 +631,10 @@ class Trace(Answer):
     events: list[LedgerRow] = Field(description="Its events, by receipt.")
     partitions: list[PartitionRow] = Field(description="The partitions they went to.")
     runs: list[RunRow] = Field(description="The runs that carry it, the first fired first.")
-    truncated: bool = Field(description="There is more than is shown.")
+    quarantined: list[QuarantinedOut] = Field(
+        description="Messages that name it and could not be taken in, newest first."
+    )
+    truncated: bool = Field(description="There is, or may be, more than is shown.")
 
 
 class RegistryOut(BaseModel):
@@ -782,6 +826,8 @@ class QuarantinedOut(Answer):
     reason: str = Field(description="Why it could not be taken in.")
     mistakes: list[str] = Field(description="Everything that is wrong with it.")
     message_id: str | None = Field(description="The message's id, where it could be read.")
+    correlation_id: str | None = Field(description="Its correlation id, where it could be read.")
+    game_date: GameDate | None = Field(description="Its game date, where it could be read.")
     times_seen: int = Field(description="How often the same bytes came.")
     raw_bytes: int = Field(description="Its length.")
     raw: str | None = Field(
@@ -832,3 +878,4 @@ class AuditList(Answer):
 
 
 Problem.model_rebuild()
+Trace.model_rebuild()

@@ -105,7 +105,9 @@ def add(app: FastAPI, application: Application, stream: Stream) -> None:
         page_token: PageToken = None,
     ) -> View:
         """Dates on which the calendar has games, with each processor of which no run succeeded
-        and why. One that somebody skipped is listed too, and says so."""
+        and why. One that somebody skipped is listed too, and says so. On dates that the calendar
+        does not know nothing is expected; what was heard of there and has not succeeded is listed
+        all the same, and `unknown_dates` says how many such dates there are."""
         return await views.gaps(first, to, limit=limit, page_token=page_token)
 
     @app.get(
@@ -197,7 +199,8 @@ def add(app: FastAPI, application: Application, stream: Stream) -> None:
         operation_id="trace",
     )
     async def trace(correlation_id: str) -> View:
-        """Events, partitions and runs; empty lists where nothing carries the id."""
+        """Events, partitions, runs, and messages in quarantine; empty lists where nothing carries
+        the id."""
         return await views.trace(correlation_id)
 
     @app.get(

@@ -8,8 +8,11 @@ from urllib.parse import quote
 
 import pytest
 
+from coordinator.core.model import CalendarDate
+from coordinator.documents import calendar_key
+from coordinator.ports import Changes
 from coordinator.web import models
-from tests.api.support import Service
+from tests.api.support import DATE, Service, envelope
 
 GAMES = ["0022500225", "0022500226"]
 
@@ -82,6 +85,63 @@ def test_expected_at_is_the_end_of_a_hold_or_a_deadline_that_fires(service: Serv
     left = datetime.fromisoformat(settling["expected_at"]) - service.clock.now()
     assert timedelta(minutes=59) < left <= timedelta(hours=1)
     assert settling["wake_at"] == settling["expected_at"]
+
+
+def test_a_launch_that_cannot_be_delivered_is_said_wherever_one_looks(service: Service) -> None:
+    service.launcher.down = True
+    calendar(service, "2025-11-15", GAMES)
+    run_id = service.fire(game_ids=GAMES)
+    service.until(lambda: service.partition()["outbox"][0]["tries"])
+    whole = service.partition()
+    said = "; its launch could not be delivered in "
+    assert said in whole["why"]
+    assert "the launcher is down. Next try " in whole["why"]
+    assert whole["expected_at"] is None, "nothing will make it true"
+    assert said in row(service, "Summary")["why"]
+    gaps = {g["processor"]: g for g in service.get("/v1/gaps")["items"]}
+    assert said in gaps["Summary"]["why"]
+    launch = service.get(f"/v1/runs/{run_id}")["launch"]
+    assert (launch["kind"], launch["address"]) == ("local", "")
+    assert launch["tries"] >= 1
+    assert launch["last_error"] == "the launcher is down"
+    assert launch["next_try_at"] is not None
+    assert whole["runs"][0]["launch"].keys() == launch.keys()
+    # What waits for its output says where to look, on every page alike.
+    where = (
+        "Waiting for analytics.summary (written by Summary): no load yet for 2025-11-15. Summary "
+        "is firing (its launch cannot be delivered). See: coordinator why Summary 2025-11-15."
+    )
+    report = service.partition("Report")
+    assert report["why"].startswith(where[: where.index(" Summary is")])
+    assert "(its launch cannot be delivered). See: coordinator why Summary" in report["why"]
+    assert report["why"] == row(service, "Report")["why"] == gaps["Report"]["why"]
+    service.launcher.down = False
+    service.until(lambda: row(service, "Summary")["status"] == "fired")
+    delivered = service.get(f"/v1/runs/{run_id}")["launch"]
+    assert (delivered["tries"], delivered["next_try_at"]) == (0, None)
+
+
+def test_a_window_is_shown_by_its_dates(service: Service) -> None:
+    calendar(service, "2025-11-14", GAMES)
+    calendar(service, "2025-11-15", GAMES)
+    window = service.partition("Form")["verdict"]["requirements"][0]
+    assert (window["sources"], window["state"]) == ([], "missing")
+    assert [(d["game_date"], d["met"]) for d in window["days"]] == [("2025-11-14", False)]
+    assert row(service, "Form")["why"].startswith(
+        "Waiting for analytics.summary on 2025-11-14: ready on 0 of the last 1 game date, 1 needed; "
+        "raw.odds: no load yet for 2025-11-15."
+    )
+    assert (
+        "Summary is waiting. See: coordinator why Summary 2025-11-14."
+        in row(service, "Form")["why"]
+    )
+
+
+def test_a_date_says_how_many_messages_are_in_quarantine(service: Service) -> None:
+    assert service.get("/v1/status/2025-11-15")["quarantine_open"] == 0
+    for n in range(3):
+        service.push(b"poison %d" % n)
+    assert service.get("/v1/status/2025-11-15")["quarantine_open"] == 3
 
 
 # ── one partition ────────────────────────────────────────────────────────────────────────────
@@ -161,6 +221,31 @@ def test_the_grid_shows_dates_that_the_calendar_knows(service: Service) -> None:
     assert "2025-11-13" not in cells["Summary"]
 
 
+def test_the_grid_and_the_date_agree_on_what_is_overdue(service: Service) -> None:
+    ahead = (service.clock.now() + timedelta(days=3)).date().isoformat()
+    for day in ("2025-11-15", ahead):
+        service.on_loop(_only_the_calendar(service, day))
+        shown = row(service, "Report", day)
+        assert service.partition("Report", day)["stored"] is False
+        cells = service.get("/v1/grid", **{"from": day, "to": day})["items"]
+        cell = next(c["cells"][day] for c in cells if c["processor"] == "Report")
+        assert (cell["status"], cell["flags"]) == (shown["status"], shown["flags"])
+    assert shown["flags"] == []
+    old = row(service, "Report")
+    assert (old["status"], old["flags"]) == ("waiting", ["overdue"])
+    assert "Overdue since 2025-11-16 15:00:00Z." in old["why"]
+
+
+async def _only_the_calendar(service: Service, game_date: str) -> None:
+    """Write a date into the calendar as if it had been loaded before the processors were there."""
+    now = service.clock.now()
+    entry = CalendarDate(
+        game_date=game_date, games=("g1",), event_id="e", timestamp=now, received_at=now
+    )
+    key = calendar_key(game_date)
+    await service.application.store.transact([key], lambda _: Changes(None, {key: entry}))
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -210,6 +295,55 @@ def test_gaps_are_paged_without_loss(service: Service) -> None:
             break
     assert seen == whole
     service.get("/v1/gaps", 422, page_token="nonsense!")
+
+
+def test_gaps_say_of_which_dates_the_calendar_knows_nothing(service: Service) -> None:
+    dates = {"from": "2025-11-01", "to": "2025-11-30"}
+    empty = service.get("/v1/gaps", **dates)
+    assert (empty["game_dates"], empty["calendar_until"], empty["items"]) == (0, None, [])
+    assert empty["unknown_dates"] == {"count": 30, "first": "2025-11-01", "last": "2025-11-30"}
+    calendar(service, "2025-11-01", GAMES)
+    calendar(service, "2025-11-02", [])
+    calendar(service, "2025-12-24", GAMES)
+    known = service.get("/v1/gaps", limit=1, **dates)
+    assert (known["game_dates"], known["calendar_until"]) == (1, "2025-12-24")
+    assert known["unknown_dates"] == {"count": 28, "first": "2025-11-03", "last": "2025-11-30"}
+    rest = service.get("/v1/gaps", page_token=known["next_page_token"], **dates)
+    assert (rest["game_dates"], rest["unknown_dates"]) == (None, None)
+    whole = service.get("/v1/gaps", **{"from": "2025-11-01", "to": "2025-11-02"})
+    assert whole["unknown_dates"] == {"count": 0, "first": None, "last": None}
+
+
+def test_what_was_heard_of_on_unknown_dates_and_has_not_succeeded_is_a_gap(
+    service: Service,
+) -> None:
+    def found() -> list[tuple[str, str, str]]:
+        items = service.get("/v1/gaps", **{"from": "2025-11-01", "to": "2025-11-30"})["items"]
+        return [(g["game_date"], g["processor"], g["status"]) for g in items]
+
+    calendar(service, "2025-11-03", GAMES)
+    service.send(target_table="raw.odds", game_date="2025-11-02", record_count=20)
+    service.fire("2025-11-04")
+    service.fire("2025-11-05")
+    for attempt in (1, 2):
+        launch = ("Summary:2025-11-04:1", attempt)
+        service.until(
+            lambda launch=launch: (
+                launch in [(m["run_id"], m["attempt"]) for m in service.launcher.messages]
+            )
+        )
+        token = service.claim(*launch)["lease_token"]
+        body = {"lease_token": token, "status": "failed"}
+        service.post("/v1/runs/Summary:2025-11-04:1/complete", body)
+    service.succeed("Summary:2025-11-05:1")
+    service.until(lambda: service.partition("Report", "2025-11-05")["status"] == "settling")
+    assert [g for g in found() if g[0] != "2025-11-03"] == [
+        ("2025-11-02", "Form", "fired"),
+        ("2025-11-02", "Report", "waiting"),
+        ("2025-11-04", "Summary", "failed"),
+        ("2025-11-05", "Report", "settling"),
+    ]
+    assert [g for g in found() if g[0] == "2025-11-03"] != []
 
 
 def test_an_earlier_success_is_no_gap_though_the_newest_run_failed(service: Service) -> None:
@@ -282,6 +416,22 @@ def test_a_trace_shows_events_partitions_and_runs(service: Service) -> None:
     assert service.get("/v1/trace/nobody")["events"] == []
 
 
+def test_a_trace_names_what_is_in_quarantine(service: Service) -> None:
+    event = service.event(target_table="raw.nobody", correlation_id="c-9")
+    service.push(envelope(event))
+    service.push(envelope({**event, "correlation_id": "other", "analysis_date": "2025-11-15"}))
+    service.push(envelope({"correlation_id": 7, "target_date": "TODAY"}))
+    service.push(b"poison")
+    (kept,) = service.get("/v1/trace/c-9")["quarantined"]
+    assert (kept["correlation_id"], kept["game_date"]) == ("c-9", DATE)
+    assert kept["reason"]
+    marks = [(q["correlation_id"], q["game_date"]) for q in service.get("/v1/quarantine")["items"]]
+    assert sorted(marks, key=str) == sorted(
+        [("c-9", DATE), ("other", DATE), (None, None), (None, None)], key=str
+    )
+    assert service.get("/v1/trace/nobody")["quarantined"] == []
+
+
 # ── runs ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -352,6 +502,7 @@ def test_every_answer_is_of_its_model(service: Service) -> None:
         ("/v1/runs", models.RunList),
         ("/v1/runs/Summary:2025-11-15:1", models.RunWhole),
         ("/v1/quarantine", models.QuarantineList),
+        ("/v1/trace/nobody", models.Trace),
     ):
         answer = service.client.get(path)
         assert answer.status_code == 200, answer.text

@@ -7,8 +7,16 @@ from datetime import timedelta
 
 import pytest
 
-from coordinator.core.explain import hold_sentence, requirement_sentence, why
-from coordinator.core.model import Bypass, Grain, LoadStatus, RunStatus, Status
+from coordinator.core.explain import (
+    fired,
+    hold_sentence,
+    requirement_sentence,
+    upstream,
+    upstream_sentence,
+    why,
+)
+from coordinator.core.facts import DeliveryFailed
+from coordinator.core.model import Bypass, EffectKind, Grain, LoadStatus, RunStatus, Status
 from coordinator.core.readiness import Hold, HoldKind
 from coordinator.core.spec import DeadlineAction
 from tests.core.world import (
@@ -18,6 +26,7 @@ from tests.core.world import (
     A,
     B,
     C,
+    D,
     World,
     any_of,
     at,
@@ -83,7 +92,8 @@ def test_stale_says_what_to_reload() -> None:
     world = World(table(A, max_age_fail=timedelta(hours=24)), table(B))
     world.load(stamp=at(-25 * 60))
     assert sentence(world) == (
-        f"{A}: too old for a first run (loaded 2024-10-23 01:00:00Z); reload {A} for {DATE}"
+        f"{A}: too old for a first run (loaded 2024-10-23 01:00:00Z, 1 d 1 h ago; at most 1 d); "
+        f"reload {A} for {DATE}"
     )
 
 
@@ -99,7 +109,7 @@ def test_met_requirements_say_on_what_they_rest() -> None:
     assert sentence(world, 0) == f"{A} has 10 of 10 games, 300 rows"
     assert sentence(world, 1) == f"{B} is ready"
     assert sentence(world, 2) == f"{C} is not expected: no games on {BEFORE}"
-    assert sentence(world, 3) == f"{BOX} is ready but aging since 2024-10-24 00:30:00Z"
+    assert sentence(world, 3) == f"{BOX} is ready but aging, loaded 2024-10-24 00:30:00Z"
 
 
 def test_groups_say_what_each_source_lacks_and_which_one_is_used() -> None:
@@ -129,9 +139,18 @@ def test_windows_say_on_which_dates_they_are_not_ready() -> None:
     world.look_back(day("2024-10-20"), day("2024-10-21"), day(BEFORE, met=False))
     world.look_back(day(BEFORE), name=B)
     assert sentence(world, 1) == (
-        f"{C} is ready on 2 of 3 game dates in the last 10 game dates, 3 needed, not on {BEFORE}"
+        f"{C} is ready on 2 of the last 3 game dates, 3 needed, not on {BEFORE}"
     )
-    assert sentence(world, 2) == f"{B} is ready on 1 of 1 game dates in the 30 days before"
+    assert sentence(world, 2) == f"{B} is ready on 1 of the 1 game date in the 30 days before"
+
+
+def test_a_window_that_opens_the_sentence_names_the_dates_first() -> None:
+    world = World(window(C, game_dates=3))
+    world.look_back(day("2024-10-21"), day(BEFORE, met=False))
+    assert world.why == (
+        f"Waiting for {C} on {BEFORE}: ready on 1 of the last 2 game dates, 2 needed."
+    )
+    assert world.requirement().sources == ()
 
 
 def test_an_empty_window_says_what_is_missing_or_that_nothing_is() -> None:
@@ -189,7 +208,7 @@ def test_the_stages_of_a_run() -> None:
     world.at(1).deliver()
     assert world.why == f"{run} was delivered at 2024-10-24 02:01:00Z; nobody has claimed it yet."
     world.at(2).claim()
-    assert world.why == f"{run} is running since 2024-10-24 02:02:00Z on w1."
+    assert world.why == f"{run} has been running since 2024-10-24 02:02:00Z on w1."
     world.at(3).complete(rows=300)
     assert world.why == "Succeeded at 2024-10-24 02:03:00Z with 300 rows (generation 1)."
 
@@ -217,6 +236,123 @@ def test_a_retry_says_what_became_of_the_attempt_before() -> None:
     assert world.why == (
         f"Attempt 2 of 3 of run P:{DATE}:1 starts at 2024-10-24 02:01:00Z; "
         "the one before: out of memory."
+    )
+
+
+def test_a_launch_that_cannot_be_delivered_says_so_and_what_to_do() -> None:
+    world = World(attempts=2)
+    world.load()
+    decided = f"Run P:{DATE}:1 was decided at 2024-10-24 02:00:00Z"
+    error = "http://x: All connection attempts failed"
+    world.fail_delivery(error)
+    assert world.why == (
+        f"{decided}; its launch could not be delivered in 1 try: {error}. "
+        "Next try 2024-10-24 02:00:01Z. Mend the target; nothing else need be done."
+    )
+    world.at(1).fail_delivery(f"{error}.")
+    assert world.why == (
+        f"{decided}; its launch could not be delivered in 2 tries: {error}. "
+        "Next try 2024-10-24 02:01:02Z. Mend the target; nothing else need be done."
+    )
+    assert f"{error}. Tried again now. Mend" in world.at(2).why
+    world.deliver()
+    world.claim()
+    world.complete(RunStatus.FAILED, error="out of memory")
+    world.at(3).fail_delivery("")
+    assert world.why.startswith(
+        f"Attempt 2 of 2 of run P:{DATE}:1 was due at 2024-10-24 02:03:00Z; its launch could not "
+        "be delivered in 1 try: no error was given. Next try"
+    )
+
+
+def test_an_output_that_cannot_be_announced_is_named_beside_the_success() -> None:
+    world = World()
+    world.load()
+    world.run_through()
+    (entry,) = world.entries(EffectKind.ANNOUNCE)
+    world.step(DeliveryFailed(effect_id=entry.effect_id, error="503"))
+    assert world.why == (
+        "Succeeded at 2024-10-24 02:00:00Z with 300 rows (generation 1). Its output could not be "
+        "announced in 1 try: 503. Next try 2024-10-24 02:00:01Z. Mend the target; nothing else "
+        "need be done."
+    )
+
+
+def test_an_attempt_that_nobody_claimed_asks_whether_anybody_reads() -> None:
+    world = World(claim_timeout=timedelta(seconds=5), attempts=2)
+    world.load()
+    world.deliver()
+    world.tick(1)
+    assert world.why.endswith(
+        "the one before: nobody claimed it within 5 s: is a runner reading there?"
+    )
+    (lost,) = [t for t in world.run.transitions if t.what == "unclaimed"]
+    assert lost.detail == "nobody claimed it within 5 s: is a runner reading there?"
+
+
+def test_an_undeliverable_launch_says_for_how_long() -> None:
+    world = World()
+    world.load()
+    world.at(10.42).fail_delivery()
+    (notice,) = world.entries(EffectKind.NOTIFY)
+    assert notice.summary == f"The launch of P:{DATE}:1 could not be delivered for 10 min 25 s."
+
+
+def test_what_waits_for_an_output_names_who_writes_it() -> None:
+    world = World(table(A), any_of(B, C), window(D, game_dates=3))
+    world.spec = replace(world.spec, producers={A: "Q", C: "R", D: "S"})
+    world.look_back(day("2024-10-21", met=False), day(BEFORE, met=False), name=D)
+    assert world.why.startswith(f"Waiting for {A} (written by Q): no load yet for {DATE}; any of")
+    assert f"{C} (written by R): no load yet" in world.why
+    assert upstream(world.verdict, world.spec) == (("Q", DATE), ("R", DATE), ("S", BEFORE))
+    world.load(A)
+    world.load(B)
+    assert world.verdict.requirements[0].sources[0].producer == "Q"
+    assert sentence(world) == f"{A} is ready, 200 rows"
+    assert upstream(world.verdict, world.spec) == (("S", BEFORE),)
+
+
+def test_where_a_producer_stands() -> None:
+    def stands(world: World) -> str:
+        return upstream_sentence(world.partition)
+
+    see = f"See: coordinator why P {DATE}."
+    world = World()
+    assert stands(world) == f"P is waiting. {see}"
+    world.pause()
+    assert stands(world) == f"P is waiting (paused). {see}"
+    world.resume()
+    world.load()
+    assert stands(world) == f"P is firing. {see}"
+    world.fail_delivery()
+    assert stands(world) == f"P is firing (its launch cannot be delivered). {see}"
+    world.run_through()
+    assert stands(world) == f"P succeeded. {see}"
+    (entry,) = world.entries(EffectKind.ANNOUNCE)
+    world.step(DeliveryFailed(effect_id=entry.effect_id, error="503"))
+    assert stands(world) == f"P succeeded (its output cannot be announced). {see}"
+
+
+def test_a_run_says_what_it_was_fired_by() -> None:
+    world = World(table(A), table(B), cooldown=minutes(0))
+    world.load(A)
+    world.load(B)
+    assert fired(world.run) == "Fired by dependencies."
+    world.run_through().at(1).load(B)
+    assert fired(world.run) == f"Fired by late_data: newer data in {B}."
+    assert world.run.changed_tables == (B,)
+    forced = World()
+    forced.trigger(Bypass.DEPENDENCIES)
+    assert fired(replace(forced.run, skip_downstream=True)) == (
+        "Fired by manual; bypassing dependencies; announced quietly."
+    )
+
+
+def test_an_overdue_partition_says_since_when() -> None:
+    world = World(deadline=deadline(30))
+    world.tick(31)
+    assert world.why == (
+        f"Waiting for {A}: no load yet for {DATE}. Overdue since 2024-10-24 02:30:00Z."
     )
 
 
@@ -255,6 +391,11 @@ def test_a_spent_budget_says_who_can_act() -> None:
     world.load()
     world.run_through().at(1).load()
     assert "the budget of 0 re-fires is spent; trigger it by hand, or reset it" in world.why
+    one = World(max_refires=1, cooldown=minutes(0))
+    one.load()
+    one.run_through().at(1).load()
+    one.run_through().at(2).load()
+    assert "the budget of 1 re-fire is spent" in one.why
 
 
 def test_a_run_that_somebody_asked_for_says_who_and_what_was_bypassed() -> None:
@@ -273,7 +414,7 @@ def test_a_run_that_a_deadline_forced_says_so() -> None:
     world = World(table(A), table(B), deadline=deadline(30, DeadlineAction.FIRE))
     world.load(A)
     world.tick(30)
-    assert world.why.endswith(" Forced bypassing dependencies.")
+    assert world.why.endswith(" Forced bypassing dependencies. Overdue since 2024-10-24 02:30:00Z.")
 
 
 def test_skipped_and_not_expected_say_why() -> None:

@@ -17,7 +17,7 @@ from coordinator.core.model import (
     TableDate,
     WindowDay,
 )
-from coordinator.core.readiness import HoldKind, State, judge, judge_source, listed, marks_of
+from coordinator.core.readiness import HoldKind, State, judge, judge_source, marks_of
 from coordinator.core.spec import OffDay
 from tests.core.world import (
     BEFORE,
@@ -1057,11 +1057,6 @@ def test_without_a_record_of_what_was_consumed_nothing_is_newer() -> None:
     world = done(table(A))
     bare = replace(world.partition, consumed=None, consumed_at=None)
     assert judge(bare, world.spec, world.now).dirty == ()
-
-
-def test_names_in_a_sentence_are_bounded() -> None:
-    assert listed(("a", "b")) == "a, b"
-    assert listed(tuple("abcdefgh")) == "a, b, c, d, e, f and 2 more"
 
 
 def test_a_table_never_heard_of_has_no_marks() -> None:

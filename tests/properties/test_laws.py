@@ -7,7 +7,8 @@ the laws are checked on the partition and on everything that was ever decided be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +16,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from coordinator.core.explain import why
+from coordinator.core.explain import (
+    fired,
+    hold_sentence,
+    requirement_sentence,
+    source_sentence,
+    upstream_sentence,
+    why,
+)
 from coordinator.core.facts import (
     Claimed,
     Completed,
@@ -57,7 +65,7 @@ from coordinator.core.model import (
     Trigger,
     arrivals_key,
 )
-from coordinator.core.readiness import MET, judge
+from coordinator.core.readiness import MET, Verdict, judge
 from coordinator.core.spec import (
     DeadlineAction,
     OffDay,
@@ -371,7 +379,7 @@ class Laws(RuleBasedStateMachine):
         assert run.registry_hash == self.spec.registry_hash
         if self.pauses:
             assert "pause" in run.bypassed, "fired while paused"
-        if isinstance(fact, Requested):
+        if isinstance(fact, Requested) and decision.replies[0].ok:
             assert run.actor == "ann"
         elif run.actor is None and before.outcome is not None:
             reset = isinstance(fact, ResetRequested)
@@ -423,7 +431,28 @@ class Laws(RuleBasedStateMachine):
         if not hasattr(self, "partition"):
             return
         verdict = judge(self.partition, self.spec, self.now)
-        assert why(self.partition, self.spec, verdict).endswith(".")
+        words = why(self.partition, self.spec, verdict)
+        assert words.endswith((".", "?"))
+        for sentence in [words, *self.sentences(verdict)]:
+            assert not re.search(r"\bNone\b|\bmissing[ .]*$", sentence), sentence
+            assert not re.search(r"(?<!\d)\d+:\d\d:\d\d(?!Z)", sentence), f"raw: {sentence}"
+
+    def sentences(self, verdict: Verdict) -> Iterator[str]:
+        """Everything else that is said of the partition."""
+        for r in verdict.requirements:
+            yield requirement_sentence(r)
+            yield requirement_sentence(r, opening=True)
+            for s in r.sources:
+                yield source_sentence(s)
+                yield source_sentence(s, opening=True)
+        yield from (hold_sentence(h) for h in verdict.holds)
+        yield from verdict.warnings
+        yield from (f"{e.summary} {e.detail}" for e in self.partition.outbox)
+        yield from (f"{t.what} {t.detail}" for t in self.partition.history)
+        yield upstream_sentence(self.partition)
+        if self.partition.live is not None:
+            yield fired(self.partition.live)
+            yield self.partition.live.explanation
 
 
 Laws.TestCase.settings = settings(

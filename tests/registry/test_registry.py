@@ -113,6 +113,7 @@ def test_the_example_of_the_contract_means_what_it_says() -> None:
             gamebook: Grain.GAME,
             **dict.fromkeys((*plays, *abc, team, player, "nba_raw.nbac_schedule"), Grain.DATE),
         },
+        producers={team: "TeamOffenseSummaryProcessor", player: "PlayerGameSummaryProcessor"},
         calendar_table="nba_raw.nbac_schedule",
         known_from="2024-10-22",
         entrypoint="processors.analytics:PlayerGameSummaryProcessor",

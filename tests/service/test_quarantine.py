@@ -1,0 +1,56 @@
+"""What is kept of a message in quarantine beside its bytes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from coordinator.documents import Quarantined, decode, encode
+from coordinator.ports import Kind
+from coordinator.wire import MAX_TEXT, marks_of
+from tests.api.support import envelope
+
+
+@pytest.mark.parametrize(
+    ("body", "marks"),
+    [
+        (b'{"correlation_id": "c", "game_date": "2025-11-15"}', ("c", "2025-11-15")),
+        (b'{"game_date": "TODAY", "analysis_date": "2025-11-15"}', (None, "2025-11-15")),
+        (b'{"data_date": "2025-11-15", "correlation_id": 7}', (None, "2025-11-15")),
+        (b'{"game_date": ["2025-11-15"], "correlation_id": ""}', (None, None)),
+        (b'{"correlation_id": "%s"}' % (b"x" * (MAX_TEXT + 1)), (None, None)),
+        (b'{"correlation_id": "c"', (None, None)),
+        (b"\xff", (None, None)),
+        (b"[" * 10_000, (None, None)),
+        (b'["correlation_id"]', (None, None)),
+    ],
+)
+def test_marks_are_read_where_they_can_be(
+    body: bytes, marks: tuple[str | None, str | None]
+) -> None:
+    assert marks_of(body, wrapped=False) == marks
+    assert marks_of(envelope(body), wrapped=True) == marks
+
+
+def test_an_envelope_that_is_none_has_no_marks() -> None:
+    assert marks_of(b'{"correlation_id": "c"}', wrapped=True) == (None, None)
+
+
+def test_an_entry_kept_before_there_were_marks_can_be_read() -> None:
+    entry = Quarantined(
+        quarantine_id="q",
+        received_at=datetime(2025, 11, 15, tzinfo=UTC),
+        source="push",
+        reason="bad",
+        mistakes=(),
+        raw=b"x",
+        correlation_id="c",
+        game_date="2025-11-15",
+    )
+    assert decode(Kind.QUARANTINE, encode(entry)) == entry
+    stored = msgspec.json.decode(encode(entry))
+    del stored["correlation_id"], stored["game_date"]
+    old = decode(Kind.QUARANTINE, msgspec.json.encode(stored))
+    assert (old.correlation_id, old.game_date, old.raw) == (None, None, b"x")
