@@ -196,10 +196,10 @@ def _why(partition: Partition, spec: ProcessorSpec, verdict: Verdict) -> str:
         case Status.FAILED if partition.outcome is not None:
             outcome = partition.outcome
             tries, error = counted(outcome.attempt, "attempt"), ended(outcome.error or "")
-            return (
-                f"Failed at {clock(outcome.at)} after {tries}: {error}"
-                f"{_newer(verdict)} Trigger or reset it, or wait for newer data."
-            )
+            mend = "Trigger or reset it."
+            if not verdict.refires_spent:
+                mend = "Trigger or reset it, or wait for newer data."
+            return f"Failed at {clock(outcome.at)} after {tries}: {error}{_newer(verdict)} {mend}"
         case Status.SKIPPED if partition.skip is not None:
             skip = partition.skip
             return f"Skipped by {skip.actor} at {clock(skip.at)}: {ended(skip.reason)}"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from coordinator.core.effects import OUTPUT
 from coordinator.core.facts import Fact, Ticked
 from coordinator.core.model import Arrival
 from coordinator.core.spec import TableSpec
@@ -148,7 +149,7 @@ class Ingest:
     async def announce(self, arrival: Arrival, processor: str) -> Outcome:
         """Take in the announcement of a processor's own output."""
         message, table = self._loads.announced(arrival, processor)
-        return await self._enqueue(message, table, self._engine.clock.now())
+        return await self._enqueue(message, table, self._engine.clock.now(), own=True)
 
     async def _take(self, event: Any, received_at: datetime, message_id: str | None) -> Outcome:
         message = read_event(event, received_at, message_id)
@@ -219,9 +220,9 @@ class Ingest:
     # ── combining ────────────────────────────────────────────────────────────────────────────
 
     async def _enqueue(
-        self, message: LoadMessage, table: TableSpec, received_at: datetime
+        self, message: LoadMessage, table: TableSpec, received_at: datetime, *, own: bool = False
     ) -> Outcome:
-        load = await self._loads.load(message, table, received_at)
+        load = await self._loads.load(message, table, received_at, own=own)
         future = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(load, future))
         if self._starting is None:
@@ -239,6 +240,19 @@ class Ingest:
                     ),
                 ),
                 code="event_id_conflict",
+            )
+        if outcome.outcome == "reserved":
+            raise BadMessage(
+                f"event_id {message.event_id} is one of those that runs announce their output by",
+                (
+                    Mistake(
+                        "event_id",
+                        f"must not begin with {OUTPUT}, unless the run of that id announced it; "
+                        "give the load an id of its own, or none",
+                        shown(message.event_id),
+                    ),
+                ),
+                code="event_id_reserved",
             )
         return outcome
 

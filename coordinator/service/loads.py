@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from coordinator.core.effects import OUTPUT
 from coordinator.core.facts import Fact, Loaded, Ticked
 from coordinator.core.model import (
     WATCHES,
@@ -57,6 +58,8 @@ class Load:
     """Every partition it is delivered to."""
     named: frozenset[Target]
     """Those of them with a non-window requirement that names the table."""
+    own: bool = False
+    """The output of a run, announced by the service itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,8 @@ class Folded:
     """What became of a load inside its transaction."""
 
     outcome: str
-    """In the words of contract 3.3; ``conflict``: its id is known with other content."""
+    """In the words of contract 3.3; ``conflict``: its id is known with other content; ``reserved``:
+    its id is a run's, and that run has announced nothing."""
     targets: Sequence[Target] = ()
     """The partitions that hear of it."""
     warnings: tuple[str, ...] = ()
@@ -85,11 +89,12 @@ class Loads:
 
     # ── where a load goes ────────────────────────────────────────────────────────────────────
 
-    async def load(self, message: LoadMessage, table: TableSpec, received_at: datetime) -> Load:
+    async def load(
+        self, message: LoadMessage, table: TableSpec, received_at: datetime, *, own: bool = False
+    ) -> Load:
         """A message as a load, with the partitions that hear of it. Raises ``Unavailable``."""
-        return self.reaching(
-            message, table, received_at, await self.reach(table, message.game_date)
-        )
+        targets = await self.reach(table, message.game_date)
+        return self.reaching(message, table, received_at, targets, own=own)
 
     def reaching(
         self,
@@ -97,6 +102,8 @@ class Loads:
         table: TableSpec,
         received_at: datetime,
         targets: tuple[Target, ...],
+        *,
+        own: bool = False,
     ) -> Load:
         """A message as a load to partitions that were found before."""
         arrival = Arrival(
@@ -112,9 +119,8 @@ class Loads:
             quiet=message.quiet,
             correlation_id=message.correlation_id,
         )
-        return Load(
-            message, table, arrival, targets, frozenset(self._named(table, arrival.game_date))
-        )
+        named = frozenset(self._named(table, arrival.game_date))
+        return Load(message, table, arrival, targets, named, own)
 
     def announced(self, arrival: Arrival, processor: str) -> tuple[LoadMessage, TableSpec]:
         """The announcement of a processor's own output, as a message, and the output's table."""
@@ -238,6 +244,8 @@ class Loads:
             for target in targets:
                 facts.setdefault(target, []).append(Ticked())
             return Folded("duplicate", targets)
+        if arrival.event_id.startswith(OUTPUT) and not load.own:
+            return Folded("reserved")
         date_key = table_date_key(arrival.table, arrival.game_date)
         before: TableDate | None = reading.get(date_key)
         calendar: CalendarDate | None = reading.get(calendar_key(arrival.game_date))

@@ -15,7 +15,7 @@ from coordinator.documents import Quarantined
 from coordinator.errors import BadInput, NotFound, Refused
 from coordinator.ports import Changes, Document, Key, Kind, Notice, Op, Page, Query, Where
 from coordinator.service.engine import Docs, Engine
-from coordinator.wire import marks_of
+from coordinator.wire import marks_of, same_message
 
 
 class Quarantine:
@@ -35,7 +35,8 @@ class Quarantine:
         received_at: datetime,
     ) -> Quarantined:
         """Keep a message with the reason. Raises ``Unavailable``; then nothing was kept."""
-        identity = hashlib.sha256(source.encode() + b"\0" + raw).hexdigest()[:32]
+        same = same_message(raw) if source == "push" else raw
+        identity = hashlib.sha256(source.encode() + b"\0" + same).hexdigest()[:32]
         key = Key(Kind.QUARANTINE, identity)
         correlation_id, game_date = marks_of(raw, wrapped=source == "push")
         entry = Quarantined(

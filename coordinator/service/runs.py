@@ -183,7 +183,7 @@ class Runs:
     ) -> tuple[Folded, list[Committed]]:
         """Take in the output of a run that ended, as the load that it is."""
         message, table = self._loads.announced(announcement(ended, spec.output, now), spec.name)
-        load = self._loads.reaching(message, table, now, targets)
+        load = self._loads.reaching(message, table, now, targets, own=True)
         facts: dict[Target, list[Fact]] = {}
         folded = self._loads.fold(reading, load, facts)
         return folded, list(self._loads.decide(reading, facts, now).values())

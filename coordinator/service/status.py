@@ -12,7 +12,7 @@ import base64
 import binascii
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -24,6 +24,7 @@ from coordinator.core.model import (
     Control,
     Flag,
     Partition,
+    Pause,
     Run,
     RunStatus,
     Status,
@@ -40,11 +41,11 @@ from coordinator.core.spec import (
     RequirementKind,
     TableSpec,
 )
-from coordinator.documents import calendar_key, partition_key, run_key, table_date_key
+from coordinator.documents import calendar_key, control_key, partition_key, run_key, table_date_key
 from coordinator.errors import BadInput, Bug, Mistake, NotFound
 from coordinator.ports import Document, Key, Kind, Op, Query, Where
 from coordinator.registry import Registry
-from coordinator.service.engine import Committed, Engine, Reading, Target, unheard
+from coordinator.service.engine import ALL, Committed, Engine, Reading, Target, unheard
 from coordinator.service.shapes import (
     View,
     audit_view,
@@ -156,13 +157,16 @@ class StatusViews:
     async def _look(self, targets: Sequence[Target]) -> list[Seen]:
         """Partitions judged now, in the order asked for; those not stored as they would be made."""
         keys = {partition_key(*t): t for t in targets}
-        docs = await self._engine.store.get(list(keys))
+        controls = {name: control_key(name) for name in (ALL, *(t[0] for t in targets))}
+        docs = await self._engine.store.get([*keys, *controls.values()])
         now = self._engine.clock.now()
         found: dict[Target, Seen] = {}
         for key, target in keys.items():
             partition: Partition | None = docs[key]
             if partition is not None:
                 spec = self._engine.registry.processors[target[0]]
+                held_by = [docs[controls[name]] for name in (ALL, spec.name)]
+                partition = _paused_by(partition, [c.pause for c in held_by if c and c.pause])
                 found[target] = Seen(partition, spec, judge(partition, spec, now), True)
         absent = [t for t in targets if t not in found]
         for n in range(0, len(absent), _CHUNK):
@@ -668,6 +672,13 @@ class StatusViews:
         """Paused processors; None stands for all of them."""
         names = {c.scope for c in await self._controls() if c.pause is not None}
         return {None if n.startswith("_") else n for n in names}
+
+
+def _paused_by(partition: Partition, pauses: Sequence[Pause]) -> Partition:
+    """A partition under the pauses in force, which one whose run goes on has not heard of."""
+    others = [f for f in partition.flags if f is not Flag.PAUSED]
+    flags = [Flag.PAUSED, *others] if pauses else others
+    return replace(partition, pauses=tuple(pauses), flags=tuple(flags))
 
 
 def _imagined(committed: Committed, registry: Registry, now: datetime) -> Seen:
