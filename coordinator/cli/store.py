@@ -37,14 +37,20 @@ def copy(
         ),
     ],
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace documents of the target that differ.")
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace documents of the target that differ. It removes none: a target that "
+            "holds what the source has not is refused.",
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Copy all state from one store to another, and prove that it is the same.
 
-    Stop every service on both stores first. Cut short, it can be run again: what is there already
-    is left alone. At the end counts and hashes of both sides are compared.
+    Stop every service on both stores first. The target is compared before the first write, so a
+    refused copy has changed nothing. Cut short, it can be run again: what is there already is left
+    alone. At the end counts and hashes of both sides are compared.
 
     Examples:
 
@@ -103,7 +109,9 @@ async def _copy(source: str, target: str, overwrite: bool) -> Copied:
         try:
             for store in stores:
                 await store.open()
-            return await copy_state(*stores, overwrite=overwrite, progress=progress)
+            return await copy_state(
+                *stores, overwrite=overwrite, progress=progress, source_name=source
+            )
         finally:
             for store in stores:
                 await store.close()
