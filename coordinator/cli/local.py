@@ -131,7 +131,7 @@ def serve(
         with stoppable():
             serve_settings(settings)
     except KeyboardInterrupt:
-        note("stopped")
+        note("stopped before it served")
     except SystemExit as error:  # the HTTP server's way to say that it could not start
         raise Refused(
             f"cannot listen on {settings.host}:{settings.port}; is the port taken? "

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import structlog
+
 from coordinator.core.facts import Fact, Ticked
 from coordinator.core.model import Arrival
 from coordinator.core.spec import TableSpec
@@ -34,6 +36,8 @@ from coordinator.wire import (
     read_json,
     shown,
 )
+
+log = structlog.get_logger(__name__)
 
 BATCH_LIMIT = 256
 """Events that share one transaction at the most."""
@@ -240,6 +244,14 @@ class Ingest:
                 ),
                 code="event_id_conflict",
             )
+        log.info(
+            "load",
+            table=table.name,
+            game_date=message.game_date,
+            outcome=outcome.outcome,
+            event_id=message.event_id,
+            correlation_id=message.correlation_id,
+        )
         return outcome
 
     def _start(self) -> None:
