@@ -3,6 +3,7 @@
 import base64
 import json
 import socket
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def test_each_change_of_status_is_one_line_with_its_run_and_why(lines: Lines) ->
     mine = [line for line in lines if line.get("processor") == OFFENSE]
     moves = of(mine, "partition", "game_date", "from", "to")
     assert moves[0][:2] == (DATE, None)
-    for before, after in zip(moves, moves[1:], strict=False):
+    for before, after in pairwise(moves):
         assert before[2] == after[1], "no change is left out"
     fired = next(line for line in mine if line["event"] == "partition" and line["to"] == "firing")
     assert (fired["run_id"], fired["trigger"]) == (f"{OFFENSE}:{DATE}:1", "manual")
