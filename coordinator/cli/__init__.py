@@ -75,6 +75,8 @@ _verb(look.gaps, LOOK)
 _runs = _group("runs", LOOK, "Runs: list them, show one.", "coordinator runs list")
 _runs.command("list")(look.runs_list)
 _runs.command("show")(look.runs_show)
+_verb(look.loads, LOOK)
+_verb(look.trace, LOOK)
 _verb(look.audit, LOOK)
 
 _verb(act.trigger, ACT)

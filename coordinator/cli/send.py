@@ -169,6 +169,7 @@ def _came_of(result: Mapping[str, Any]) -> str:
         f"{e.get('field')}: {e.get('message')}" if isinstance(e, Mapping) else str(e)
         for e in errors
     ]
+    words += map(str, result.get("warnings") or [])
     for affected in result.get("affected") or []:
         fired = affected.get("fired_run_id")
         words.append(

@@ -17,7 +17,7 @@ VERBS_OF_THE_CONTRACT = [
     *("unwaive", "pause", "resume", "sweep", "audit", "doctor", "events send"),
     *("quarantine list", "quarantine show", "quarantine replay", "quarantine discard"),
     *("registry check", "registry show", "registry diff", "calendar load", "scenario run"),
-    *("runs list", "runs show"),
+    *("runs list", "runs show", "loads", "trace"),
 ]
 HEAVY = [
     *("fastapi", "uvicorn", "duckdb", "sqlglot", "pydantic", "httpx", "structlog", "sqlite3"),

@@ -61,6 +61,8 @@ def test_a_usage_error_names_what_is_wrong(call: list[str], says: str) -> None:
         ["runs", "list"],
         ["runs", "show", f"{PLAYER}:{DATE}:1"],
         ["audit"],
+        ["loads", "nba_raw.nbac_team_stats", DATE],
+        ["trace", "night-1"],
         ["trigger", PLAYER, DATE, "--reason", "x"],
         ["skip", PLAYER, DATE, "--reason", "x"],
         ["reset", PLAYER, DATE, "--reason", "x"],

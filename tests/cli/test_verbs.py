@@ -219,6 +219,47 @@ def test_no_events_are_nothing_to_send(call: Callable[..., Ran], tmp_path: Path)
     assert call("events", "send", str(tmp_path / "absent")).code == 1
 
 
+# ── loads, and what an id touched ────────────────────────────────────────────────────────────
+
+
+def test_an_older_load_says_what_counts_instead_and_stands_in_the_ledger(
+    call: Callable[..., Ran],
+) -> None:
+    date, id_ = "2024-11-21", "night-of-the-21st"
+    newer = event("nbac_team_stats", date, timestamp="2024-11-22T17:52:13Z", event_id="new")
+    older = {**newer, "timestamp": "2024-11-22T10:00:00Z", "event_id": "old"}
+    both = [{**load, "correlation_id": id_} for load in (newer, older)]
+    ran = call("events", "send", "-", stdin=json.dumps(both))
+    assert ran.code == 0
+    assert "older (10:00:00Z) than what counts (17:52:13Z, event new)" in ran.out
+    shown = call("loads", "nbac_team_stats", date)
+    assert shown.out.startswith("nba_raw.nbac_team_stats is ready, 100 rows")
+    lines = [line.rstrip() for line in shown.out.splitlines()]
+    first, second = (line for line in lines if line.endswith((" new", " old")))
+    assert "applied" in first
+    assert "superseded" in second
+    ledger = call("loads", "nba_raw.nbac_team_stats", date, "--limit", "1", "--json").json
+    assert [load["event_id"] for load in ledger["items"]] == ["new"]
+    traced = call("trace", id_)
+    assert "superseded" in traced.out
+    assert OFFENSE in traced.out
+    assert [e["event_id"] for e in call("trace", id_, "--json").json["events"]] == ["new", "old"]
+    assert "Nothing carries the correlation id nobody." in call("trace", "nobody").out
+    assert call("loads", "no_such_table", date).code == 1
+
+
+def test_a_trace_shows_the_run_that_a_load_fired(call: Callable[..., Ran]) -> None:
+    date, id_ = "2024-11-22", "night-of-the-22nd"
+    loads = [
+        event(t, date, correlation_id=id_) for t in ("nbac_scoreboard_v2", "bdl_player_boxscores")
+    ]
+    assert send(call, *loads).code == 0
+    waive = ["waive", DEFENSE, date, "--table", BOXSCORES, "--reason", "x"]
+    assert call(*waive).code == 0
+    eventually(call, "why", DEFENSE, date, status="succeeded")
+    assert f"{DEFENSE}:{date}:1" in call("trace", id_).out
+
+
 # ── what strangers wrote ─────────────────────────────────────────────────────────────────────
 
 
