@@ -702,10 +702,23 @@ def audit(
             instant(e["at"]),
             e["actor"],
             e["act"],
-            " ".join(str(e[k]) for k in ("processor", "game_date") if e[k]),
+            _audited_place(e),
+            _audited_detail(e["detail"]),
             e["result"],
             e["reason"],
         ]
         for e in found
     ]
-    listing(["when", "who", "act", "on", "result", "why"], rows)
+    listing(["when", "who", "act", "on", "with", "result", "why"], rows)
+
+
+def _audited_place(entry: Mapping[str, Any]) -> str:
+    if str(entry["detail"].get("scope", "")).startswith("_"):
+        return "every processor"
+    return " ".join(str(entry[k]) for k in ("processor", "game_date") if entry[k])
+
+
+def _audited_detail(detail: Mapping[str, Any]) -> str:
+    """What was said with an act: ``bypass dependencies, cooldown; skip_downstream``."""
+    said = {k: v for k, v in detail.items() if v and k != "scope"}
+    return "; ".join(k if v is True else f"{k} {cell(v)}" for k, v in said.items())

@@ -101,6 +101,8 @@ def test_a_forced_trigger_runs_and_everything_shows_it(call: Callable[..., Ran])
     assert "nothing will come" in call("runs", "show", run_id).out
     audit = call("audit", "--processor", OFFENSE, "--date", date).out
     assert "trigger" in audit
+    assert "bypass dependencies" in audit
+    assert "skip_downstream" not in audit, "it was not said"
     assert "nothing will come" in audit
 
 
@@ -299,6 +301,8 @@ def test_quarantine_is_listed_shown_replayed_and_discarded(
     assert "would be" in call("quarantine", "discard", name, "--reason", "x", "--dry-run").out
     assert call("quarantine", "discard", name, "--reason", "x").code == 0
     assert call("quarantine", "discard", name, "--reason", "x").code == 1
+    told = [line for line in call("audit").out.splitlines() if name in line]
+    assert [("refused" in line) for line in told] == [True, False, True]
     assert "discarded" in call("quarantine", "show", name).out
     assert call("quarantine", "show", "absent").code == 1
 
