@@ -53,7 +53,7 @@ from coordinator.service.runs import Runs
 from coordinator.service.status import StatusViews
 from coordinator.service.sweep import Sweeper
 from coordinator.service.telling import tell_changes
-from coordinator.settings import SEVERITIES, Settings, Severity
+from coordinator.settings import SEVERITIES, STORE_RULE, Settings, Severity
 from coordinator.web.api import create_app
 from coordinator.web.stream import Stream
 from coordinator.wire import instant_text, launch_message, report_status
@@ -162,12 +162,12 @@ def make_store(name: str) -> Store:
     if kind == "sqlite" and rest:
         return SqliteStore(rest)
     if kind != "firestore" or not rest:
-        raise BadInput(f"{name}: a store reads sqlite:PATH or firestore:PROJECT[/DATABASE]")
+        raise BadInput(f"the store {name!r} {STORE_RULE}")
     try:
         from coordinator.adapters.firestore import FirestoreStore
     except ImportError as error:
         raise BadInput(
-            f"{name} needs Google's client ({error}). Install it: pip install 'coordinator[gcp]'"
+            f"{name} needs Google's client ({error}). `make install` brings it; else, in a checkout: pip install '.[gcp]'"
         ) from error
     project, _, database = rest.partition("/")
     return FirestoreStore(project, database or "(default)")

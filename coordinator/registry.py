@@ -53,6 +53,7 @@ from coordinator.registry_yaml import (
     RegistryError,
     RegistryMistake,
     Scalar,
+    UnreadableRegistry,
     Values,
     YamlMistakeError,
     did_you_mean,
@@ -228,7 +229,8 @@ def load(path: str | Path) -> Registry:
     """Read and validate a registry file.
 
     Raises:
-        RegistryError: the file is not there, not UTF-8, or holds mistakes; all of them are named.
+        UnreadableRegistry: the file cannot be read.
+        RegistryError: it is not UTF-8, or holds mistakes; all of them are named.
     """
     name = str(path)
     try:
@@ -237,7 +239,7 @@ def load(path: str | Path) -> Registry:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         mistake = RegistryMistake("", f"cannot be read: {why}; name a registry file", None, name)
-        raise RegistryError(name, [mistake]) from error
+        raise UnreadableRegistry(name, [mistake]) from error
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

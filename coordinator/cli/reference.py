@@ -25,8 +25,8 @@ without one.
 | exit code | means |
 | --- | --- |
 | 0 | done |
-| 1 | refused, or not ready; the sentence on stderr says why |
-| 2 | usage: an option or argument is wrong, or `--reason` is missing |
+| 1 | refused, or not ready; the sentence on stderr says why. Also what was found wrong inside a file: a registry with mistakes, events that were rejected |
+| 2 | usage: an option or argument is wrong, also where the service says so (422), `--reason` is missing, or a file that is named cannot be read |
 | 3 | the service is out of reach; the sentence names the address and how to start one |
 
 With `--json` stdout holds one JSON document and nothing else; progress and errors go to stderr. A

@@ -80,14 +80,18 @@ async def _copy(source: str, target: str, overwrite: bool) -> Copied:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from coordinator.app import make_store
-    from coordinator.errors import BadInput
+    from coordinator.errors import Unusable
     from coordinator.service.copy import copy as copy_state
+    from coordinator.settings import STORE_RULE, is_store
 
+    for option, name in (("--from", source), ("--to", target)):
+        if not is_store(name):
+            raise Unusable(f"{option}: {name!r} {STORE_RULE}")
     if source == target:
-        raise BadInput("--from and --to name the same store")
+        raise Unusable("--from and --to name the same store")
     kind, _, path = source.partition(":")
     if kind == "sqlite" and not await asyncio.to_thread(Path(path).exists):
-        raise BadInput(f"--from: {path} does not exist")
+        raise Unusable(f"--from: {path} does not exist")
     stores = [make_store(source), make_store(target)]
     columns = (
         TextColumn("{task.description}"),

@@ -82,6 +82,7 @@ def test_a_trigger_that_is_not_ready_is_refused_with_the_verdict(call: Callable[
     assert ran.json["error"]["status"] == 409
     assert ran.json["error"]["verdict"]["ready"] is False
     assert "no load yet for 2024-11-03" in ran.err
+    assert "(--bypass dependencies)" in ran.err, "the option, as it is written"
 
 
 def test_a_forced_trigger_runs_and_everything_shows_it(call: Callable[..., Ran]) -> None:
@@ -89,6 +90,10 @@ def test_a_forced_trigger_runs_and_everything_shows_it(call: Callable[..., Ran])
     asked = ["--bypass", "dependencies", "--reason", "nothing will come"]
     dry = call("trigger", OFFENSE, date, *asked, "--dry-run", "--json")
     assert (dry.code, dry.json["dry_run"]) == (0, True)
+    assert dry.json["partition"]["why"] == f"Run {OFFENSE}:{date}:1 would fire."
+    told = call("trigger", OFFENSE, date, *asked, "--dry-run").out
+    assert f"Would fire: {OFFENSE}:{date}:1" in told
+    assert "was decided" not in told
     assert call("status", date, "--json").json["items"][0]["generation"] == 0
     done = call("trigger", OFFENSE, date, *asked)
     run_id = f"{OFFENSE}:{date}:1"
@@ -163,6 +168,31 @@ def test_sweep_says_what_it_looked_at(call: Callable[..., Ran]) -> None:
     assert "Looked at" in call("sweep").out
 
 
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (["grid", "--from", "2026-11-24", "--to", "2026-11-01"], "swap them"),
+        (["gaps", "--from", "2026-11-24", "--to", "2026-11-01"], "swap them"),
+        (["waive", PLAYER, "2024-11-03", "--table", "nope", "--reason", "x"], "nope"),
+        (
+            [
+                *("waive", PLAYER, "2024-11-03", "--table", "nba_raw.nbac_gamebook_player_stats"),
+                *("--until", "2020-01-01T00:00:00Z", "--reason", "x"),
+            ],
+            "has passed",
+        ),
+    ],
+    ids=["grid", "gaps", "a table", "an instant"],
+)
+def test_what_the_service_finds_wrong_in_what_was_asked_is_usage(
+    call: Callable[..., Ran], asked: list[str], says: str
+) -> None:
+    ran = call(*asked, "--json")
+    assert ran.code == 2
+    assert says in ran.err
+    assert ran.json["error"]["status"] == 422
+
+
 def test_unknown_names_are_refused_with_the_known_ones(call: Callable[..., Ran]) -> None:
     ran = call("why", "NoSuchProcessor", "2024-11-01")
     assert ran.code == 1
@@ -218,7 +248,7 @@ def test_a_file_that_is_not_json_is_refused_and_nothing_sent(call: Callable[...,
 
 def test_no_events_are_nothing_to_send(call: Callable[..., Ran], tmp_path: Path) -> None:
     assert "no events" in call("events", "send", "-", stdin="\n").out
-    assert call("events", "send", str(tmp_path / "absent")).code == 1
+    assert call("events", "send", str(tmp_path / "absent")).code == 2
 
 
 # ── loads, and what an id touched ────────────────────────────────────────────────────────────
@@ -414,7 +444,7 @@ def test_doctor_says_how_to_install_what_the_store_needs(
     found = {check["check"]: check for check in ran.json["checks"]}
     for name in ("versions", "database"):
         assert found[name]["state"] == "bad"
-        assert "pip install 'coordinator[gcp]'" in found[name]["words"]
+        assert "[gcp]'" in found[name]["words"]
 
 
 def test_a_real_process_answers_in_plain_text_without_colour(url: str) -> None:

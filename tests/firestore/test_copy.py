@@ -144,4 +144,4 @@ async def test_the_command_copies(file: SqliteStore, store: FirestoreStore) -> N
     gone = await asyncio.to_thread(
         CliRunner().invoke, app, ["store", "copy", "--from", "sqlite:/no/file", "--to", store.name]
     )
-    assert gone.exit_code == 1
+    assert gone.exit_code == 2
