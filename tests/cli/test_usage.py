@@ -59,6 +59,7 @@ def test_a_usage_error_names_what_is_wrong(call: list[str], says: str) -> None:
     ran = invoke(*call, TERMINAL_WIDTH="300", COORDINATOR_URL=NOBODY)
     assert ran.code == 2
     assert says in ran.err
+    assert "Value error" not in ran.err
     assert ran.out == ""
 
 
