@@ -63,7 +63,9 @@ class Settings(BaseSettings):
     slack_severity: Severity = Field("warning", description="Least severity for Slack.")
     log_severity: Severity = Field("info", description="Least severity of notices in the log.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least level of log lines."
+        "info",
+        description="Least level of log lines. At `info` every load and every change of a "
+        "partition's status is a line.",
     )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="auto: console on a terminal, JSON elsewhere."

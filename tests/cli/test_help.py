@@ -8,8 +8,10 @@ import pytest
 import typer.main
 from rich.text import Text
 
-from coordinator.cli import app
+from coordinator.cli import app, settings_reference
+from coordinator.cli.local import SECRET_SETTINGS
 from coordinator.cli.reference import render
+from coordinator.settings import Settings
 from tests.cli.support import ROOT, environment, invoke
 
 VERBS_OF_THE_CONTRACT = [
@@ -95,6 +97,21 @@ def test_every_act_takes_a_reason_and_a_dry_run(verb: str) -> None:
 def test_the_reference_page_is_what_the_verbs_say() -> None:
     page = (ROOT / "docs" / "reference-cli.md").read_text(encoding="utf-8")
     assert page == render(), "run: python -m coordinator.cli.reference > docs/reference-cli.md"
+
+
+def test_the_page_of_settings_is_what_the_settings_say() -> None:
+    page = (ROOT / "docs" / "reference-settings.md").read_text(encoding="utf-8")
+    say = "python -m coordinator.cli.settings_reference > docs/reference-settings.md"
+    assert page == settings_reference.render(), f"run: {say}"
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    assert [k for k, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_secret_settings_are_those_that_are_declared_so() -> None:
+    declared = {k for k, f in Settings.model_fields.items() if "SecretStr" in str(f.annotation)}
+    assert declared == SECRET_SETTINGS
 
 
 def test_the_command_line_alone_imports_nothing_heavy() -> None:
