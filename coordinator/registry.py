@@ -166,10 +166,6 @@ class Registry:
         """Every enabled line that names ``table`` (its full name), upstream processors first."""
         return self._dependents.get(table, ())
 
-    def calendar_dependents(self) -> tuple[ProcessorSpec, ...]:
-        """The processors that a change of the calendar may touch: all, upstream first."""
-        return self.in_order() if self.calendar_table is not None else ()
-
     def in_order(self) -> tuple[ProcessorSpec, ...]:
         """Every processor after those whose output it needs on the same date, stable by name."""
         return tuple(self.processors[name] for name in self._order)

@@ -289,10 +289,9 @@ def _calendar_csv(file: str, text: str) -> dict[str, list[str]]:
 
 
 def _is_date(value: object) -> bool:
-    try:
-        return isinstance(value, str) and date.fromisoformat(value).isoformat() == value
-    except ValueError:
-        return False
+    from coordinator.wire import is_game_date
+
+    return is_game_date(value)
 
 
 def _is_id(value: object) -> bool:

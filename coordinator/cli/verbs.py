@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from datetime import date
 from functools import wraps
 from inspect import cleandoc
 from typing import Annotated, Any, ParamSpec
@@ -33,12 +32,10 @@ def checked_date(value: str | None) -> str | None:
     """A calendar date ``YYYY-MM-DD``; anything else is a usage error."""
     if value is None:
         return None
-    try:
-        parsed = date.fromisoformat(value)
-    except ValueError:
-        parsed = None
-    if parsed is None or parsed.isoformat() != value:
-        raise typer.BadParameter(f"{safe(value)!r} is no game date; write it as YYYY-MM-DD")
+    from coordinator.wire import NO_GAME_DATE, is_game_date
+
+    if not is_game_date(value):
+        raise typer.BadParameter(f"{safe(value)!r} {NO_GAME_DATE}")
     return value
 
 

@@ -26,12 +26,12 @@ from coordinator.core.model import Bypass, Control, Pause
 from coordinator.core.spec import ProcessorSpec
 from coordinator.documents import AuditEntry, Quarantined, control_key
 from coordinator.errors import BadInput, Mistake, NotFound, Refused
-from coordinator.ports import Changes, Document, Key, Kind, Op, Page, Query, Where
+from coordinator.ports import Changes, Document, Key, Kind, Op, Query, Where
 from coordinator.service.engine import ALL, Docs, Engine, reply_of
 from coordinator.service.ingest import Ingest, Outcome
 from coordinator.service.quarantine import Quarantine
 from coordinator.service.sweep import Sweeper, Swept
-from coordinator.wire import is_game_date, shown
+from coordinator.wire import check_date, shown
 
 MAX_REASON = 1000
 
@@ -197,11 +197,7 @@ class Operate:
         dry_run: bool,
         detail: Mapping[str, Any],
     ) -> Act:
-        if not is_game_date(game_date):
-            raise BadInput(
-                f"game_date: {shown(game_date)} is no date; give YYYY-MM-DD",
-                [Mistake("game_date", "must be a calendar date YYYY-MM-DD", shown(game_date))],
-            )
+        check_date("game_date", game_date)
         spec = self._spec(processor)
 
         def audited(decision: Decision) -> dict[Key, Document]:
@@ -316,11 +312,6 @@ class Operate:
             detail={"scope": scope, "was_paused": paused},
         )
 
-    async def pauses(self) -> list[Pause]:
-        """Every pause in force."""
-        page = await self._engine.store.find(Query(Kind.CONTROL, limit=1000))
-        return [c.pause for _, c in page.items if c.pause is not None]
-
     # ── the rest ─────────────────────────────────────────────────────────────────────────────
 
     async def sweep(self) -> Swept:
@@ -378,24 +369,6 @@ class Operate:
             await write(f"refused: {error.code}")
             raise
         await write("done")
-
-    async def audit_page(
-        self,
-        *,
-        processor: str | None = None,
-        game_date: str | None = None,
-        limit: int = 100,
-        after: str | None = None,
-    ) -> Page:
-        """Audit entries, newest first."""
-        where = []
-        if processor:
-            where.append(Where("processor", Op.EQ, processor))
-        if game_date:
-            where.append(Where("game_date", Op.EQ, game_date))
-        return await self._engine.store.find(
-            Query(Kind.AUDIT, tuple(where), "at", descending=True, limit=limit, after=after)
-        )
 
     def _entry(
         self,
