@@ -167,7 +167,8 @@ def make_store(name: str) -> Store:
         from coordinator.adapters.firestore import FirestoreStore
     except ImportError as error:
         raise BadInput(
-            f"{name} needs Google's client ({error}). `make install` brings it; else, in a checkout: pip install '.[gcp]'"
+            f"{name} needs Google's client ({error}). Install it from a checkout: "
+            "pip install '.[gcp]'; make install brings it already"
         ) from error
     project, _, database = rest.partition("/")
     return FirestoreStore(project, database or "(default)")

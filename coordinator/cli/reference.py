@@ -19,8 +19,9 @@ Written from the verbs themselves: `python -m coordinator.cli.reference > docs/r
 
 ## What holds for every verb
 
-Verbs talk to a running service over HTTP. `serve`, `demo`, `scenario run` and `registry check` work
-without one.
+Verbs talk to a running service over HTTP. These work without one: `serve`, `demo`, `scenario run`,
+`store copy`, `registry check`, `registry show --file`, `registry diff --against`, and `doctor`, which
+says of the service that it is out of reach.
 
 | exit code | means |
 | --- | --- |

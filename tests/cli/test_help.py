@@ -42,6 +42,7 @@ def tree() -> dict[str, Any]:
 
 
 TREE = tree()
+OPTIONS = {name: {p.name for p in command.params} for name, command in TREE.items()}
 
 
 @pytest.mark.parametrize("verb", VERBS_OF_THE_CONTRACT)
@@ -97,6 +98,12 @@ def test_every_act_takes_a_reason_and_a_dry_run(verb: str) -> None:
 def test_the_reference_page_is_what_the_verbs_say() -> None:
     page = (ROOT / "docs" / "reference-cli.md").read_text(encoding="utf-8")
     assert page == render(), "run: python -m coordinator.cli.reference > docs/reference-cli.md"
+
+
+@pytest.mark.parametrize("verb", [name for name in TREE if "url" not in OPTIONS[name]])
+def test_the_page_says_that_a_verb_works_without_a_service(verb: str) -> None:
+    head = (ROOT / "docs" / "reference-cli.md").read_text(encoding="utf-8").partition("| exit")[0]
+    assert f"`{verb}`" in head
 
 
 def test_the_page_of_settings_is_what_the_settings_say() -> None:

@@ -445,6 +445,7 @@ def test_doctor_says_how_to_install_what_the_store_needs(
     for name in ("versions", "database"):
         assert found[name]["state"] == "bad"
         assert "[gcp]'" in found[name]["words"]
+    assert "pip install '.[gcp]'" in found["database"]["words"], "nothing is published"
 
 
 def test_a_real_process_answers_in_plain_text_without_colour(url: str) -> None:
