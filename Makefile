@@ -76,11 +76,12 @@ types: install
 imports: install
 	$(BIN)/lint-imports --no-logo
 
-# Pages generated from code are compared with the code. Links, commands and words in all other
-# pages are held by tests/test_docs.py.
+# Pages generated from code, and those that list what the code has, are compared with the code.
+# Links, commands and words in all pages are held by tests/test_docs.py.
 docs-check: install
 	$(BIN)/python -m coordinator.statesdoc --check
-	$(BIN)/python -m pytest -q -p no:xdist tests/test_docs.py
+	$(BIN)/python -m pytest -q -p no:xdist tests/test_docs.py tests/test_notices_page.py \
+		tests/cli/test_help.py tests/registry/test_reference_page.py tests/api/test_reference.py
 
 format: install ## Rewrite the code in the house format
 	$(BIN)/ruff check --fix .

@@ -52,7 +52,8 @@ from coordinator.service.quarantine import Quarantine
 from coordinator.service.runs import Runs
 from coordinator.service.status import StatusViews
 from coordinator.service.sweep import Sweeper
-from coordinator.settings import SEVERITIES, Settings, Severity
+from coordinator.service.telling import tell_changes
+from coordinator.settings import SEVERITIES, STORE_RULE, Settings, Severity
 from coordinator.web.api import create_app
 from coordinator.web.stream import Stream
 from coordinator.wire import instant_text, launch_message, report_status
@@ -161,12 +162,13 @@ def make_store(name: str) -> Store:
     if kind == "sqlite" and rest:
         return SqliteStore(rest)
     if kind != "firestore" or not rest:
-        raise BadInput(f"{name}: a store reads sqlite:PATH or firestore:PROJECT[/DATABASE]")
+        raise BadInput(f"the store {name!r} {STORE_RULE}")
     try:
         from coordinator.adapters.firestore import FirestoreStore
     except ImportError as error:
         raise BadInput(
-            f"{name} needs Google's client ({error}). Install it: pip install 'coordinator[gcp]'"
+            f"{name} needs Google's client ({error}). Install it from a checkout: "
+            "pip install '.[gcp]'; make install brings it already"
         ) from error
     project, _, database = rest.partition("/")
     return FirestoreStore(project, database or "(default)")
@@ -367,8 +369,17 @@ def _notifiers(settings: Settings, clock: Clock, resources: AsyncExitStack) -> l
     return found
 
 
+class _ToStructlog(logging.Handler):
+    """Makes lines of libraries (uvicorn, asyncio, Google's clients) lines of this log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().log(
+            record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info
+        )
+
+
 def configure_logging(settings: Settings) -> None:
-    """Structured log lines on standard error."""
+    """Structured log lines on standard error: this project's, and what libraries warn of."""
     level = getattr(logging, settings.log_level.upper())
     console = settings.log_format == "console" or (
         settings.log_format == "auto" and sys.stderr.isatty()
@@ -391,6 +402,7 @@ def configure_logging(settings: Settings) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    logging.basicConfig(handlers=[_ToStructlog()], level=logging.WARNING, force=True)
 
 
 def serve(settings: Settings) -> None:
@@ -405,8 +417,11 @@ def serve(settings: Settings) -> None:
     for path in paths:
         if not Path(path).resolve().parent.is_dir():
             raise BadInput(f"{path}: its folder does not exist; create it first")
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings, registry))
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(settings, registry))
+    except KeyboardInterrupt:
+        log.info("stopped")
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -423,16 +438,27 @@ async def _serve(settings: Settings, registry: Registry) -> None:
     alone = store.lock_for_serving() if isinstance(store, SqliteStore) else nullcontext()
     with alone:
         application = build(settings, registry=registry, store=store)
+        if settings.log_level in ("debug", "info"):
+            tell_changes(application.engine)
         async with application.running():
             await serve_http(application)
 
 
 class _Server(uvicorn.Server):
-    """A server that ends its event streams before it waits for requests to end."""
+    """A server that says when it listens, and ends its event streams before it waits for requests
+    to end."""
 
-    def __init__(self, config: uvicorn.Config, stream: Stream) -> None:
+    def __init__(
+        self, config: uvicorn.Config, stream: Stream, listening: Callable[[int], None]
+    ) -> None:
         super().__init__(config)
         self._stream = stream
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._listening(self.servers[0].sockets[0].getsockname()[1])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._stream.close()
@@ -447,6 +473,7 @@ async def serve_http(application: Application) -> None:
         app,
         host=settings.host,
         port=settings.port,
+        log_config=None,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -454,14 +481,17 @@ async def serve_http(application: Application) -> None:
         timeout_graceful_shutdown=5,
         lifespan="off",
     )
-    server = _Server(config, app.state.stream)
-    log.info(
-        "serving",
-        url=f"http://{settings.host}:{settings.port}",
-        registry=str(settings.registry),
-        hash=application.registry.registry_hash[:12],
-        store=settings.store,
-    )
+
+    def listening(port: int) -> None:
+        log.info(
+            "serving",
+            url=f"http://{settings.host}:{port}",
+            registry=str(settings.registry),
+            hash=application.registry.registry_hash[:12],
+            store=settings.store,
+        )
+
+    server = _Server(config, app.state.stream, listening)
     await server.serve()
     if not server.started:
         raise Unavailable(f"cannot listen on {settings.host}:{settings.port}; is the port taken?")

@@ -218,11 +218,6 @@ def decode(kind: Kind, data: bytes) -> Document:
         raise Bug(f"a stored {kind.value} document cannot be read: {error}") from error
 
 
-def indexed(kind: Kind, document: Document) -> dict[str, Indexed]:
-    """The values of a document's index fields."""
-    return {name: of(document) for name, of in INDEXES[kind].items()}
-
-
 def partition_key(processor: str, game_date: str) -> Key:
     return Key(Kind.PARTITION, partition_id(processor, game_date))
 

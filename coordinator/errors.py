@@ -59,6 +59,15 @@ class TooLarge(BadInput):
     code = "too_large"
 
 
+class Unusable(BadInput):
+    """What was named cannot be used at all: a file that cannot be read, an address that is none.
+
+    A usage error on the command line (contract section 7).
+    """
+
+    code = "unusable"
+
+
 class Refused(CoordinatorError):
     """A rule said no. HTTP 409."""
 

@@ -53,6 +53,7 @@ from coordinator.registry_yaml import (
     RegistryError,
     RegistryMistake,
     Scalar,
+    UnreadableRegistry,
     Values,
     YamlMistakeError,
     did_you_mean,
@@ -165,10 +166,6 @@ class Registry:
         """Every enabled line that names ``table`` (its full name), upstream processors first."""
         return self._dependents.get(table, ())
 
-    def calendar_dependents(self) -> tuple[ProcessorSpec, ...]:
-        """The processors that a change of the calendar may touch: all, upstream first."""
-        return self.in_order() if self.calendar_table is not None else ()
-
     def in_order(self) -> tuple[ProcessorSpec, ...]:
         """Every processor after those whose output it needs on the same date, stable by name."""
         return tuple(self.processors[name] for name in self._order)
@@ -228,7 +225,8 @@ def load(path: str | Path) -> Registry:
     """Read and validate a registry file.
 
     Raises:
-        RegistryError: the file is not there, not UTF-8, or holds mistakes; all of them are named.
+        UnreadableRegistry: the file cannot be read.
+        RegistryError: it is not UTF-8, or holds mistakes; all of them are named.
     """
     name = str(path)
     try:
@@ -237,7 +235,7 @@ def load(path: str | Path) -> Registry:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         mistake = RegistryMistake("", f"cannot be read: {why}; name a registry file", None, name)
-        raise RegistryError(name, [mistake]) from error
+        raise UnreadableRegistry(name, [mistake]) from error
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -31,7 +31,7 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 
-from coordinator.errors import BadInput, Mistake
+from coordinator.errors import BadInput, Mistake, Unusable
 
 MAX_BYTES = 1024 * 1024
 """Size of a file, in bytes."""
@@ -303,6 +303,10 @@ class RegistryError(BadInput):
             lines.append(f"… and {len(mistakes) - MAX_MISTAKES} more")
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         super().__init__("\n".join([f"{name} has {count}:", *lines]), told)
+
+
+class UnreadableRegistry(RegistryError, Unusable):
+    """The registry's file cannot be read at all."""
 
 
 class Mistakes:

@@ -19,8 +19,15 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from coordinator.errors import Unusable
+
 Severity = Literal["info", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
+
+
+STORE_RULE = "must read sqlite:PATH or firestore:PROJECT[/DATABASE]"
+FILE_VARIABLE = "COORDINATOR_SETTINGS"
+DEFAULT_FILE = "coordinator.toml"
 
 
 class Settings(BaseSettings):
@@ -56,7 +63,9 @@ class Settings(BaseSettings):
     slack_severity: Severity = Field("warning", description="Least severity for Slack.")
     log_severity: Severity = Field("info", description="Least severity of notices in the log.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least level of log lines."
+        "info",
+        description="Least level of log lines. At `info` every load and every change of a "
+        "partition's status is a line.",
     )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="auto: console on a terminal, JSON elsewhere."
@@ -65,9 +74,8 @@ class Settings(BaseSettings):
     @field_validator("store")
     @classmethod
     def _known_store(cls, value: str) -> str:
-        kind, _, rest = value.partition(":")
-        if kind not in ("sqlite", "firestore") or not rest.strip("/"):
-            raise ValueError("must read sqlite:PATH or firestore:PROJECT[/DATABASE]")
+        if not is_store(value):
+            raise ValueError(STORE_RULE)
         return value
 
     @field_validator("warehouse")
@@ -116,8 +124,21 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        file = Path(os.environ.get("COORDINATOR_SETTINGS", "coordinator.toml"))
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, settings_file())
+
+
+def settings_file() -> Path:
+    """The settings file; the default one need not be there. Raises ``Unusable``."""
+    named = os.environ.get(FILE_VARIABLE)
+    if named and not Path(named).is_file():
+        raise Unusable(f"{FILE_VARIABLE} names {named}, which does not exist")
+    return Path(named or DEFAULT_FILE)
+
+
+def is_store(name: str) -> bool:
+    """Whether a name is one of a store: ``sqlite:PATH`` or ``firestore:PROJECT[/DATABASE]``."""
+    kind, _, rest = name.partition(":")
+    return kind in ("sqlite", "firestore") and bool(rest.strip("/"))
 
 
 def is_loopback(host: str) -> bool:

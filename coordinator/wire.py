@@ -536,6 +536,18 @@ def is_game_date(value: object) -> bool:
     return FIRST_YEAR <= day.year <= LAST_YEAR
 
 
+NO_GAME_DATE = "is no game date; give a calendar date as YYYY-MM-DD"
+
+
+def check_date(name: str, value: str) -> None:
+    """Raise ``BadInput`` naming the rule where ``value`` is no game date (contract section 1)."""
+    if not is_game_date(value):
+        raise BadInput(
+            f"{name}: {shown(value)} {NO_GAME_DATE}",
+            [Mistake(name, "must be a calendar date YYYY-MM-DD", shown(value))],
+        )
+
+
 def read_timestamp(value: object) -> datetime | None:
     """An RFC 3339 instant in UTC, or None where it is not one."""
     if not isinstance(value, str) or not _RFC3339.fullmatch(value):

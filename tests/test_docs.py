@@ -160,6 +160,33 @@ def test_every_command_stands_somewhere_in_the_documentation() -> None:
     assert verbs <= told, f"documented nowhere: {sorted(verbs - told)}"
 
 
+def test_the_quickstart_gives_every_file_that_it_sends() -> None:
+    page = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
+    named = re.findall(r"coordinator (?:events send|calendar load) (\S+)", page)
+    assert named
+    assert [file for file in named if f"cat > {file} <<" not in page] == []
+
+
+def test_the_quickstart_frees_the_port_before_it_serves_again() -> None:
+    page = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
+    before, _, _ = page.partition("coordinator serve")
+    assert "ctrl-c" in before[before.index("## 4.") :]
+
+
+def test_no_page_suggests_a_package_index() -> None:
+    """The package is installed from a checkout; nothing is published under its name."""
+    published = re.compile(r"pip install\s+'?coordinator\b")
+    assert [page.name for page in PAGES if published.search(page.read_text("utf-8"))] == []
+
+
+def test_docs_check_looks_at_every_page_that_the_code_can_contradict() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipe = makefile.partition("\ndocs-check:")[2].partition("\nformat:")[0]
+    tests = [(ROOT / file).read_text(encoding="utf-8") for file in re.findall(r"tests/\S+", recipe)]
+    pages = [*(ROOT / "docs").glob("reference-*.md"), ROOT / "docs" / "notices.md"]
+    assert [p.name for p in pages if not any(p.name in test for test in tests)] == []
+
+
 def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     linked = {

@@ -33,10 +33,10 @@ TRIES = 3
 
 
 class LogNotifier:
-    """Every notice as one structured line in the log."""
+    """Every notice as one structured line in the log, at the level of its severity."""
 
     async def notify(self, notice: Notice) -> None:
-        tell = log.error if notice.severity == "error" else log.warning
+        tell = {"info": log.info, "warning": log.warning}.get(notice.severity, log.error)
         tell(
             notice.kind,
             severity=notice.severity,
@@ -44,6 +44,7 @@ class LogNotifier:
             game_date=notice.game_date,
             summary=notice.summary,
             detail=notice.detail,
+            link=notice.link,
         )
 
 

@@ -11,14 +11,28 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from coordinator.cli import act, local, look, quarantine, registry_file, send, store
 from coordinator.cli.verbs import ACT, LOOK, SEND, SERVE, prose
 
 __all__ = ["app", "main"]
 
+
+class _Root(TyperGroup):
+    """Every verb. Takes the words of a library out of a usage error."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
+
 app = typer.Typer(
     name="coordinator",
+    cls=_Root,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
@@ -75,6 +89,8 @@ _verb(look.gaps, LOOK)
 _runs = _group("runs", LOOK, "Runs: list them, show one.", "coordinator runs list")
 _runs.command("list")(look.runs_list)
 _runs.command("show")(look.runs_show)
+_verb(look.loads, LOOK)
+_verb(look.trace, LOOK)
 _verb(look.audit, LOOK)
 
 _verb(act.trigger, ACT)

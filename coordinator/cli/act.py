@@ -5,6 +5,7 @@ Owns their words alone; what an act does is the service's to say (contract secti
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from coordinator.cli import complete, verbs
-from coordinator.cli.client import DEFAULT_URL
+from coordinator.cli.client import DEFAULT_URL, Refusal
 from coordinator.cli.output import count, emit, sentence
 from coordinator.cli.verbs import AsJson, DateArgument, DryRun, ProcessorArgument, Reason, Url, verb
 
@@ -274,6 +275,9 @@ def sweep(
 
 # ── what they share ──────────────────────────────────────────────────────────────────────────
 
+_BYPASS = re.compile(r"\bbypass: (\w+)")
+"""How the service names what a trigger lacks; here it is an option."""
+
 
 def _on_partition(
     url: str,
@@ -287,7 +291,11 @@ def _on_partition(
 ) -> None:
     asked = {**body, "reason": reason, "dry_run": dry_run}
     with verbs.service(url) as running:
-        answer = running.post("v1", "processors", processor, "dates", date, act, body=asked)
+        try:
+            answer = running.post("v1", "processors", processor, "dates", date, act, body=asked)
+        except Refusal as refusal:
+            refusal.detail = _BYPASS.sub(r"--bypass \1", refusal.detail)
+            raise
     _told("waive" if act == "waivers" else act, answer, as_json)
 
 
@@ -339,7 +347,7 @@ def _told(act: str, answer: dict[str, Any], as_json: bool) -> None:
         sentence("It was paused already; the earlier reason stands.")
     if detail.get("was_paused") is False:
         sentence("It was not paused.")
-    if partition:
+    if partition and not (answer["dry_run"] and answer["fired_run_ids"]):
         then = "Then: " if answer["dry_run"] else ""
         sentence(f"{then}{partition['status']}. {partition['why']}")
     _fired(answer)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from coordinator.cli.output import safe
-from coordinator.errors import CoordinatorError
+from coordinator.errors import CoordinatorError, Unusable
 
 if TYPE_CHECKING:
     import httpx
@@ -20,6 +20,7 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 TIMEOUT_SECONDS = 30.0
 GATEWAY_STATUSES = frozenset({502, 503, 504})
 """Answers that mean that the service, or its store, cannot be reached now."""
+UNPROCESSABLE = 422
 ITEMS_PER_PAGE = 100
 PAGES_AT_MOST = 10_000
 
@@ -35,7 +36,7 @@ class OutOfReach(CoordinatorError):
 
 
 class Refusal(CoordinatorError):
-    """The service said no: exit code 1. ``document`` is its whole answer."""
+    """The service said no. ``document`` is its whole answer."""
 
     code = "refused"
 
@@ -43,6 +44,8 @@ class Refusal(CoordinatorError):
         super().__init__(detail)
         self.status = status
         self.document = document
+        self.usage = status == UNPROCESSABLE
+        """What was asked is wrong in itself: exit code 2, otherwise 1."""
 
     def problem(self) -> dict[str, Any]:
         """The error as an object for programs."""
@@ -65,7 +68,7 @@ class Service:
         self.url = url.rstrip("/")
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise OutOfReach(
+            raise Unusable(
                 f"{safe(url)!r} is no address of a service; give one such as {DEFAULT_URL} "
                 "with --url or COORDINATOR_URL"
             )

@@ -6,8 +6,9 @@ is imported inside the verbs, so that help and completion stay quick.
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
@@ -33,7 +34,7 @@ from coordinator.cli.output import (
     table,
 )
 from coordinator.cli.verbs import AsJson, From, To, Url, verb
-from coordinator.errors import BadInput, Refused
+from coordinator.errors import Refused, Unusable
 
 if TYPE_CHECKING:
     from coordinator.demo import Moment, Playing, Summary
@@ -42,6 +43,8 @@ T = TypeVar("T")
 
 WIDE = 100
 """Columns from which on the summary of a demonstration names the trigger of each run too."""
+SECRET_SETTINGS = frozenset({"webhook_url", "webhook_secret", "slack_url"})
+"""Settings whose values are shown nowhere."""
 EXPLORE_PORT = 8080
 """Where a demonstration goes on serving, so that the other verbs find it without --url."""
 
@@ -131,7 +134,7 @@ def serve(
         with stoppable():
             serve_settings(settings)
     except KeyboardInterrupt:
-        note("stopped")
+        note("stopped before it served")
     except SystemExit as error:  # the HTTP server's way to say that it could not start
         raise Refused(
             f"cannot listen on {settings.host}:{settings.port}; is the port taken? "
@@ -162,10 +165,36 @@ def read_settings(given: dict[str, Any]) -> Any:
     try:
         return Settings(**given)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        lines = [_bad_setting(found, given) for found in error.errors()]
         raise verbs.usage("; ".join(lines)) from error
+    except Unusable as error:
+        raise verbs.usage(error.detail) from error
     except (ValueError, OSError) as error:  # the settings file is not TOML, or cannot be read
         raise verbs.usage(f"the settings file cannot be read: {error}") from error
+
+
+def _bad_setting(found: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """What is wrong with one setting: where it was said, what was said, the rule."""
+    from coordinator.registry_yaml import did_you_mean
+    from coordinator.settings import Settings, settings_file
+
+    key, value = ".".join(map(str, found["loc"])), found["input"]
+    variable = f"COORDINATOR_{key.upper()}"
+    if os.environ.get(variable) == str(value):
+        place = variable
+    elif key in given:
+        place = f"--{key.replace('_', '-')}"
+    else:
+        place = str(settings_file())
+    if found["type"] == "extra_forbidden":
+        return f"{place}: unknown key {key!r}; {did_you_mean(key, Settings.model_fields)}"
+    if place.endswith(".toml"):
+        place = f"{place}: {key}"
+    shown = "the value" if key in SECRET_SETTINGS else repr(value)
+    if found["type"] == "value_error":
+        return f"{place}: {shown} {found['ctx']['error']}"
+    words = str(found["msg"])
+    return f"{place}: {shown}: {words[:1].lower()}{words[1:]}"
 
 
 # ── scenarios ────────────────────────────────────────────────────────────────────────────────
@@ -312,7 +341,7 @@ def found_registry() -> Path:
     for candidate in (here, package / "registry.yaml", package.parent / "registry.yaml"):
         if candidate.is_file():
             return candidate
-    raise BadInput("there is no registry.yaml here; name a registry with --registry")
+    raise Unusable("there is no registry.yaml here; name a registry with --registry")
 
 
 def quiet_logs() -> None:

@@ -1,4 +1,4 @@
-"""Verbs that only look: status, why, grid, gaps, runs, audit.
+"""Verbs that only look: status, why, grid, gaps, runs, loads, trace, audit.
 
 Owns how answers are laid out for people; with ``--json`` the service's own answer is passed on.
 """
@@ -456,6 +456,108 @@ def _unknown(unknown: Mapping[str, Any]) -> str:
     return f" It knows nothing of {where}: load the calendar."
 
 
+# ── loads, and what an id touched ────────────────────────────────────────────────────────────
+
+
+@verb
+def loads(
+    table_name: Annotated[
+        str,
+        typer.Argument(
+            metavar="TABLE",
+            autocompletion=complete.tables,
+            help="A table's name or one of its aliases.",
+            show_default=False,
+        ),
+    ],
+    date: DateArgument,
+    limit: Limit = 50,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Show the ledger of one table and date: every load, and what became of it.
+
+    First what they add up to, then the loads in order of receipt. What changed nothing stands there
+    too.
+
+    Examples:
+
+        coordinator loads nba_raw.nbac_gamebook_player_stats 2024-10-22
+        coordinator loads nbac_gamebook_player_stats 2024-10-22 --json
+    """
+    path = ("v1", "tables", table_name, "dates", date)
+    with verbs.service(url) as running:
+        answer = running.get(*path, limit=1)
+        found = list(running.items(*path, most=limit))
+    if as_json:
+        emit({**answer, "items": found, "next_page_token": None})
+        return
+    sentence(answer["sentence"], "bold")
+    for each in answer["warnings"]:
+        sentence(f"Note: {each}", "yellow")
+    if found:
+        listing(LOAD_HEADINGS, [_load_row(load) for load in found], right=["rows", "games"])
+
+
+LOAD_HEADINGS = ["received", "timestamp", "outcome", "status", "rows", "games", "event"]
+
+
+def _load_row(load: Mapping[str, Any]) -> list[Any]:
+    return [
+        instant(load["received_at"]),
+        instant(load["timestamp"]),
+        styled(load["outcome"]),
+        load["status"],
+        load["record_count"],
+        len(load["game_ids"]) or None,
+        load["event_id"],
+    ]
+
+
+@verb
+def trace(
+    correlation_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="A correlation id, as events carry it.", show_default=False
+        ),
+    ],
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Show everything that one correlation id touched: loads, partitions, runs.
+
+    A run carries the id of the load that fired it, and hands it on to its output.
+
+    Examples:
+
+        coordinator trace night-2024-10-22
+        coordinator trace night-2024-10-22 --json
+    """
+    with verbs.service(url) as running:
+        answer = running.get("v1", "trace", correlation_id)
+    if as_json:
+        emit(answer)
+        return
+    loaded, partitions, runs = answer["events"], answer["partitions"], answer["runs"]
+    if not loaded and not runs:
+        sentence(f"Nothing carries the correlation id {correlation_id}.")
+        return
+    if loaded:
+        headings = ["table", "date", *LOAD_HEADINGS]
+        rows = [[load["table"], load["game_date"], *_load_row(load)] for load in loaded]
+        listing(headings, rows, right=["rows", "games"])
+    if partitions:
+        headings = ["processor", "date", "status", "why"]
+        rows = [[p["processor"], p["game_date"], _status_text(p), p["why"]] for p in partitions]
+        listing(headings, rows)
+    if runs:
+        rows = [_run_row(run, run["run_id"]) for run in runs]
+        listing(["run", *RUN_HEADINGS], rows, right=["rows", "attempt"])
+    if answer["truncated"]:
+        note("there is more than is shown; ask for a run or a table's date by itself")
+
+
 # ── runs and the audit ───────────────────────────────────────────────────────────────────────
 
 
@@ -600,10 +702,23 @@ def audit(
             instant(e["at"]),
             e["actor"],
             e["act"],
-            " ".join(str(e[k]) for k in ("processor", "game_date") if e[k]),
+            _audited_place(e),
+            _audited_detail(e["detail"]),
             e["result"],
             e["reason"],
         ]
         for e in found
     ]
-    listing(["when", "who", "act", "on", "result", "why"], rows)
+    listing(["when", "who", "act", "on", "with", "result", "why"], rows)
+
+
+def _audited_place(entry: Mapping[str, Any]) -> str:
+    if str(entry["detail"].get("scope", "")).startswith("_"):
+        return "every processor"
+    return " ".join(str(entry[k]) for k in ("processor", "game_date") if entry[k])
+
+
+def _audited_detail(detail: Mapping[str, Any]) -> str:
+    """What was said with an act: ``bypass dependencies, cooldown; skip_downstream``."""
+    said = {k: v for k, v in detail.items() if v and k != "scope"}
+    return "; ".join(k if v is True else f"{k} {cell(v)}" for k, v in said.items())

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from coordinator.cli import verbs
-from coordinator.cli.client import DEFAULT_URL
+from coordinator.cli.client import DEFAULT_URL, Refusal
 from coordinator.cli.look import Limit
 from coordinator.cli.output import cell, emit, instant, listing, say, sentence, styled
 from coordinator.cli.verbs import AsJson, DryRun, Reason, Url, verb
@@ -157,7 +157,11 @@ def _settle(
 ) -> None:
     body = {"reason": reason, "dry_run": dry_run}
     with verbs.service(url) as running:
-        answer = running.post("v1", "quarantine", quarantine_id, act, body=body)
+        try:
+            answer = running.post("v1", "quarantine", quarantine_id, act, body=body)
+        except Refusal as refusal:
+            refusal.usage = False  # a message that is still bad is no mistake of the caller's
+            raise
     if as_json:
         emit(answer)
         return

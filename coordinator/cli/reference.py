@@ -19,14 +19,15 @@ Written from the verbs themselves: `python -m coordinator.cli.reference > docs/r
 
 ## What holds for every verb
 
-Verbs talk to a running service over HTTP. `serve`, `demo`, `scenario run` and `registry check` work
-without one.
+Verbs talk to a running service over HTTP. These work without one: `serve`, `demo`, `scenario run`,
+`store copy`, `registry check`, `registry show --file`, `registry diff --against`, and `doctor`, which
+says of the service that it is out of reach.
 
 | exit code | means |
 | --- | --- |
 | 0 | done |
-| 1 | refused, or not ready; the sentence on stderr says why |
-| 2 | usage: an option or argument is wrong, or `--reason` is missing |
+| 1 | refused, or not ready; the sentence on stderr says why. Also what was found wrong inside a file: a registry with mistakes, events that were rejected |
+| 2 | usage: an option or argument is wrong, also where the service says so (422), `--reason` is missing, or a file that is named cannot be read |
 | 3 | the service is out of reach; the sentence names the address and how to start one |
 
 With `--json` stdout holds one JSON document and nothing else; progress and errors go to stderr. A

@@ -21,7 +21,7 @@ from coordinator.cli import verbs
 from coordinator.cli.client import DEFAULT_URL, OutOfReach, Refusal, Service
 from coordinator.cli.output import count, emit, listing, note, progress, sentence, styled
 from coordinator.cli.verbs import AsJson, DryRun, From, To, Url, verb
-from coordinator.errors import BadInput
+from coordinator.errors import BadInput, Unusable
 
 EVENTS_PER_CALL = 200
 """Events of one request; the API takes up to 1,000 (contract 5.1), fewer show progress."""
@@ -103,7 +103,7 @@ def _text(file: str) -> str:
             return sys.stdin.buffer.read().decode("utf-8-sig")
         return Path(file).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise BadInput(f"{file} cannot be read: {error.strerror or error}") from error
+        raise Unusable(f"{file} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise BadInput(f"{file} is not UTF-8 text (byte {error.start})") from error
 
@@ -169,6 +169,7 @@ def _came_of(result: Mapping[str, Any]) -> str:
         f"{e.get('field')}: {e.get('message')}" if isinstance(e, Mapping) else str(e)
         for e in errors
     ]
+    words += map(str, result.get("warnings") or [])
     for affected in result.get("affected") or []:
         fired = affected.get("fired_run_id")
         words.append(
@@ -288,10 +289,9 @@ def _calendar_csv(file: str, text: str) -> dict[str, list[str]]:
 
 
 def _is_date(value: object) -> bool:
-    try:
-        return isinstance(value, str) and date.fromisoformat(value).isoformat() == value
-    except ValueError:
-        return False
+    from coordinator.wire import is_game_date
+
+    return is_game_date(value)
 
 
 def _is_id(value: object) -> bool:

@@ -37,14 +37,20 @@ def copy(
         ),
     ],
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace documents of the target that differ.")
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace documents of the target that differ. It removes none: a target that "
+            "holds what the source has not is refused.",
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Copy all state from one store to another, and prove that it is the same.
 
-    Stop every service on both stores first. Cut short, it can be run again: what is there already
-    is left alone. At the end counts and hashes of both sides are compared.
+    Stop every service on both stores first. The target is compared before the first write, so a
+    refused copy has changed nothing. Cut short, it can be run again: what is there already is left
+    alone. At the end counts and hashes of both sides are compared.
 
     Examples:
 
@@ -74,14 +80,18 @@ async def _copy(source: str, target: str, overwrite: bool) -> Copied:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from coordinator.app import make_store
-    from coordinator.errors import BadInput
+    from coordinator.errors import Unusable
     from coordinator.service.copy import copy as copy_state
+    from coordinator.settings import STORE_RULE, is_store
 
+    for option, name in (("--from", source), ("--to", target)):
+        if not is_store(name):
+            raise Unusable(f"{option}: {name!r} {STORE_RULE}")
     if source == target:
-        raise BadInput("--from and --to name the same store")
+        raise Unusable("--from and --to name the same store")
     kind, _, path = source.partition(":")
     if kind == "sqlite" and not await asyncio.to_thread(Path(path).exists):
-        raise BadInput(f"--from: {path} does not exist")
+        raise Unusable(f"--from: {path} does not exist")
     stores = [make_store(source), make_store(target)]
     columns = (
         TextColumn("{task.description}"),
@@ -103,7 +113,9 @@ async def _copy(source: str, target: str, overwrite: bool) -> Copied:
         try:
             for store in stores:
                 await store.open()
-            return await copy_state(*stores, overwrite=overwrite, progress=progress)
+            return await copy_state(
+                *stores, overwrite=overwrite, progress=progress, source_name=source
+            )
         finally:
             for store in stores:
                 await store.close()

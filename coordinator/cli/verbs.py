@@ -1,14 +1,14 @@
 """What every verb shares: its options, its checks of words and dates, its exit codes.
 
 Owns the mapping from errors to exit codes (contract section 7): 0 done, 1 refused or not ready,
-2 usage, 3 service out of reach. With ``--json`` a failure too leaves one JSON object on stdout.
+2 usage, 3 service out of reach. What was asked is wrong in itself is usage, whether it is found
+here or by the service (422). With ``--json`` a failure too leaves one JSON object on stdout.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from datetime import date
 from functools import wraps
 from inspect import cleandoc
 from typing import Annotated, Any, ParamSpec
@@ -18,7 +18,7 @@ import typer
 from coordinator.cli import complete
 from coordinator.cli.client import DEFAULT_URL, OutOfReach, Refusal, Service
 from coordinator.cli.output import complain, emit, safe
-from coordinator.errors import BadInput, CoordinatorError
+from coordinator.errors import BadInput, CoordinatorError, Unusable
 
 DONE, REFUSED, USAGE, OUT_OF_REACH = 0, 1, 2, 3
 
@@ -32,12 +32,10 @@ def checked_date(value: str | None) -> str | None:
     """A calendar date ``YYYY-MM-DD``; anything else is a usage error."""
     if value is None:
         return None
-    try:
-        parsed = date.fromisoformat(value)
-    except ValueError:
-        parsed = None
-    if parsed is None or parsed.isoformat() != value:
-        raise typer.BadParameter(f"{safe(value)!r} is no game date; write it as YYYY-MM-DD")
+    from coordinator.wire import NO_GAME_DATE, is_game_date
+
+    if not is_game_date(value):
+        raise typer.BadParameter(f"{safe(value)!r} {NO_GAME_DATE}")
     return value
 
 
@@ -119,7 +117,8 @@ def verb(function: Callable[P, None]) -> Callable[P, None]:
         except OutOfReach as error:
             fail(error.detail, OUT_OF_REACH, error.problem() if as_json else None)
         except Refusal as error:
-            fail(error.detail, REFUSED, error.problem() if as_json else None, *error.mistakes)
+            code = USAGE if error.usage else REFUSED
+            fail(error.detail, code, error.problem() if as_json else None, *error.mistakes)
         except CoordinatorError as error:
             lines = error.detail.splitlines() or [""]
             mistakes = error.mistakes if isinstance(error, BadInput) else ()
@@ -129,7 +128,8 @@ def verb(function: Callable[P, None]) -> Callable[P, None]:
                 "detail": error.detail,
                 "mistakes": [_mistake(m) for m in mistakes],
             }
-            fail(lines[0], REFUSED, problem if as_json else None, *lines[1:])
+            code = USAGE if isinstance(error, Unusable) else REFUSED
+            fail(lines[0], code, problem if as_json else None, *lines[1:])
 
     guarded.__doc__ = prose(function.__doc__ or "")
     return guarded

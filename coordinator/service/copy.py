@@ -2,8 +2,8 @@
 
 Owns the order, the skipping of what is there already, and the proof: counts and hashes of both
 sides. It can be cut short at any point and begun again: what was copied is read, found equal and
-left alone. Refuses to change a document of the target that differs, unless told to. Nothing may
-serve either store meanwhile.
+left alone. Refuses, before the first write, a target that holds what the source has not, and one
+that differs, unless told to replace that. Nothing may serve either store meanwhile.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Copied:
     """What a copy has done so far."""
 
     stage: str = "counting"
-    """``counting``, ``copying``, ``verifying`` or ``done``."""
+    """``counting``, ``comparing``, ``copying``, ``verifying`` or ``done``."""
     kind: Kind = ORDER[0]
     total: int = 0
     """Documents in the source; 0 while they are counted."""
@@ -67,12 +67,18 @@ Progress = Callable[[Copied], None]
 
 
 async def copy(
-    source: Store, target: Store, *, overwrite: bool = False, progress: Progress | None = None
+    source: Store,
+    target: Store,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    source_name: str = "store",
 ) -> Copied:
     """Copy every document, and prove that both sides are the same.
 
-    Raises ``Refused`` where the target holds other content under the same key (unless
-    ``overwrite``), or more than the source, or where the proof fails; ``Unavailable``.
+    Raises ``Refused``, before anything is written, where the source is empty, where the target
+    holds what the source has not, or holds other content under the same key (unless
+    ``overwrite``); and at the end where the proof fails. Raises ``Unavailable``.
     """
     done = Copied()
 
@@ -83,7 +89,18 @@ async def copy(
     for kind in ORDER:
         done.kind = kind
         done.digests[kind] = await _digest(source, kind, done, tell)
-    done.stage, done.total, done.seen = "copying", done.seen, 0
+    done.stage, done.total, done.seen = "comparing", done.seen, 0
+    if not done.total:
+        what = "path" if source_name.startswith("sqlite:") else "project and database name"
+        raise Refused(
+            f"The source {source_name} holds no documents. Is the {what} right? "
+            "Nothing was written.",
+            code="source_empty",
+        )
+    found = await _compare(source, target, done, tell)
+    if found.more or (found.differ and not overwrite):
+        raise Refused(found.words(overwrite), code="target_differs")
+    done.stage, done.seen = "copying", 0
     for kind in ORDER:
         done.kind = kind
         async for batch in _batches(source, kind):
@@ -93,17 +110,81 @@ async def copy(
     done.stage, done.seen = "verifying", 0
     for kind in ORDER:
         done.kind = kind
-        found, wanted = await _digest(target, kind, done, tell), done.digests[kind]
-        if found != wanted:
+        copied, wanted = await _digest(target, kind, done, tell), done.digests[kind]
+        if copied != wanted:
             raise Refused(
-                f"The copy is not the same: {kind.value} has {found.count} documents, the source "
-                f"{wanted.count}{'' if found.count != wanted.count else ', and they differ'}. "
-                "Was one of the stores served or written meanwhile, or was the target not empty?",
+                f"The copy is not the same: {kind.value} has {copied.count} documents, the source "
+                f"{wanted.count}{'' if copied.count != wanted.count else ', and they differ'}. "
+                "Was one of the stores served or written meanwhile?",
                 code="copy_differs",
             )
     done.stage = "done"
     tell()
     return done
+
+
+@dataclass(slots=True)
+class _Differences:
+    """What a target holds that is not the source's."""
+
+    differ: int = 0
+    """Documents that the source has too, with other content."""
+    more: int = 0
+    """Documents that the source has not."""
+    first: Key | None = None
+    first_more: Key | None = None
+
+    def words(self, overwrite: bool) -> str:
+        """Why nothing is copied, and what to do."""
+        more = f"{_documents_words(self.more)} that the source has not"
+        if overwrite:
+            return (
+                f"--overwrite replaces, it does not remove: the target holds {more} (first: "
+                f"{_place(self.first_more)}). Name an empty database. Nothing was written."
+            )
+        parts = []
+        if self.differ:
+            verb = "differs" if self.differ == 1 else "differ"
+            parts.append(f"{_documents_words(self.differ)} that {verb}")
+        if self.more:
+            parts.append(f"{self.more} that the source has not" if self.differ else more)
+        mend = "Copy into an empty store" + ("." if self.more else ", or say --overwrite.")
+        return (
+            f"The target holds {' and '.join(parts)} (first: {_place(self.first)}). "
+            f"Nothing was written. {mend}"
+        )
+
+
+def _documents_words(number: int) -> str:
+    return f"{number} document" if number == 1 else f"{number} documents"
+
+
+def _place(key: Key | None) -> str:
+    return f"{key.kind.value} {key.id!r}" if key is not None else ""
+
+
+async def _compare(
+    source: Store, target: Store, done: Copied, tell: Callable[[], None]
+) -> _Differences:
+    """Hold every document of the target against the source's. An empty target costs nothing."""
+    found = _Differences()
+    for kind in ORDER:
+        done.kind = kind
+        tell()
+        async for batch in _batches(target, kind):
+            wanted = await source.get(list(batch))
+            for key, document in batch.items():
+                if wanted[key] == document:
+                    continue
+                found.first = found.first or key
+                if wanted[key] is None:
+                    found.more += 1
+                    found.first_more = found.first_more or key
+                else:
+                    found.differ += 1
+            done.seen += len(batch)
+            tell()
+    return found
 
 
 async def _documents(store: Store, kind: Kind) -> AsyncIterator[tuple[str, Document]]:
@@ -151,8 +232,8 @@ async def _put(target: Store, batch: Mapping[Key, Document], overwrite: bool, do
         changed = [k for k in puts if docs[k] is not None]
         if changed and not overwrite:
             raise Refused(
-                f"The target has another {changed[0].kind.value} document {changed[0].id!r}. Copy "
-                "into an empty store, or say --overwrite to replace what differs.",
+                f"The target was written meanwhile: it has another {_place(changed[0])} now. Stop "
+                "what writes there, and copy again.",
                 code="target_differs",
             )
         return Changes(len(puts), puts)

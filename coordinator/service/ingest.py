@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import structlog
+
 from coordinator.core.effects import OUTPUT
 from coordinator.core.facts import Fact, Ticked
 from coordinator.core.model import Arrival
@@ -35,6 +37,8 @@ from coordinator.wire import (
     read_json,
     shown,
 )
+
+log = structlog.get_logger(__name__)
 
 BATCH_LIMIT = 256
 """Events that share one transaction at the most."""
@@ -254,6 +258,14 @@ class Ingest:
                 ),
                 code="event_id_reserved",
             )
+        log.info(
+            "load",
+            table=table.name,
+            game_date=message.game_date,
+            outcome=outcome.outcome,
+            event_id=message.event_id,
+            correlation_id=message.correlation_id,
+        )
         return outcome
 
     def _start(self) -> None:

@@ -260,6 +260,7 @@ class Loads:
             revised, warnings = self._set_calendar(reading, arrival, calendar)
         if fold is Fold.SUPERSEDED and not revised:
             outcome = "superseded"
+            warnings = (*warnings, _older(folded, arrival, grain))
         elif not targets and not is_calendar and table.name not in self.in_windows:
             outcome = "ignored"
         else:
@@ -278,6 +279,7 @@ class Loads:
                 processor_name=message.processor_name,
                 source_scraper_execution_id=message.source_scraper_execution_id,
                 message_id=message.message_id,
+                warnings=warnings,
             ),
             create=True,
         )
@@ -338,6 +340,23 @@ class Loads:
             if decided is not None:
                 found[target] = decided
         return found
+
+
+def _older(known: TableDate, arrival: Arrival, grain: Grain) -> str:
+    """Why a load changes nothing: which one counts instead."""
+    if not arrival.informs:
+        counting = [known.last_failure]
+    elif grain is Grain.GAME and arrival.game_ids:
+        counting = [known.winner(game) for game in arrival.game_ids]
+    else:
+        counting = [*known.arrivals.values()]
+    newest = max((a for a in counting if a is not None), key=lambda a: (a.timestamp, a.received_at))
+    same_day = newest.timestamp.date() == arrival.timestamp.date()
+    form = "%H:%M:%SZ" if same_day else "%Y-%m-%d %H:%M:%SZ"
+    return (
+        f"older ({arrival.timestamp:{form}}) than what counts ({newest.timestamp:{form}}, "
+        f"event {newest.event_id})"
+    )
 
 
 def _precedes(fact: Fact, arrival: Arrival) -> bool:

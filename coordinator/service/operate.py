@@ -6,7 +6,8 @@ dry run: the same code, with nothing written. What an act does to a partition is
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -23,14 +24,14 @@ from coordinator.core.facts import (
 from coordinator.core.machine import Decision
 from coordinator.core.model import Bypass, Control, Pause
 from coordinator.core.spec import ProcessorSpec
-from coordinator.documents import AuditEntry, control_key
+from coordinator.documents import AuditEntry, Quarantined, control_key
 from coordinator.errors import BadInput, Mistake, NotFound, Refused
-from coordinator.ports import Changes, Document, Key, Kind, Op, Page, Query, Where
+from coordinator.ports import Changes, Document, Key, Kind, Op, Query, Where
 from coordinator.service.engine import ALL, Docs, Engine, reply_of
 from coordinator.service.ingest import Ingest, Outcome
 from coordinator.service.quarantine import Quarantine
 from coordinator.service.sweep import Sweeper, Swept
-from coordinator.wire import is_game_date, shown
+from coordinator.wire import check_date, shown
 
 MAX_REASON = 1000
 
@@ -54,6 +55,12 @@ class NotReady(Refused):
     def __init__(self, detail: str, decision: Decision, *, code: str) -> None:
         super().__init__(detail, code=code)
         self.decision = decision
+
+
+def _check_open(entry: Quarantined) -> None:
+    """Raise ``Refused`` where a message was settled before."""
+    if entry.state != "open":
+        raise Refused(f"quarantined message {entry.quarantine_id} is already {entry.state}")
 
 
 class Operate:
@@ -190,11 +197,7 @@ class Operate:
         dry_run: bool,
         detail: Mapping[str, Any],
     ) -> Act:
-        if not is_game_date(game_date):
-            raise BadInput(
-                f"game_date: {shown(game_date)} is no date; give YYYY-MM-DD",
-                [Mistake("game_date", "must be a calendar date YYYY-MM-DD", shown(game_date))],
-            )
+        check_date("game_date", game_date)
         spec = self._spec(processor)
 
         def audited(decision: Decision) -> dict[Key, Document]:
@@ -231,7 +234,8 @@ class Operate:
     ) -> Act:
         """Hold new generations of one processor, or of all. Events are still recorded."""
         self._check_reason(reason)
-        scope = self._spec(processor).name if processor else ALL
+        name = self._spec(processor).name if processor else None
+        scope = name or ALL
         key = control_key(scope)
         now = self._engine.clock.now()
         pause = Pause(scope=scope, reason=reason, actor=actor, at=now)
@@ -246,7 +250,7 @@ class Operate:
                 puts[key] = Control(scope=scope, pause=pause)
             return Changes(already, puts)
 
-        entry = self._entry("pause", reason, actor, processor=processor, detail={"scope": scope})
+        entry = self._entry("pause", reason, actor, processor=name, detail={"scope": scope})
         already = await self._engine.store.transact([key], step)
         if not dry_run:
             await self._mark_held(scope)
@@ -281,7 +285,8 @@ class Operate:
     ) -> Act:
         """End a pause; what is ready fires at once."""
         self._check_reason(reason)
-        scope = self._spec(processor).name if processor else ALL
+        name = self._spec(processor).name if processor else None
+        scope = name or ALL
         key = control_key(scope)
 
         def step(docs: Docs) -> Changes[bool]:
@@ -294,7 +299,7 @@ class Operate:
                 puts[key] = Control(scope=scope, resume_pending=True)
             return Changes(paused, puts)
 
-        entry = self._entry("resume", reason, actor, processor=processor, detail={"scope": scope})
+        entry = self._entry("resume", reason, actor, processor=name, detail={"scope": scope})
 
         paused = await self._engine.store.transact([key], step)
         fired: Sequence[str] = ()
@@ -306,11 +311,6 @@ class Operate:
             fired_run_ids=tuple(fired),
             detail={"scope": scope, "was_paused": paused},
         )
-
-    async def pauses(self) -> list[Pause]:
-        """Every pause in force."""
-        page = await self._engine.store.find(Query(Kind.CONTROL, limit=1000))
-        return [c.pause for _, c in page.items if c.pause is not None]
 
     # ── the rest ─────────────────────────────────────────────────────────────────────────────
 
@@ -330,21 +330,15 @@ class Operate:
         """
         self._check_reason(reason)
         entry = await self._quarantine.get(quarantine_id)
-        if entry.state != "open":
-            raise Refused(f"quarantined message {quarantine_id} is already {entry.state}")
-        if dry_run:
-            self._ingest.examine(entry.raw, entry.source, entry.message_id)
-            return Outcome(outcome="would be replayed", quarantine_id=quarantine_id)
-        outcome = await self._ingest.replay(entry.raw, entry.source, entry.message_id)
-        await self._quarantine.settle(quarantine_id, "replayed", actor, reason)
-        await self._write(
-            self._entry(
-                "quarantine replay",
-                reason,
-                actor,
-                detail={"quarantine_id": quarantine_id, "outcome": outcome.outcome},
-            )
-        )
+        detail = {"quarantine_id": quarantine_id}
+        async with self._audited("quarantine replay", reason, actor, detail, dry_run):
+            _check_open(entry)
+            if dry_run:
+                self._ingest.examine(entry.raw, entry.source, entry.message_id)
+                return Outcome(outcome="would be replayed", quarantine_id=quarantine_id)
+            outcome = await self._ingest.replay(entry.raw, entry.source, entry.message_id)
+            await self._quarantine.settle(quarantine_id, "replayed", actor, reason)
+            detail["outcome"] = outcome.outcome
         return outcome
 
     async def discard(
@@ -353,34 +347,28 @@ class Operate:
         """Set a quarantined message aside for good (it stays readable)."""
         self._check_reason(reason)
         entry = await self._quarantine.get(quarantine_id)
-        if entry.state != "open":
-            raise Refused(f"quarantined message {quarantine_id} is already {entry.state}")
-        if dry_run:
-            return
-        await self._quarantine.settle(quarantine_id, "discarded", actor, reason)
-        await self._write(
-            self._entry(
-                "quarantine discard", reason, actor, detail={"quarantine_id": quarantine_id}
-            )
-        )
+        detail = {"quarantine_id": quarantine_id}
+        async with self._audited("quarantine discard", reason, actor, detail, dry_run):
+            _check_open(entry)
+            if not dry_run:
+                await self._quarantine.settle(quarantine_id, "discarded", actor, reason)
 
-    async def audit_page(
-        self,
-        *,
-        processor: str | None = None,
-        game_date: str | None = None,
-        limit: int = 100,
-        after: str | None = None,
-    ) -> Page:
-        """Audit entries, newest first."""
-        where = []
-        if processor:
-            where.append(Where("processor", Op.EQ, processor))
-        if game_date:
-            where.append(Where("game_date", Op.EQ, game_date))
-        return await self._engine.store.find(
-            Query(Kind.AUDIT, tuple(where), "at", descending=True, limit=limit, after=after)
-        )
+    @asynccontextmanager
+    async def _audited(
+        self, act: str, reason: str, actor: str, detail: Mapping[str, Any], dry_run: bool
+    ) -> AsyncIterator[None]:
+        """Write the audit entry of what is done inside, and of its refusal too."""
+
+        async def write(result: str) -> None:
+            if not dry_run:
+                await self._write(self._entry(act, reason, actor, detail=detail, result=result))
+
+        try:
+            yield
+        except (BadInput, Refused) as error:
+            await write(f"refused: {error.code}")
+            raise
+        await write("done")
 
     def _entry(
         self,

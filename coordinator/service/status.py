@@ -58,7 +58,7 @@ from coordinator.service.shapes import (
     run_whole,
     table_date_view,
 )
-from coordinator.wire import instant_text, is_game_date, shown
+from coordinator.wire import check_date, instant_text, is_game_date, shown
 
 GRID_DATES_LIMIT = 400
 GAPS_DATES_LIMIT = 4000
@@ -689,15 +689,6 @@ def _imagined(committed: Committed, registry: Registry, now: datetime) -> Seen:
         return Seen(before, spec, judge(before, spec, now), True)
     partition, verdict = unheard(committed.decision, spec)
     return Seen(partition, spec, verdict, False)
-
-
-def check_date(name: str, value: str) -> None:
-    """Raise ``BadInput`` naming the rule where ``value`` is no game date (contract section 1)."""
-    if not is_game_date(value):
-        raise BadInput(
-            f"{name}: {shown(value)} is no game date; give a calendar date as YYYY-MM-DD",
-            [Mistake(name, "must be a calendar date YYYY-MM-DD", shown(value))],
-        )
 
 
 def date_range(first: str, last: str, most: int) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -20,6 +20,7 @@ from coordinator.web.doors import PUSH_PATH, PushEndpoint
 from coordinator.web.edge import Edge
 from coordinator.web.health import lags, readiness
 from coordinator.web.metrics import CONTENT_TYPE, Metrics
+from coordinator.web.queries import only_declared
 from coordinator.web.reference import PAGE_POLICY, errors, page_of, schema_of
 from coordinator.web.stream import Stream
 
@@ -36,6 +37,7 @@ def create_app(application: Application) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(only_declared)],
     )
     metrics = Metrics(application)
     store = application.engine.store

@@ -53,7 +53,7 @@ class PushEndpoint:
     async def _take(self, body: bytes) -> None:
         """Raises ``Unavailable``."""
         try:
-            await self._application.ingest.push(body)
+            outcome = await self._application.ingest.push(body)
         except Unavailable:
             raise
         except Exception as error:
@@ -65,6 +65,14 @@ class PushEndpoint:
             )
             now = self._application.clock.now()
             await self._application.quarantine.add(body, "push", reason, None, now)
+        else:
+            if outcome.errors or outcome.quarantine_id:  # a good load has its own line
+                log.info(
+                    "message",
+                    outcome=outcome.outcome,
+                    quarantine_id=outcome.quarantine_id,
+                    errors=[str(m) for m in outcome.errors[:5]],
+                )
 
 
 async def read_body(receive: Receive) -> bytes:

@@ -308,6 +308,8 @@ def _answer(application: Application, act: Act) -> View:
         partition = act.decision.partition
         spec = application.engine.registry.processors[partition.processor]
         row = partition_row(partition, spec, act.decision.verdict)
+        if act.dry_run and act.fired_run_ids:
+            row["why"] = f"Run {act.fired_run_ids[0]} would fire."
         verdict = verdict_view(act.decision.verdict)
     return {
         "act": act.act,

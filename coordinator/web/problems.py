@@ -178,8 +178,12 @@ def of_validation(error: RequestValidationError, instance: str) -> JSONResponse:
 def _words(found: Mapping[str, Any]) -> str:
     """A validation message in this project's words where there are better ones."""
     match found["type"]:
+        case "value_error":
+            return str(found["ctx"]["error"])
         case "missing":
             return "is missing"
+        case "literal_error" | "enum":
+            return f"must be {found['ctx']['expected']}"
         case "extra_forbidden":
             return "is not known here; check its spelling, or leave it out"
     message = str(found["msg"])

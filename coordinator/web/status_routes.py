@@ -171,7 +171,7 @@ def add(app: FastAPI, application: Application, stream: Stream) -> None:
         tags=["status"],
         summary="The registry in use",
         response_model=models.RegistryOut,
-        responses=errors(),
+        responses=errors(422),
         operation_id="registry",
     )
     async def registry() -> View:
@@ -183,7 +183,7 @@ def add(app: FastAPI, application: Application, stream: Stream) -> None:
         tags=["status"],
         summary="The dependencies as a graph",
         response_model=models.Graph,
-        responses=errors(),
+        responses=errors(422),
         operation_id="graph",
     )
     async def graph() -> View:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+import structlog
 
 from coordinator.adapters.notify import LogNotifier, SlackNotifier, WebhookNotifier
 from coordinator.errors import Unavailable
@@ -101,3 +103,10 @@ async def test_the_log_gets_one_line_with_the_kind(capsys: pytest.CaptureFixture
     await LogNotifier().notify(NOTICE)
     captured = capsys.readouterr()
     assert "run_failed" in captured.out + captured.err
+
+
+@pytest.mark.parametrize("severity", ["info", "warning", "error"])
+async def test_a_line_in_the_log_has_the_notices_level_and_link(severity: str) -> None:
+    with structlog.testing.capture_logs() as lines:
+        await LogNotifier().notify(replace(NOTICE, severity=severity))
+    assert [(line["log_level"], line["link"]) for line in lines] == [(severity, NOTICE.link)]

@@ -65,6 +65,28 @@ def test_an_older_load_is_superseded_and_kept_in_the_ledger(service: Service) ->
     assert entries["record_count"] == 7
 
 
+@pytest.mark.parametrize(
+    ("newer", "older"),
+    [
+        ({"status": "failed"}, {"status": "failed"}),
+        ({"game_ids": ["g1"]}, {"game_ids": ["g1"]}),
+        ({}, {"game_ids": ["g1"]}),
+    ],
+    ids=["a failure", "a game", "a game of a whole date"],
+)
+def test_a_superseded_load_says_which_one_counts(
+    service: Service, newer: dict[str, Any], older: dict[str, Any]
+) -> None:
+    now = service.clock.now()
+    first = load_event(at=now - timedelta(seconds=1), event_id="first", **newer)
+    second = load_event(at=now - timedelta(days=2), event_id="second", **older)
+    assert service.post("/v1/events", first)["results"][0]["warnings"] == []
+    (warning,) = service.post("/v1/events", second)["results"][0]["warnings"]
+    then = now - timedelta(days=2)
+    assert warning.startswith(f"older ({then:%Y-%m-%d %H:%M:%SZ}) than what counts (")
+    assert warning.endswith("event first)")
+
+
 def test_a_load_that_nobody_needs_or_is_switched_off_is_ignored(service: Service) -> None:
     assert outcome(service, target_table="raw.lonely") == "ignored"
     assert outcome(service, target_table="raw.rosters") == "ignored"

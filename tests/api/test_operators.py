@@ -216,6 +216,40 @@ def test_quarantine_is_listed_replayed_and_discarded(service: Service) -> None:
     service.get("/v1/quarantine", 422, state="lost")
 
 
+def test_what_was_refused_of_quarantine_is_audited(service: Service) -> None:
+    service.push(b"poison")
+    (poison,) = (q["quarantine_id"] for q in service.get("/v1/quarantine")["items"])
+    at = f"/v1/quarantine/{poison}"
+    service.post(f"{at}/replay", {**WHY, "dry_run": True}, status=422)
+    service.post(f"{at}/replay", WHY, status=422)
+    service.post(f"{at}/discard", WHY)
+    service.post(f"{at}/discard", {**WHY, "dry_run": True}, status=409)
+    service.post(f"{at}/discard", WHY, status=409)
+    service.post(f"{at}/replay", WHY, status=409)
+    told = [(a["act"], a["result"], a["detail"]) for a in reversed(audit(service))]
+    assert told == [
+        ("quarantine replay", "refused: bad_input", {"quarantine_id": poison}),
+        ("quarantine discard", "done", {"quarantine_id": poison}),
+        ("quarantine discard", "refused: refused", {"quarantine_id": poison}),
+        ("quarantine replay", "refused: refused", {"quarantine_id": poison}),
+    ]
+
+
+def test_a_date_that_is_none_is_said_in_the_same_words_everywhere(shared: Service) -> None:
+    words = "game_date: 'TODAY' is no game date; give a calendar date as YYYY-MM-DD"
+    acted = shared.post("/v1/processors/Summary/dates/TODAY/trigger", WHY, status=422)
+    looked = shared.get("/v1/status/TODAY", 422)
+    assert acted["detail"] == looked["detail"] == words
+    assert acted["errors"] == looked["errors"]
+
+
+def test_a_pause_by_alias_is_filed_under_the_processor(service: Service) -> None:
+    service.post("/v1/processors/player_summary/pause", WHY)
+    service.post("/v1/processors/player_summary/resume", WHY)
+    filed = service.get("/v1/audit", processor="Summary")["items"]
+    assert [a["act"] for a in filed] == ["resume", "pause"]
+
+
 def test_a_sweep_gives_time_and_can_be_rehearsed(service: Service) -> None:
     service.send(target_table="analytics.summary")
     partition = service.partition("Report")

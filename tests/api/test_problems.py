@@ -115,6 +115,39 @@ def test_another_origin_may_not_change_anything(shared: Service) -> None:
     assert "access-control-allow-origin" not in shared.answers[-1].headers
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "known"),
+    [
+        ("GET", "/v1/runs", "game_date, limit, page_token, processor, status"),
+        ("GET", "/v1/grid?from=2025-11-15&to=2025-11-15", "from, to"),
+        ("GET", "/v1/registry", None),
+        ("POST", "/v1/sweep", None),
+        ("DELETE", "/v1/processors/Summary/dates/2025-11-15/waivers/box", "dry_run, reason"),
+    ],
+)
+def test_a_misspelt_query_parameter_is_refused_with_the_known_ones(
+    shared: Service, method: str, path: str, known: str | None
+) -> None:
+    url = f"{path}{'&' if '?' in path else '?'}procesor=V"
+    answer = shared.client.request(method, url)
+    assert answer.status_code == 422, answer.text
+    (mistake,) = answer.json()["errors"]
+    assert (mistake["field"], mistake["value"]) == ("procesor", "'V'")
+    takes = f"known are {known}" if known else "this call takes no query parameters"
+    assert answer.json()["detail"] == f"procesor: is not known here; {takes}"
+
+
+def test_a_probe_may_ask_as_it_likes(shared: Service) -> None:
+    assert shared.client.get("/healthz", params={"from": "a-load-balancer"}).status_code == 200
+
+
+def test_a_rule_of_a_body_is_said_in_our_words(shared: Service) -> None:
+    detail = shared.post(TRIGGER, {"reason": "x", "bypass": ["deps"]}, status=422)["detail"]
+    assert detail == (
+        "bypass.0: must be 'dependencies', 'freshness', 'cooldown', 'pause' or 'limits'"
+    )
+
+
 def test_a_body_of_another_type_is_not_taken_for_json(shared: Service) -> None:
     answer = shared.client.post(
         TRIGGER, content='{"reason": "x"}', headers={"Content-Type": "text/plain"}

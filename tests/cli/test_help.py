@@ -8,8 +8,10 @@ import pytest
 import typer.main
 from rich.text import Text
 
-from coordinator.cli import app
+from coordinator.cli import app, settings_reference
+from coordinator.cli.local import SECRET_SETTINGS
 from coordinator.cli.reference import render
+from coordinator.settings import Settings
 from tests.cli.support import ROOT, environment, invoke
 
 VERBS_OF_THE_CONTRACT = [
@@ -17,7 +19,7 @@ VERBS_OF_THE_CONTRACT = [
     *("unwaive", "pause", "resume", "sweep", "audit", "doctor", "events send"),
     *("quarantine list", "quarantine show", "quarantine replay", "quarantine discard"),
     *("registry check", "registry show", "registry diff", "calendar load", "scenario run"),
-    *("runs list", "runs show"),
+    *("runs list", "runs show", "loads", "trace"),
 ]
 HEAVY = [
     *("fastapi", "uvicorn", "duckdb", "sqlglot", "pydantic", "httpx", "structlog", "sqlite3"),
@@ -40,6 +42,7 @@ def tree() -> dict[str, Any]:
 
 
 TREE = tree()
+OPTIONS = {name: {p.name for p in command.params} for name, command in TREE.items()}
 
 
 @pytest.mark.parametrize("verb", VERBS_OF_THE_CONTRACT)
@@ -95,6 +98,27 @@ def test_every_act_takes_a_reason_and_a_dry_run(verb: str) -> None:
 def test_the_reference_page_is_what_the_verbs_say() -> None:
     page = (ROOT / "docs" / "reference-cli.md").read_text(encoding="utf-8")
     assert page == render(), "run: python -m coordinator.cli.reference > docs/reference-cli.md"
+
+
+@pytest.mark.parametrize("verb", [name for name in TREE if "url" not in OPTIONS[name]])
+def test_the_page_says_that_a_verb_works_without_a_service(verb: str) -> None:
+    head = (ROOT / "docs" / "reference-cli.md").read_text(encoding="utf-8").partition("| exit")[0]
+    assert f"`{verb}`" in head
+
+
+def test_the_page_of_settings_is_what_the_settings_say() -> None:
+    page = (ROOT / "docs" / "reference-settings.md").read_text(encoding="utf-8")
+    say = "python -m coordinator.cli.settings_reference > docs/reference-settings.md"
+    assert page == settings_reference.render(), f"run: {say}"
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    assert [k for k, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_secret_settings_are_those_that_are_declared_so() -> None:
+    declared = {k for k, f in Settings.model_fields.items() if "SecretStr" in str(f.annotation)}
+    assert declared == SECRET_SETTINGS
 
 
 def test_the_command_line_alone_imports_nothing_heavy() -> None:

@@ -34,7 +34,19 @@ DATE = "2024-10-22"
         (["runs", "list", "--status", "done"], "success"),
         (["runs", "list", "--limit", "0"], "--limit"),
         (["serve", "--store", "postgres:x"], "sqlite:PATH"),
+        (
+            ["serve", "--store", "sqllite:x"],
+            "--store: 'sqllite:x' must read sqlite:PATH or firestore:PROJECT[/DATABASE]",
+        ),
         (["serve", "--host", "0.0.0.0"], "loopback"),
+        (["store", "copy", "--from", "sqlite:x", "--to", "foo:bar"], "--to: 'foo:bar' must read"),
+        (["store", "copy", "--from", "foo:bar", "--to", "sqlite:x"], "--from: 'foo:bar' must read"),
+        (["store", "copy", "--from", "sqlite:/no/x", "--to", "sqlite:y"], "/no/x does not exist"),
+        (["store", "copy", "--from", "sqlite:x", "--to", "sqlite:x"], "the same store"),
+        (["events", "send", "/no/such.json"], "/no/such.json cannot be read"),
+        (["calendar", "load", "/no/such.csv"], "/no/such.csv cannot be read"),
+        (["registry", "check", "/no/such.yaml"], "cannot be read"),
+        (["registry", "show", "--file", "/no/such.yaml"], "cannot be read"),
         (["serve", "--port", "70000"], "--port"),
         (["demo", "--data", "/no/such/folder"], "--data"),
         (["demo", "--from", "yesterday"], "YYYY-MM-DD"),
@@ -47,6 +59,7 @@ def test_a_usage_error_names_what_is_wrong(call: list[str], says: str) -> None:
     ran = invoke(*call, TERMINAL_WIDTH="300", COORDINATOR_URL=NOBODY)
     assert ran.code == 2
     assert says in ran.err
+    assert "Value error" not in ran.err
     assert ran.out == ""
 
 
@@ -61,6 +74,8 @@ def test_a_usage_error_names_what_is_wrong(call: list[str], says: str) -> None:
         ["runs", "list"],
         ["runs", "show", f"{PLAYER}:{DATE}:1"],
         ["audit"],
+        ["loads", "nba_raw.nbac_team_stats", DATE],
+        ["trace", "night-1"],
         ["trigger", PLAYER, DATE, "--reason", "x"],
         ["skip", PLAYER, DATE, "--reason", "x"],
         ["reset", PLAYER, DATE, "--reason", "x"],
@@ -108,7 +123,7 @@ def test_an_answer_that_is_no_coordinators_is_out_of_reach(
 @pytest.mark.parametrize("address", ["bogus", "ftp://127.0.0.1", "http://"])
 def test_an_address_that_is_none_is_said_to_be(address: str) -> None:
     ran = invoke("status", DATE, "--url", address)
-    assert ran.code == 3
+    assert ran.code == 2
     assert "no address of a service" in ran.err
 
 
@@ -122,10 +137,33 @@ def test_a_broken_settings_file_is_a_usage_error(tmp_path: Path) -> None:
 
 def test_an_unknown_setting_is_named(tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
-    file.write_text("prot = 1\n")
-    ran = invoke("serve", COORDINATOR_SETTINGS=str(file))
+    file.write_text("prt = 1\n")
+    ran = invoke("serve", COORDINATOR_SETTINGS=str(file), TERMINAL_WIDTH="300")
     assert ran.code == 2
-    assert "prot" in ran.err
+    assert f"{file}: unknown key 'prt'; did you mean 'port'?" in ran.err
+
+
+def test_a_settings_file_that_is_named_and_absent_is_a_usage_error(tmp_path: Path) -> None:
+    file = tmp_path / "missing.toml"
+    ran = invoke("serve", COORDINATOR_SETTINGS=str(file), TERMINAL_WIDTH="300")
+    assert ran.code == 2
+    assert f"COORDINATOR_SETTINGS names {file}, which does not exist" in ran.err
+
+
+def test_a_bad_setting_names_where_it_was_said_and_what_was_said(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('workers = "many"\nwebhook_url = 7\n')
+    ran = invoke(
+        "serve",
+        COORDINATOR_SETTINGS=str(file),
+        COORDINATOR_STORE="mysql:x",
+    )
+    assert ran.code == 2
+    said = " ".join(ran.err.replace("│", "").split())
+    assert "COORDINATOR_STORE: 'mysql:x' must read sqlite:PATH" in said
+    assert f"{file}: workers: 'many': input should be a valid integer" in said
+    assert f"{file}: webhook_url: the value: input should be" in said, "a secret is not shown"
+    assert "Value error" not in said
 
 
 def test_serving_an_invalid_registry_is_refused_with_its_places(tmp_path: Path) -> None:

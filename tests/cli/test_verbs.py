@@ -82,6 +82,7 @@ def test_a_trigger_that_is_not_ready_is_refused_with_the_verdict(call: Callable[
     assert ran.json["error"]["status"] == 409
     assert ran.json["error"]["verdict"]["ready"] is False
     assert "no load yet for 2024-11-03" in ran.err
+    assert "(--bypass dependencies)" in ran.err, "the option, as it is written"
 
 
 def test_a_forced_trigger_runs_and_everything_shows_it(call: Callable[..., Ran]) -> None:
@@ -89,6 +90,10 @@ def test_a_forced_trigger_runs_and_everything_shows_it(call: Callable[..., Ran])
     asked = ["--bypass", "dependencies", "--reason", "nothing will come"]
     dry = call("trigger", OFFENSE, date, *asked, "--dry-run", "--json")
     assert (dry.code, dry.json["dry_run"]) == (0, True)
+    assert dry.json["partition"]["why"] == f"Run {OFFENSE}:{date}:1 would fire."
+    told = call("trigger", OFFENSE, date, *asked, "--dry-run").out
+    assert f"Would fire: {OFFENSE}:{date}:1" in told
+    assert "was decided" not in told
     assert call("status", date, "--json").json["items"][0]["generation"] == 0
     done = call("trigger", OFFENSE, date, *asked)
     run_id = f"{OFFENSE}:{date}:1"
@@ -101,6 +106,8 @@ def test_a_forced_trigger_runs_and_everything_shows_it(call: Callable[..., Ran])
     assert "nothing will come" in call("runs", "show", run_id).out
     audit = call("audit", "--processor", OFFENSE, "--date", date).out
     assert "trigger" in audit
+    assert "bypass dependencies" in audit
+    assert "skip_downstream" not in audit, "it was not said"
     assert "nothing will come" in audit
 
 
@@ -161,6 +168,31 @@ def test_sweep_says_what_it_looked_at(call: Callable[..., Ran]) -> None:
     assert "Looked at" in call("sweep").out
 
 
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (["grid", "--from", "2026-11-24", "--to", "2026-11-01"], "swap them"),
+        (["gaps", "--from", "2026-11-24", "--to", "2026-11-01"], "swap them"),
+        (["waive", PLAYER, "2024-11-03", "--table", "nope", "--reason", "x"], "nope"),
+        (
+            [
+                *("waive", PLAYER, "2024-11-03", "--table", "nba_raw.nbac_gamebook_player_stats"),
+                *("--until", "2020-01-01T00:00:00Z", "--reason", "x"),
+            ],
+            "has passed",
+        ),
+    ],
+    ids=["grid", "gaps", "a table", "an instant"],
+)
+def test_what_the_service_finds_wrong_in_what_was_asked_is_usage(
+    call: Callable[..., Ran], asked: list[str], says: str
+) -> None:
+    ran = call(*asked, "--json")
+    assert ran.code == 2
+    assert says in ran.err
+    assert ran.json["error"]["status"] == 422
+
+
 def test_unknown_names_are_refused_with_the_known_ones(call: Callable[..., Ran]) -> None:
     ran = call("why", "NoSuchProcessor", "2024-11-01")
     assert ran.code == 1
@@ -216,7 +248,48 @@ def test_a_file_that_is_not_json_is_refused_and_nothing_sent(call: Callable[...,
 
 def test_no_events_are_nothing_to_send(call: Callable[..., Ran], tmp_path: Path) -> None:
     assert "no events" in call("events", "send", "-", stdin="\n").out
-    assert call("events", "send", str(tmp_path / "absent")).code == 1
+    assert call("events", "send", str(tmp_path / "absent")).code == 2
+
+
+# ── loads, and what an id touched ────────────────────────────────────────────────────────────
+
+
+def test_an_older_load_says_what_counts_instead_and_stands_in_the_ledger(
+    call: Callable[..., Ran],
+) -> None:
+    date, id_ = "2024-11-21", "night-of-the-21st"
+    newer = event("nbac_team_stats", date, timestamp="2024-11-22T17:52:13Z", event_id="new")
+    older = {**newer, "timestamp": "2024-11-22T10:00:00Z", "event_id": "old"}
+    both = [{**load, "correlation_id": id_} for load in (newer, older)]
+    ran = call("events", "send", "-", stdin=json.dumps(both))
+    assert ran.code == 0
+    assert "older (10:00:00Z) than what counts (17:52:13Z, event new)" in ran.out
+    shown = call("loads", "nbac_team_stats", date)
+    assert shown.out.startswith("nba_raw.nbac_team_stats is ready, 100 rows")
+    lines = [line.rstrip() for line in shown.out.splitlines()]
+    first, second = (line for line in lines if line.endswith((" new", " old")))
+    assert "applied" in first
+    assert "superseded" in second
+    ledger = call("loads", "nba_raw.nbac_team_stats", date, "--limit", "1", "--json").json
+    assert [load["event_id"] for load in ledger["items"]] == ["new"]
+    traced = call("trace", id_)
+    assert "superseded" in traced.out
+    assert OFFENSE in traced.out
+    assert [e["event_id"] for e in call("trace", id_, "--json").json["events"]] == ["new", "old"]
+    assert "Nothing carries the correlation id nobody." in call("trace", "nobody").out
+    assert call("loads", "no_such_table", date).code == 1
+
+
+def test_a_trace_shows_the_run_that_a_load_fired(call: Callable[..., Ran]) -> None:
+    date, id_ = "2024-11-22", "night-of-the-22nd"
+    loads = [
+        event(t, date, correlation_id=id_) for t in ("nbac_scoreboard_v2", "bdl_player_boxscores")
+    ]
+    assert send(call, *loads).code == 0
+    waive = ["waive", DEFENSE, date, "--table", BOXSCORES, "--reason", "x"]
+    assert call(*waive).code == 0
+    eventually(call, "why", DEFENSE, date, status="succeeded")
+    assert f"{DEFENSE}:{date}:1" in call("trace", id_).out
 
 
 # ── what strangers wrote ─────────────────────────────────────────────────────────────────────
@@ -258,6 +331,8 @@ def test_quarantine_is_listed_shown_replayed_and_discarded(
     assert "would be" in call("quarantine", "discard", name, "--reason", "x", "--dry-run").out
     assert call("quarantine", "discard", name, "--reason", "x").code == 0
     assert call("quarantine", "discard", name, "--reason", "x").code == 1
+    told = [line for line in call("audit").out.splitlines() if name in line]
+    assert [("refused" in line) for line in told] == [True, False, True]
     assert "discarded" in call("quarantine", "show", name).out
     assert call("quarantine", "show", "absent").code == 1
 
@@ -369,7 +444,8 @@ def test_doctor_says_how_to_install_what_the_store_needs(
     found = {check["check"]: check for check in ran.json["checks"]}
     for name in ("versions", "database"):
         assert found[name]["state"] == "bad"
-        assert "pip install 'coordinator[gcp]'" in found[name]["words"]
+        assert "[gcp]'" in found[name]["words"]
+    assert "pip install '.[gcp]'" in found["database"]["words"], "nothing is published"
 
 
 def test_a_real_process_answers_in_plain_text_without_colour(url: str) -> None:

@@ -61,7 +61,9 @@ async def test_there_and_back_again(
     stages: list[str] = []
     done = await copy(file, cloud, progress=lambda c: stages.append(c.stage))
     assert (done.total, done.written, done.skipped) == (total, total, 0)
-    assert list(dict.fromkeys(stages)) == ["counting", "copying", "verifying", "done"]
+    assert list(dict.fromkeys(stages)) == [
+        *("counting", "comparing", "copying", "verifying", "done")
+    ]
     other = SqliteStore(tmp_path / "other.db")
     await other.open()
     back = await copy(cloud, other)
@@ -114,8 +116,15 @@ async def test_a_target_that_has_more_is_found_out(
     await store.transact(
         [], lambda _: Changes(None, {Key(Kind.CONTROL, "more"): Control(scope="m")})
     )
-    with pytest.raises(Refused, match="controls"):
-        await copy(file, store)
+    for overwrite in (False, True):
+        with pytest.raises(Refused, match=r"the source has not .first: controls 'more'"):
+            await copy(file, store, overwrite=overwrite)
+    assert not (await store.find(Query(Kind.CALENDAR))).items, "nothing was written"
+
+
+async def test_an_empty_database_is_no_source(file: SqliteStore, store: FirestoreStore) -> None:
+    with pytest.raises(Refused, match=f"The source {store.name} holds no documents"):
+        await copy(store, file, source_name=store.name)
 
 
 async def test_the_command_copies(file: SqliteStore, store: FirestoreStore) -> None:
@@ -135,4 +144,4 @@ async def test_the_command_copies(file: SqliteStore, store: FirestoreStore) -> N
     gone = await asyncio.to_thread(
         CliRunner().invoke, app, ["store", "copy", "--from", "sqlite:/no/file", "--to", store.name]
     )
-    assert gone.exit_code == 1
+    assert gone.exit_code == 2

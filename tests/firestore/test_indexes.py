@@ -31,7 +31,6 @@ OPTIONAL: dict[str, tuple[list[Condition], list[Condition]]] = {
         [("paused", Op.EQ), ("status", Op.IN)],
         [("processor", Op.EQ)],
     ),
-    "service/operate.py Operate.audit_page": ([], [("processor", Op.EQ), ("game_date", Op.EQ)]),
     "service/sweep.py Sweeper.next_wake": ([("wake_at", Op.GT)], [("processor", Op.IN)]),
     "service/sweep.py Sweeper.sweep": ([("wake_at", Op.LE)], [("processor", Op.IN)]),
     "web/health.py _due": ([("outbox_due", Op.LE)], [("processor", Op.IN)]),

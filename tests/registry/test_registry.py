@@ -439,13 +439,6 @@ def test_dependents_say_who_names_a_table_and_for_which_dates() -> None:
     assert all(d.spec is registry.processors[d.spec.name] for d in lines)
 
 
-def test_the_calendar_concerns_every_processor() -> None:
-    names = [s.name for s in parse(CONTRACT).calendar_dependents()]
-    assert names == ["TeamOffenseSummaryProcessor", "PlayerGameSummaryProcessor"]
-    without = changed("calendar: {table: raw.games, known_from: 2024-10-22}\n", "")
-    assert parse(without).calendar_dependents() == ()
-
-
 def test_processors_come_after_what_they_need_on_the_same_date_then_by_phase_and_name() -> None:
     lines = {
         "Z": "{phase: 3, output: o.z, requires: [{table: r.x}]}",

@@ -34,6 +34,23 @@ steps:
 """
 
 
+def test_the_page_on_stories_shows_what_its_story_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (HERE.parents[1] / "docs" / "how-to-scenarios.md").read_text(encoding="utf-8")
+    story = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0]
+    shown = re.findall(r"```console\n\$ coordinator scenario run .*?\n(.*?)```", page, re.DOTALL)
+    file = Path("stories") / "late-game.yaml"
+    (tmp_path / file).parent.mkdir()
+    monkeypatch.chdir(tmp_path)
+    for text, output in zip(
+        [story, story.replace("notices: [deadline]", "notices: []")], shown, strict=True
+    ):
+        file.write_text(text, encoding="utf-8")
+        run_files([file])
+        assert capsys.readouterr().out == output
+
+
 @pytest.mark.parametrize("path", STORIES, ids=lambda p: p.stem)
 def test_a_story_goes_as_it_expects(path: Path) -> None:
     result = play_file(path)
