@@ -88,7 +88,9 @@ def _versions(settings: Settings) -> Finding:
             words.append(f"{FIRESTORE_PACKAGE} {version(FIRESTORE_PACKAGE)}")
         except PackageNotFoundError:
             lacks = f"{FIRESTORE_PACKAGE} is not installed, which {settings.store} needs"
-            return Finding("versions", "bad", f"{lacks}: pip install 'coordinator[gcp]'")
+            return Finding(
+                "versions", "bad", f"{lacks}: pip install '.[gcp]' in a checkout, or make install"
+            )
     return Finding("versions", "ok", ", ".join(words))
 
 
@@ -245,6 +247,10 @@ def _listings() -> Iterator[Query]:
     yield Query(Kind.RUN, equal("correlation_id"), "fired_at", limit=1)
     yield Query(Kind.QUARANTINE, equal("state"), "received_at", descending=True, limit=1)
     yield Query(Kind.PARTITION, equal("processor", "status"), "game_date", limit=1)
+    never = datetime(1970, 1, 1, tzinfo=UTC)
+    for field in ("wake_at", "outbox_due"):
+        where = (*equal("processor"), Where(field, Op.LT, never))
+        yield Query(Kind.PARTITION, where, field, limit=1)
     games = (Where("games_count", Op.LT, 0),)
     for descending in (False, True):
         yield Query(Kind.CALENDAR, games, "game_date", descending, limit=1)

@@ -119,7 +119,7 @@ class Adoption:
             detail="A partition is judged by the rules of whichever instance looks at it, and "
             "what one registry does not have waits up to ten minutes. Bring every instance "
             "to the same registry file; GET /v1/registry tells which one it serves.",
-            notice_id=f"registries_differ:{own[:12]}:{clock.now().isoformat()}",
+            notice_id=f"registries_differ:{hashes}:{clock.now().date()}",
             at=clock.now(),
         )
 

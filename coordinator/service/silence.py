@@ -13,9 +13,10 @@ from zoneinfo import ZoneInfo
 
 from coordinator.core.schedule import instant, shift
 from coordinator.core.spec import ClockTime
-from coordinator.documents import Dates, dates_key, table_date_key
-from coordinator.ports import Changes, Kind, Notice, Op, Query, Where
-from coordinator.service.engine import Docs, Engine
+from coordinator.documents import table_date_key
+from coordinator.ports import Kind, Notice, Op, Query, Where
+from coordinator.service.engine import Engine
+from coordinator.service.once import first_time
 
 LOOK_EVERY = timedelta(hours=1)
 LOOK_BACK_DAYS = 7
@@ -56,7 +57,7 @@ class Silence:
         known = await self._engine.store.get(list(keys.values()))
         told = []
         for table, key in keys.items():
-            if known[key] is None and await self._first_time(table, date):
+            if known[key] is None and await first_time(self._engine, f"silent:{table}", date):
                 told.append(table)
                 if tell is not None:
                     tell(self._notice(table, date, now))
@@ -81,18 +82,6 @@ class Silence:
         dates = (c.game_date for _, c in page.items)
         over = (d for d in dates if instant(d, _WELL_OVER, registry.timezone) <= now)
         return next(over, None)
-
-    async def _first_time(self, table: str, date: str) -> bool:
-        key = dates_key(f"silent:{table}")
-
-        def step(docs: Docs) -> Changes[bool]:
-            known: Dates = docs[key] or Dates(name=key.id)
-            if date in known.dates:
-                return Changes(False)
-            kept = Dates(name=key.id, dates=(*known.dates, date)[-LOOK_BACK_DAYS:])
-            return Changes(True, {key: kept})
-
-        return await self._engine.store.transact([key], step)
 
     def _notice(self, table: str, date: str, now: datetime) -> Notice:
         waiting = sorted(

@@ -17,10 +17,12 @@ import structlog
 from coordinator.core.facts import Fact, Ticked
 from coordinator.core.machine import Decision
 from coordinator.core.model import Control
+from coordinator.core.words import words_for
 from coordinator.errors import CoordinatorError, Unavailable
 from coordinator.ports import Changes, Key, Kind, Notice, Op, Query, Where
 from coordinator.service.adopt import Adoption
 from coordinator.service.engine import ALL, Committed, Docs, Engine, Target
+from coordinator.service.once import first_time
 from coordinator.service.silence import Silence
 from coordinator.service.waiting import time_or_news
 
@@ -158,20 +160,7 @@ class Sweeper:
                 next_wake = await self.next_wake(now)
                 break
         await self._silence.look(self.tell)
-        was_late, self._late = self._late, late > LATE_AFTER.total_seconds()
-        if self._late and not was_late and self.tell is not None:
-            self.tell(
-                Notice(
-                    severity="warning",
-                    kind="sweep_late",
-                    processor=None,
-                    game_date=None,
-                    summary=f"A sweep came {timedelta(seconds=round(late))} late.",
-                    detail="The service was down, or nothing called POST /v1/sweep.",
-                    notice_id=f"sweep_late:{now.isoformat()}",
-                    at=now,
-                )
-            )
+        await self._tell_late(late, now)
         return Swept(
             at=now,
             looked_at=looked,
@@ -182,9 +171,31 @@ class Sweeper:
             next_wake=next_wake,
         )
 
+    async def _tell_late(self, late: float, now: datetime) -> None:
+        """Tell of a sweep that came late, once: until one is in time it is no news again."""
+        was_late, self._late = self._late, late > LATE_AFTER.total_seconds()
+        if not self._late or was_late or self.tell is None:
+            return
+        woken = (now - timedelta(seconds=late)).isoformat()
+        if await first_time(self._engine, "sweep_late", woken):
+            self.tell(
+                Notice(
+                    severity="warning",
+                    kind="sweep_late",
+                    processor=None,
+                    game_date=None,
+                    summary=f"A sweep came {words_for(timedelta(seconds=late))} late.",
+                    detail="The service was down, or nothing called POST /v1/sweep.",
+                    notice_id=f"sweep_late:{woken}",
+                    at=now,
+                )
+            )
+
     async def _tend_registries(self) -> None:
         news = await self.adoption.tend()
-        if news is not None and self.tell is not None:
+        if news is None or self.tell is None:
+            return
+        if await first_time(self._engine, news.kind, news.notice_id):
             self.tell(news)
 
     async def _tick(self, work: Mapping[Target, Sequence[Fact]]) -> list[Decision]:

@@ -356,6 +356,16 @@ def test_an_overdue_partition_says_since_when() -> None:
     )
 
 
+def test_once_the_re_fires_are_spent_nobody_is_told_to_wait_for_data() -> None:
+    world = World(attempts=1, max_refires=0)
+    world.load()
+    world.claim()
+    world.complete(RunStatus.FAILED, error="boom")
+    world.load()
+    assert "re-fires_spent" not in world.why
+    assert world.why.endswith("Trigger or reset it.")
+
+
 def test_a_failed_run_says_why_and_what_to_do() -> None:
     world = World(attempts=1)
     world.load()

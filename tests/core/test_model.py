@@ -9,11 +9,13 @@ import pytest
 
 from coordinator.core.model import (
     Arrival,
+    Flag,
     Fold,
     Grain,
     LoadStatus,
     Mark,
     Partition,
+    Status,
     TableDate,
     Waiver,
     run_id,
@@ -191,3 +193,25 @@ def test_ids_are_derived() -> None:
     world.load()
     assert world.partition.run_id == run_id("P", DATE, 1) == f"P:{DATE}:1"
     assert world.partition.outbox_due == world.now
+
+
+@pytest.mark.parametrize(
+    ("status", "flags", "watches"),
+    [
+        (Status.WAITING, (), True),
+        (Status.SETTLING, (Flag.PAUSED,), True),
+        (Status.RUNNING, (), False),
+        (Status.SUCCEEDED, (), False),
+        (Status.SUCCEEDED, (Flag.NEWER_DATA,), True),
+        (Status.FAILED, (Flag.NEWER_DATA,), True),
+        (Status.SKIPPED, (Flag.NEWER_DATA,), False),
+        (Status.NOT_EXPECTED, (), False),
+    ],
+)
+def test_a_partition_watches_its_windows_while_they_could_make_it_fire(
+    status: Status, flags: tuple[Flag, ...], watches: bool
+) -> None:
+    partition = Partition(
+        processor="P", game_date=DATE, created_at=START, status=status, flags=flags
+    )
+    assert partition.watches_windows is watches

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 
 from coordinator.documents import Quarantined, decode, encode
 from coordinator.ports import Kind
-from coordinator.wire import MAX_TEXT, marks_of
+from coordinator.wire import MAX_TEXT, marks_of, same_message
 from tests.api.support import envelope
 
 
@@ -54,3 +55,12 @@ def test_an_entry_kept_before_there_were_marks_can_be_read() -> None:
     del stored["correlation_id"], stored["game_date"]
     old = decode(Kind.QUARANTINE, msgspec.json.encode(stored))
     assert (old.correlation_id, old.game_date, old.raw) == (None, None, b"x")
+
+
+def test_a_redelivery_is_the_same_message() -> None:
+    once = envelope(b"{}")
+    again = json.dumps({**json.loads(once), "deliveryAttempt": 3}).encode()
+    third = json.dumps({"deliveryAttempt": 4, **json.loads(once)}).encode()
+    assert same_message(again) == same_message(third)
+    for body in (once, b"[]", b"no json", b"\xff"):
+        assert same_message(body) == body

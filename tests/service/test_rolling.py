@@ -195,7 +195,7 @@ async def test_two_registries_that_stay_are_news_once() -> None:
     async with shared() as s:
         old, new = await s.instance(TWO), await s.instance(MORE)
         told: list[Notice] = []
-        new.sweeper.tell = told.append
+        old.sweeper.tell = new.sweeper.tell = told.append
         await s.pass_by(timedelta(minutes=14), old, new)
         assert [n for n in told if n.kind == "registries_differ"] == []
         await s.pass_by(timedelta(hours=1), old, new)

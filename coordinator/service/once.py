@@ -1,0 +1,23 @@
+"""News that belongs to no partition is told once, however many instances come upon it."""
+
+from __future__ import annotations
+
+from coordinator.documents import Dates, dates_key
+from coordinator.ports import Changes
+from coordinator.service.engine import Docs, Engine
+
+KEPT = 7
+"""How many of the last ones told are remembered, of each kind."""
+
+
+async def first_time(engine: Engine, kind: str, what: str) -> bool:
+    """Whether ``what`` was never told before; from now on it was. Raises ``Unavailable``."""
+    key = dates_key(kind)
+
+    def step(docs: Docs) -> Changes[bool]:
+        known: Dates = docs[key] or Dates(name=key.id)
+        if what in known.dates:
+            return Changes(False)
+        return Changes(True, {key: Dates(name=key.id, dates=(*known.dates, what)[-KEPT:])})
+
+    return await engine.store.transact([key], step)

@@ -1,0 +1,260 @@
+"""What instances over one store leave to each other, and what they take over."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from coordinator.adapters.sqlite import SqliteStore
+from coordinator.app import Application, build
+from coordinator.core.model import Flag, Run, RunStatus
+from coordinator.core.spec import LaunchKind, LaunchTarget, ProcessorSpec
+from coordinator.errors import TooLarge, Unavailable
+from coordinator.ports import Kind, Notice, Query, Step
+from coordinator.registry import parse
+from coordinator.service import adopt
+from coordinator.service.engine import Engine
+from coordinator.settings import Settings
+from coordinator.web.health import lags, readiness
+from tests.service.test_adopt import DATE, HEAD, ONE, load
+from tests.service.test_rolling import Clock
+
+DEADLINE = 'deadline: {at: "00:01", day: 1, then: alert}'
+ALERTS = HEAD + f"  P: {{phase: 3, output: out.p, {DEADLINE}, requires: [{{table: raw.a}}]}}\n"
+MANY = HEAD + "".join(
+    f"  P{n}: {{phase: 3, output: out.p{n}, requires: [{{table: raw.a}}]}}\n" for n in range(31)
+)
+
+
+class Scattered(SqliteStore):
+    """A store that many processes share, as the service is told."""
+
+    scattered = True
+
+
+@dataclass
+class World:
+    """Instances over one store, and the world outside."""
+
+    store: Scattered
+    clock: Clock = field(default_factory=Clock)
+    launched: list[str] = field(default_factory=list)
+    told: list[Notice] = field(default_factory=list)
+    down: bool = False
+
+    def instance(self, registry: str = ONE) -> Application:
+        return build(
+            Settings(),
+            registry=parse(registry),
+            store=self.store,
+            clock=self.clock,
+            launchers={LaunchKind.LOCAL: self},
+            notifiers=[self],
+        )
+
+    async def launch(
+        self, target: LaunchTarget, spec: ProcessorSpec, run: Run, message: Mapping[str, Any]
+    ) -> str:
+        if self.down:
+            raise Unavailable("nobody listens")
+        self.launched.append(run.run_id)
+        return "m"
+
+    async def notify(self, notice: Notice) -> None:
+        self.told.append(notice)
+
+    @property
+    def kinds(self) -> list[str]:
+        """What was told that belongs to a partition."""
+        return [n.kind for n in self.told if n.processor is not None]
+
+    def load(self, table: str) -> dict[str, Any]:
+        return {**load(table), "timestamp": self.clock.at.isoformat()}
+
+    def later(self, seconds: float) -> None:
+        self.clock.at += timedelta(seconds=seconds)
+
+
+@asynccontextmanager
+async def world() -> AsyncIterator[World]:
+    store = Scattered(":memory:", inline=True)
+    await store.open()
+    try:
+        yield World(store)
+    finally:
+        await store.close()
+
+
+async def test_a_sweep_that_is_asked_for_delivers_what_a_dead_instance_left() -> None:
+    async with world() as w:
+        dead, alive = w.instance(), w.instance()
+        await dead.ingest.take(w.load("raw.a"))
+        w.later(6)
+        await alive.operate.sweep()
+        assert w.launched == [f"P:{DATE}:1"]
+
+
+async def test_it_leaves_to_a_live_instance_what_that_is_delivering() -> None:
+    async with world() as w:
+        delivering, other = w.instance(), w.instance()
+        await delivering.ingest.take(w.load("raw.a"))
+        w.later(1)
+        await other.operate.sweep()
+        assert w.launched == []
+        await delivering.relay.drain()
+        assert w.launched == [f"P:{DATE}:1"]
+
+
+async def test_a_notice_is_left_for_a_while_to_the_instance_that_asked_for_it() -> None:
+    async with world() as w:
+        w.clock.at = datetime(2024, 10, 22, 12, tzinfo=UTC)
+        first, second = w.instance(ALERTS), w.instance(ALERTS)
+        await first.ingest.take(w.load("raw.b"))
+        await first.ingest.take({**w.load("raw.a"), "status": "failed"})
+        w.later(86_400)
+        await first.sweeper.sweep()
+        await second.relay.drain()
+        assert w.kinds == []
+        await first.relay.drain()
+        assert w.kinds == ["deadline"]
+
+
+async def test_a_notice_of_a_dead_instance_is_told_in_the_end() -> None:
+    async with world() as w:
+        w.clock.at = datetime(2024, 10, 22, 12, tzinfo=UTC)
+        dead, alive = w.instance(ALERTS), w.instance(ALERTS)
+        await dead.ingest.take({**w.load("raw.a"), "status": "failed"})
+        w.later(86_400)
+        await dead.sweeper.sweep()
+        w.later(16)
+        await alive.relay.drain()
+        assert w.kinds == ["deadline"]
+
+
+async def test_processors_that_the_registry_lost_cost_a_sweep_nothing() -> None:
+    async with world() as w:
+        old = w.instance(HEAD + "  Gone: {phase: 3, output: out.g, requires: [{table: raw.a}]}\n")
+        await old.ingest.take(w.load("raw.a"))
+        w.later(86_400)
+        new = w.instance()
+        due = await new.engine.store.find(Query(Kind.PARTITION, new.engine.mine))
+        assert due.items == ()
+        assert await new.sweeper.next_wake(datetime(1970, 1, 1, tzinfo=UTC)) is None
+        assert await new.relay.discover() == 0
+        assert (await lags(new)).outbox_seconds == 0
+
+
+async def test_more_processors_than_can_be_asked_for_are_picked_out_afterwards() -> None:
+    async with world() as w:
+        many = w.instance(MANY)
+        assert many.engine.mine == ()
+        await many.ingest.take(w.load("raw.a"))
+        assert await many.relay.discover() == 31
+        await many.relay.drain()
+        assert len(w.launched) == 31
+
+
+async def test_a_partition_that_cannot_be_judged_keeps_no_instance_from_being_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with world() as w:
+        w.clock.at = datetime(2024, 10, 22, 12, tzinfo=UTC)
+        one = w.instance(ALERTS)
+        await one.ingest.take({**w.load("raw.a"), "status": "failed"})
+        w.later(2 * 86_400)
+        ready, parts = await readiness(one)
+        assert not ready
+
+        async def broken(self: Engine, *_: Any, **__: Any) -> Any:
+            raise ValueError("a bug")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Engine, "apply_each", broken)
+            await one.sweeper.sweep()
+        ready, parts = await readiness(one)
+        assert ready
+        assert f"1 cannot be judged, which the log explains: P {DATE}" in parts["sweep"]["detail"]
+        await one.sweeper.sweep()
+        assert not one.sweeper.stuck
+
+
+async def test_a_change_of_registry_that_is_too_large_for_a_commit_is_made_in_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with world() as w:
+        old = w.instance()
+        await old.sweeper.adoption.take_up()
+        for day in range(10, 20):
+            await old.ingest.take({**w.load("raw.a"), "game_date": f"2024-10-{day}"})
+        real = Engine.transact
+        sizes: list[int] = []
+
+        async def small(self: Engine, keys: Any, step: Step[Any]) -> Any:
+            partitions = sum(key.kind is Kind.PARTITION for key in keys)
+            sizes.append(partitions)
+            if partitions > 3:
+                raise TooLarge("a commit is too large")
+            return await real(self, keys, step)
+
+        monkeypatch.setattr(adopt.Engine, "transact", small)
+        new = w.instance(ONE.replace("phase: 3", "phase: 4"))
+        assert await new.sweeper.adoption.take_up() == 10
+        assert max(sizes) == 10
+
+
+async def test_a_pause_shows_on_a_run_that_goes_on() -> None:
+    async with world() as w:
+        one = w.instance()
+        await one.ingest.take(w.load("raw.a"))
+        run = await one.runs.claim(f"P:{DATE}:1", "me", 1)
+        await one.operate.pause("P", reason="x", actor="ana")
+        view = await one.status.partition("P", DATE)
+        assert view["status"] == "running"
+        assert view["flags"] == [Flag.PAUSED.value]
+        assert view["pauses"][0]["reason"] == "x"
+        assert (await one.status.date(DATE))["items"][0]["flags"] == [Flag.PAUSED.value]
+        await one.operate.resume("P", reason="x", actor="ana")
+        assert (await one.status.partition("P", DATE))["flags"] == []
+        await one.runs.complete(run.run_id, run.lease_token or "", RunStatus.SUCCESS, 1)
+
+
+async def test_an_id_of_a_runs_output_is_the_runs_alone() -> None:
+    async with world() as w:
+        one = w.instance(ONE + "  Q: {phase: 4, output: out.q, requires: [{table: out.p}]}\n")
+        await one.ingest.take(w.load("raw.a"))
+        forged = {**w.load("out.p"), "event_id": f"run:P:{DATE}:1", "status": "failed"}
+        outcome = await one.ingest.take(forged)
+        assert outcome.outcome == "rejected"
+        assert outcome.errors[0].field == "event_id"
+        assert "must not begin with run:" in outcome.errors[0].message
+        run = await one.runs.claim(f"P:{DATE}:1", "me", 1)
+        await one.runs.complete(run.run_id, run.lease_token or "", RunStatus.SUCCESS, 10)
+        assert (await one.status.partition("Q", DATE))["status"] == "firing"
+        (entry,) = (await one.status.ledger("out.p", DATE))["items"]
+        own = {**w.load("out.p"), "event_id": f"run:P:{DATE}:1", "record_count": 10}
+        assert entry["event_id"] == own["event_id"]
+        assert (await one.ingest.take(own)).outcome == "duplicate"  # the announcement, come back
+
+
+async def test_a_sweep_that_came_late_is_told_by_one_of_the_instances() -> None:
+    async with world() as w:
+        w.clock.at = datetime(2024, 10, 22, 12, tzinfo=UTC)
+        instances = [w.instance(ALERTS) for _ in range(3)]
+        await instances[0].ingest.take({**w.load("raw.a"), "status": "failed"})
+        w.later(86_400)
+        told: list[Notice] = []
+        for one in instances:
+            one.sweeper.tell = told.append
+            one.sweeper._tick = _nothing  # type: ignore[method-assign]
+            await one.sweeper.sweep()
+        (notice,) = told
+        assert notice.summary == "A sweep came 7 h 59 min late."
+
+
+async def _nothing(work: object) -> list[Any]:
+    return []
