@@ -1,8 +1,8 @@
 """Taking a registry into use: what is open is judged again, what is new is filled from the ledger.
 
-Owns the look at everything at a start under a registry that the store does not know as the only
-one served, and again while and after another is served beside it. A removed requirement may fire,
-an added one holds; nothing that ran is disturbed. Inputs are read from the ledger even where a
+Owns the look at every partition whose rules changed: at a start under a registry that the store
+does not know as the only one served, and again while and after another is served beside it. A
+removed requirement may fire, an added one holds; nothing that ran is disturbed. Inputs are read from the ledger even where a
 partition was last judged under this same registry: an instance of the other registry records what
 it takes in, but does not bring it to partitions and lines that it does not have.
 
@@ -12,16 +12,19 @@ at once more after that, so a start that is cut short begins again, whichever re
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Set
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
 
 from coordinator.core.facts import Ticked
 from coordinator.core.schedule import shift
+from coordinator.core.spec import ProcessorSpec
 from coordinator.documents import Dates, dates_key
-from coordinator.errors import TooLarge
+from coordinator.errors import BadInput, TooLarge
 from coordinator.ports import Changes, Document, Kind, Notice, Op, Query, Where
+from coordinator.registry import Registry, parse
 from coordinator.service.engine import Docs, Engine, Target
 from coordinator.service.in_force import GONE_AFTER, LOOK_EVERY
 
@@ -74,11 +77,12 @@ class Adoption:
             self._leaving.clear()
             self._pause, self._mixed_since, self._told = LOOK_EVERY, None, False
             return None
-        served = [name for name, leaving_at in others.items() if leaving_at is None]
+        served = [name for name, record in others.items() if record.leaving_at is None]
         gone: list[tuple[str, datetime]] = []
-        for name, leaving_at in others.items():
-            if leaving_at is not None and self._seen_for(name, leaving_at, now) >= GONE_AFTER:
-                gone.append((name, leaving_at))
+        for name, record in others.items():
+            at = record.leaving_at
+            if at is not None and self._seen_for(name, at, now) >= GONE_AFTER:
+                gone.append((name, at))
         if gone or (served and now >= self._next_look):
             await self._look_at_everything()
             for name, leaving_at in gone:
@@ -128,11 +132,14 @@ class Adoption:
         self._next_look = engine.clock.monotonic() + self._pause.total_seconds()
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         await _list_dates(engine)
-        targets = sorted(await _targets(engine))
+        changed = set(engine.registry.processors) - unchanged(
+            engine.registry, [record.text for record in self._in_force.others.values()]
+        )
+        targets = sorted(await _targets(engine, changed)) if changed else []
         looked = 0
         for start in range(0, len(targets), PER_TRANSACTION):
             looked += await self._refill(targets[start : start + PER_TRANSACTION])
-        log.info("every partition was looked at", partitions=looked)
+        log.info("partitions were looked at again", partitions=looked, processors=sorted(changed))
         return looked
 
     async def _refill(self, targets: list[Target]) -> int:
@@ -146,6 +153,27 @@ class Adoption:
                 raise
         half = len(targets) // 2
         return await self._refill(targets[:half]) + await self._refill(targets[half:])
+
+
+def unchanged(registry: Registry, others: Iterable[str]) -> set[str]:
+    """The processors to which every other registry, given as text, means the very same.
+
+    Whoever serves such a one brings them all that they wait for. A text that cannot be read any
+    more may have meant anything.
+    """
+    specs = registry.processors
+    same = set(specs)
+    for text in others:
+        try:
+            known = parse(text).processors
+        except BadInput:
+            return set()
+        same = {n for n in same if n in known and _meaning(known[n]) == _meaning(specs[n])}
+    return same
+
+
+def _meaning(spec: ProcessorSpec) -> ProcessorSpec:
+    return replace(spec, registry_hash="")
 
 
 async def _list_dates(engine: Engine) -> None:
@@ -181,18 +209,18 @@ async def _add_dates(engine: Engine, name: str, dates: list[str]) -> None:
     await engine.transact([key], step)
 
 
-async def _targets(engine: Engine) -> set[Target]:
-    """Every partition that is stored, or that the ledger or the calendar gives rise to."""
+async def _targets(engine: Engine, processors: Set[str]) -> set[Target]:
+    """Every partition of these that is stored, or that the ledger or the calendar gives rise to."""
     registry = engine.registry
     found: set[Target] = set()
     async for p in _every(engine, Kind.PARTITION, ()):
-        if p.processor in registry.processors:
+        if p.processor in processors:
             found.add((p.processor, p.game_date))
     async for table_date in _every(engine, Kind.TABLE_DATE, ()):
         for dependency in registry.dependents(table_date.table):
-            if dependency.window is None:
+            if dependency.window is None and dependency.spec.name in processors:
                 date = shift(table_date.game_date, -(dependency.offset or 0))
                 found.add((dependency.spec.name, date))
     async for calendar in _every(engine, Kind.CALENDAR, ()):
-        found.update((name, calendar.game_date) for name in registry.processors)
+        found.update((name, calendar.game_date) for name in processors)
     return found

@@ -36,8 +36,8 @@ class InForce:
         self._key = Key(Kind.REGISTRY, registry.registry_hash)
         self._looked: float | None = None
         self._looking = asyncio.Lock()
-        self.others: Mapping[str, datetime | None] = {}
-        """Other registries that count as served: hash → since when one is leaving, if it is."""
+        self.others: Mapping[str, RegistryRecord] = {}
+        """Other registries that count as served, by their hashes."""
 
     async def keep(self) -> None:
         """Look, unless the last look is recent. Before the registry is in use, do nothing.
@@ -57,7 +57,7 @@ class InForce:
         own = records.pop(self._key.id, None)
         if own is None or own.leaving_at is not None:
             await self.claim()
-        self.others = {name: record.leaving_at for name, record in records.items()}
+        self.others = records
         self._looked = began
 
     async def unknown_here(self, what: str) -> None:

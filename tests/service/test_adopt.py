@@ -14,6 +14,7 @@ from coordinator.core.model import Partition, Run, RunStatus
 from coordinator.core.spec import LaunchKind, LaunchTarget, ProcessorSpec
 from coordinator.documents import partition_key
 from coordinator.registry import parse
+from coordinator.service.adopt import unchanged
 from coordinator.settings import Settings
 
 DATE = "2024-10-22"
@@ -137,3 +138,30 @@ async def test_a_start_under_the_same_registry_writes_nothing(tmp_path: Path) ->
         before = await partition(application, "P")
     async with served(tmp_path / "s.db", ONE, launches) as application:
         assert await partition(application, "P") == before
+
+
+async def test_only_what_means_something_else_is_looked_at_again(tmp_path: Path) -> None:
+    launches = Launches()
+    async with served(tmp_path / "s.db", TWO, launches) as application:
+        await application.ingest.take(load("raw.a"))
+    async with served(tmp_path / "s.db", MORE, launches) as application:
+        found = await partition(application, "P")
+        assert found is not None
+        assert found.registry_hash != application.registry.registry_hash  # nothing to judge anew
+        assert await partition(application, "Late") is not None
+        await application.ingest.take(load("raw.b"))
+        found = await partition(application, "P")
+        assert found is not None
+        assert found.registry_hash == application.registry.registry_hash
+        assert found.generation == 1
+
+
+def test_what_another_registry_means_is_compared_by_processor() -> None:
+    more = parse(MORE)
+    assert unchanged(more, [TWO]) == {"P"}
+    assert unchanged(more, [MORE + "# a comment\n"]) == {"P", "Late"}
+    assert unchanged(more, [TWO, ONE]) == set()
+    assert unchanged(more, ["version: 99\n"]) == set()
+    assert unchanged(more, [TWO.replace("New_York", "Chicago")]) == set()
+    assert unchanged(more, [TWO.replace("raw.b: {}", "raw.b: {grain: game}")]) == set()
+    assert unchanged(more, [TWO.replace("raw.c: {}", "raw.c: {grain: game}")]) == {"P"}
