@@ -267,6 +267,16 @@ def _local_launcher(
 ) -> LocalLauncher:
     """Local runs go through the same runner and the same door as remote ones."""
     entrypoints = {p.name: p.entrypoint for p in registry.processors.values() if p.entrypoint}
+    nothing = [
+        p.name
+        for p in registry.processors.values()
+        if not p.entrypoint and (p.launch or default_target(settings)).kind is LaunchKind.LOCAL
+    ]
+    if nothing:
+        log.warning(
+            "these are launched here and have no `entrypoint`, so their runs will fail",
+            processors=nothing,
+        )
     runner: Runner | None = None
 
     def get_runner() -> Runner:

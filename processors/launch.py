@@ -73,6 +73,11 @@ def load_entrypoint(entrypoint: str) -> Processor:
 
     Raises EntrypointError that says which half of it leads nowhere.
     """
+    if not entrypoint:
+        raise EntrypointError(
+            "the registry gives it no `entrypoint`, so there is nothing to run here: name one as "
+            "module:attr, or say with `launch` who runs it"
+        )
     module_name, colon, attribute = entrypoint.partition(":")
     if not (module_name and colon and attribute):
         raise EntrypointError(f"{entrypoint!r} is not of the form 'module:attr'")

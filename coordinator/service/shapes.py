@@ -482,6 +482,7 @@ def ledger_row(entry: LedgerEntry) -> View:
         "processor_name": entry.processor_name,
         "source_scraper_execution_id": entry.source_scraper_execution_id,
         "message_id": entry.message_id,
+        "warnings": list(entry.warnings),
     }
 
 

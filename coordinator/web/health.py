@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from coordinator.core.model import Partition
+from coordinator.core.words import words_for
 from coordinator.errors import CoordinatorError, Unavailable
 from coordinator.ports import Kind, Op, Query, Where
 from coordinator.service.sweep import LATE_AFTER
@@ -81,6 +82,10 @@ async def lags(application: Application) -> Lags:
     )
 
 
+def _words(seconds: float) -> str:
+    return words_for(timedelta(seconds=seconds))
+
+
 async def _due(application: Application, until: datetime) -> list[Partition]:
     page = await application.engine.store.find(
         Query(
@@ -115,12 +120,12 @@ async def readiness(application: Application) -> tuple[bool, dict[str, Any]]:
         return False, {"store": part, "outbox": unknown, "sweep": unknown}
     relay_ok = found.untried_seconds <= OUTBOX_LATE_SECONDS
     sweep_ok = found.sweep_seconds <= LATE_AFTER.total_seconds()
-    outbox = f"The oldest undelivered effect waits since {found.outbox_seconds:.0f} s."
+    outbox = f"The oldest undelivered effect has waited {_words(found.outbox_seconds)}."
     if not found.outbox_seconds:
         outbox = "Nothing waits for delivery."
     if not relay_ok:
         outbox += " Nobody tries to deliver it: is the relay running?"
-    sweep = f"The partition due longest waits since {found.sweep_seconds:.0f} s for a sweep."
+    sweep = f"The partition due longest has waited {_words(found.sweep_seconds)} for a sweep."
     if not found.sweep_seconds:
         sweep = "No partition waits for a sweep."
     if not sweep_ok:

@@ -22,6 +22,8 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 PARTITIONS_COUNTED = 1000
 """A gauge of partitions stops here: 1000 means 1000 or more."""
+COUNT_EVERY_SECONDS = 60.0
+"""How old the numbers may be where each counted partition is billed as a read."""
 COUNTED = (
     Status.SETTLING,
     Status.FIRING,
@@ -55,6 +57,9 @@ class Metrics:
             buckets=_BUCKETS,
         )
         self._children: dict[tuple[str, str, int], Histogram] = {}
+        scattered = getattr(application.engine.store, "scattered", False)
+        self._count_every = COUNT_EVERY_SECONDS if scattered else 0.0
+        self._count_again_at = float("-inf")
         self._counters = _Counters(application)
         self._registry.register(self._counters)
         application.engine.listen(self._counters.heard)
@@ -69,6 +74,15 @@ class Metrics:
 
     async def text(self, lags: Lags) -> bytes:
         """The page. Raises ``Unavailable``."""
+        now = self._application.clock.monotonic()
+        if now >= self._count_again_at:
+            self._counters.partitions = await self._count()
+            self._count_again_at = now + self._count_every
+        self._counters.lags = lags
+        return generate_latest(self._registry)
+
+    async def _count(self) -> dict[str, int]:
+        """Partitions by status, as far as they are counted."""
         counted = {}
         for status in COUNTED:
             page = await self._application.engine.store.find(
@@ -79,9 +93,7 @@ class Metrics:
                 )
             )
             counted[status.value] = len(page.items)
-        self._counters.partitions = counted
-        self._counters.lags = lags
-        return generate_latest(self._registry)
+        return counted
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

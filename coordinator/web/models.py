@@ -595,6 +595,7 @@ class LedgerRow(Load):
     processor_name: str | None = Field(description="The processor it named.")
     source_scraper_execution_id: str | None = Field(description="The scrape behind it.")
     message_id: str | None = Field(description="The message that carried it.")
+    warnings: list[str] = Field(description="What is worth a look, as why it was superseded.")
 
 
 class Ledger(Answer):

@@ -354,6 +354,7 @@ def test_execute_runs_a_launch_in_this_thread(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("entrypoint", "said"),
     [
+        ("", "gives it no `entrypoint`"),
         ("processors.analytics", "not of the form"),
         ("processors.nowhere:Thing", "cannot import"),
         ("processors.analytics:Thing", "has no processor"),
