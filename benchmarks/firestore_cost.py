@@ -28,14 +28,17 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from coordinator import outbox
 from coordinator.adapters.clock import SystemClock
 from coordinator.adapters.firestore import FirestoreStore
-from coordinator.app import Application, build
+from coordinator.app import Application, build, configure_logging
 from coordinator.core.model import Run, RunStatus
 from coordinator.core.spec import LaunchKind, LaunchTarget, ProcessorSpec
 from coordinator.ports import Kind, Query
 from coordinator.registry import Registry, load, parse
+from coordinator.service import sweep
 from coordinator.service.engine import Committed
+from coordinator.service.in_force import LOOK_AHEAD
 from coordinator.service.sweep import BEFORE_ALL
 from coordinator.settings import Settings
 from processors.catalog import CATALOG
@@ -69,7 +72,8 @@ class HandClock:
         return self.at
 
     def monotonic(self) -> float:
-        return self.at.timestamp()
+        """What goes by it, a look a minute, is billed with the idle instance."""
+        return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(0.01)
@@ -391,7 +395,14 @@ def bill(played: Replay) -> None:
     writes += outputs.writes / runs * RUNS_PER_DAY
     reads += sum(r.reads for r in life) / runs * RUNS_PER_DAY
     writes += sum(r.writes for r in life) / runs * RUNS_PER_DAY
-    idle = 3 * 2 * 60 * 24  # the sweep asks 2, the outbox 1, each half a minute
+    day = 24 * 60 * 60
+    # Of each look of an idle instance: the sweep asks 2 queries, the outbox 1; and once a minute
+    # which registries are served.
+    idle = int(
+        2 * day / sweep.IDLE_LOOK.total_seconds()
+        + day / outbox.IDLE_LOOK.total_seconds()
+        + day / LOOK_AHEAD.total_seconds()
+    )
     ours = ((reads + idle) * READ_USD + writes * WRITE_USD) * DAYS
     specs = list(played.app.registry.processors.values())
     k = statistics.mean(kk for (_, kk, *_), m in played.per_k.items() for _ in range(m))
@@ -418,6 +429,7 @@ def bill(played: Replay) -> None:
 
 async def main(season: Season, nights: int, firings: int) -> None:
     """Play, measure, print."""
+    configure_logging(Settings(log_level="warning"))
     direct = emulator_host()
     proxy = Proxy(direct)
     os.environ["FIRESTORE_EMULATOR_HOST"] = proxy.host

@@ -26,7 +26,7 @@ from coordinator.errors import BadInput, TooLarge
 from coordinator.ports import Changes, Document, Kind, Notice, Op, Query, Where
 from coordinator.registry import Registry, parse
 from coordinator.service.engine import Docs, Engine, Target
-from coordinator.service.in_force import GONE_AFTER, LOOK_EVERY
+from coordinator.service.in_force import GONE_AFTER, LOOK_AHEAD, LOOK_EVERY
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +70,7 @@ class Adoption:
 
         Raises ``Unavailable``.
         """
-        await self._in_force.keep()
+        await self._in_force.keep(LOOK_AHEAD)
         now = self._engine.clock.monotonic()
         others = self._in_force.others
         if not others:

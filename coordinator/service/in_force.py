@@ -21,6 +21,8 @@ from coordinator.registry import Registry
 
 LOOK_EVERY = timedelta(seconds=60)
 """What an instance knows of the others is never older than this when it begins a commit."""
+LOOK_AHEAD = timedelta(seconds=40)
+"""A sweep looks after this long already: the next one may come too late."""
 GONE_AFTER = timedelta(seconds=120)
 """A registry that is leaving and was not taken back for so long is served by nobody: a look's age
 and a commit's patience are less together."""
@@ -39,15 +41,16 @@ class InForce:
         self.others: Mapping[str, RegistryRecord] = {}
         """Other registries that count as served, by their hashes."""
 
-    async def keep(self) -> None:
+    async def keep(self, within: timedelta = LOOK_EVERY) -> None:
         """Look, unless the last look is recent. Before the registry is in use, do nothing.
 
-        Raises ``Unavailable``.
+        A sweep asks for a more recent one, so that no event has to wait for a look. Raises
+        ``Unavailable``.
         """
-        if self._looked is None or not self._old():
+        if self._looked is None or self._age() < within:
             return
         async with self._looking:
-            if self._old():
+            if self._age() >= within:
                 await self.look()
 
     async def look(self) -> None:
@@ -109,9 +112,8 @@ class InForce:
 
         await self._change(registry_hash, gone)
 
-    def _old(self) -> bool:
-        age = self._clock.monotonic() - (self._looked or 0.0)
-        return age >= LOOK_EVERY.total_seconds()
+    def _age(self) -> timedelta:
+        return timedelta(seconds=self._clock.monotonic() - (self._looked or 0.0))
 
     async def _records(self) -> list[RegistryRecord]:
         page = await self._store.find(Query(Kind.REGISTRY, (Where("current", Op.EQ, 1),)))

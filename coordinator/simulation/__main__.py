@@ -15,6 +15,8 @@ from pathlib import Path
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.simulation.world import Report, run
 
+PROGRESS_EVERY = 100
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Play the seeds that were asked for; 0 when every law held, 1 when one was broken."""
@@ -44,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed = 0
     totals = {name: Counter[str]() for name in _TOTALS}
     steps = commits = 0
-    for report in _played(work, asked.jobs):
+    for played, report in enumerate(_played(work, asked.jobs), 1):
+        if played % PROGRESS_EVERY == 0:
+            sys.stderr.write(f"{played} of {len(work)} worlds\n")
         steps += report.steps
         commits += report.commits
         for name, counter in totals.items():
