@@ -218,6 +218,8 @@ class Relay:
             later = min((self._begins_at(e, target) for e in partition.outbox), default=None)
             if later is not None:
                 self._pending[target] = later
+            else:
+                self._own.discard(target)  # somebody else delivered it
             return
         facts: list[Fact] = []
         for entry in due:
