@@ -75,6 +75,10 @@ class Refused(CoordinatorError):
     code = "refused"
 
 
+CONTENDED = "contended"
+"""The code of an ``Unavailable`` whose part answers, and is wanted by too many at once."""
+
+
 class Unavailable(CoordinatorError):
     """A part is out of reach: worth a retry. HTTP 503."""
 

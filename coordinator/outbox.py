@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from coordinator.core.facts import Delivered, DeliveryFailed, Fact
+from coordinator.core.machine import Decision
 from coordinator.core.model import EffectKind, OutboxEntry, Partition
 from coordinator.core.spec import LaunchKind, LaunchTarget, ProcessorSpec
 from coordinator.documents import partition_key
@@ -42,6 +43,8 @@ DELIVERIES_AT_ONCE = 32
 DUE_PER_ROUND = 200
 TOLD_LIMIT = 10_000
 NOTICE_PAUSES_SECONDS = (1.0, 5.0, 15.0, 60.0, 60.0)
+RECORD_PAUSES_SECONDS = (0.5, 2.0, 5.0, 15.0)
+"""Between the tries to record a delivery that happened."""
 IDLE_LOOK = timedelta(seconds=15)
 """How often the store is asked for due effects that no commit of this process told of."""
 
@@ -235,12 +238,23 @@ class Relay:
             else:
                 facts.append(Delivered(effect_id=entry.effect_id, message_id=proof))
                 self._count(entry, "delivered")
-        decision = await self._engine.apply(spec, target[1], facts)
-        left = decision.partition
+        left = (await self._record(spec, target[1], facts)).partition
         if left.outbox_due is not None:
             self._await(left, left.outbox_due)
         else:
             self._own.discard(target)
+
+    async def _record(self, spec: ProcessorSpec, date: str, facts: Sequence[Fact]) -> Decision:
+        """Write down what was proved. Patiently: what is not written down is delivered again."""
+        for pause in RECORD_PAUSES_SECONDS:
+            try:
+                return await self._engine.apply(spec, date, facts)
+            except Unavailable as error:
+                log.warning(
+                    "a delivery is not recorded yet", target=(spec.name, date), error=error.detail
+                )
+            await self._engine.clock.sleep(pause)
+        return await self._engine.apply(spec, date, facts)
 
     def _begins_at(self, entry: OutboxEntry, target: Target) -> datetime:
         """When to deliver an effect. Two launches of one attempt are harmless; of two notices one

@@ -35,6 +35,10 @@ class OutOfReach(CoordinatorError):
         return {"title": "Service out of reach", "status": None, "detail": self.detail}
 
 
+class Busy(OutOfReach):
+    """The service or what it stands on cannot take this now: worth another try."""
+
+
 class Refusal(CoordinatorError):
     """The service said no. ``document`` is its whole answer."""
 
@@ -168,7 +172,8 @@ class Service:
             return document
         if response.status_code in GATEWAY_STATUSES or document is None:
             detail = document.get("detail") if isinstance(document, dict) else None
-            raise OutOfReach(
+            unreached = Busy if response.status_code == 503 else OutOfReach
+            raise unreached(
                 f"{self.url} answered {response.status_code}"
                 + (f": {detail}" if detail else ", which is no answer of a coordinator")
             )

@@ -306,6 +306,8 @@ def _service(running: Service, registry: Registry | None) -> Iterator[Finding]:
     parts = ready.get("parts") or {}
     for name in parts:
         state, words = "ok" if parts[name]["ok"] else "bad", str(parts[name]["detail"])
+        if parts[name].get("others"):
+            state = "warning"
         if name == "outbox" and (parts[name].get("lag_seconds") or 0.0) > OUTBOX_OLD_SECONDS:
             state = "warning" if state == "ok" else state
             words += _undelivered(running)

@@ -9,22 +9,26 @@ from __future__ import annotations
 import csv
 import json
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from coordinator.cli import verbs
-from coordinator.cli.client import DEFAULT_URL, OutOfReach, Refusal, Service
+from coordinator.cli.client import DEFAULT_URL, Busy, OutOfReach, Refusal, Service
 from coordinator.cli.output import count, emit, listing, note, progress, sentence, styled
 from coordinator.cli.verbs import AsJson, DryRun, From, To, Url, verb
 from coordinator.errors import BadInput, Unusable
 
 EVENTS_PER_CALL = 200
 """Events of one request; the API takes up to 1,000 (contract 5.1), fewer show progress."""
+PAUSES_SECONDS = (1.0, 3.0)
+"""Before a call that the service could not take just now is sent again."""
 ROWS_SHOWN = 200
 GOOD_OUTCOMES = frozenset({"applied", "duplicate", "superseded", "ignored"})
 
@@ -119,19 +123,30 @@ def post_events(running: Service, events: Sequence[Any], words: str) -> list[dic
         for start in range(0, len(events), EVENTS_PER_CALL):
             batch = list(events[start : start + EVENTS_PER_CALL])
             try:
-                answer = running.post("v1", "events", body=batch)
+                answer = _patiently(partial(running.post, "v1", "events", body=batch))
             except Refusal as refusal:
                 if "results" not in refusal.document:
                     raise
                 answer = refusal.document
             except OutOfReach as error:
                 raise OutOfReach(
-                    f"{error.detail}. {len(results)} of {len(events)} events were taken; sending "
-                    "them all again is harmless"
+                    f"{error.detail.rstrip('.')}. {len(results)} of {len(events)} events were taken for "
+                    f"certain, and perhaps some of the next {len(batch)}; sending them all again is "
+                    "harmless"
                 ) from error
             results += answer["results"]
             bar.update(task, completed=len(results))
     return results
+
+
+def _patiently(send: Callable[[], Any]) -> Any:
+    """Send again what could not be taken just now: what was recorded already is a duplicate."""
+    for pause in PAUSES_SECONDS:
+        try:
+            return send()
+        except Busy:
+            time.sleep(pause)
+    return send()
 
 
 def _show(

@@ -21,13 +21,13 @@ from coordinator.core.facts import Fact, Ticked
 from coordinator.core.model import Arrival
 from coordinator.core.spec import TableSpec
 from coordinator.documents import GAME_DATES
-from coordinator.errors import BadInput, CoordinatorError, Mistake
+from coordinator.errors import CONTENDED, BadInput, CoordinatorError, Mistake, Unavailable
 from coordinator.ports import Changes, Key, Need
 from coordinator.registry import Registry
 from coordinator.service.engine import Committed, Docs, Engine, Reading, Target
 from coordinator.service.loads import Load, Loads
 from coordinator.service.quarantine import Quarantine
-from coordinator.service.runs import Runs
+from coordinator.service.runs import Runs, UnknownProcessor
 from coordinator.wire import (
     BadMessage,
     LoadMessage,
@@ -159,11 +159,15 @@ class Ingest:
         message = read_event(event, received_at, message_id)
         if isinstance(message, RunMessage):
             return await self._report(message)
+        unknown = f"the table {shown(message.names[0])}"
         try:
             table = self._table(message)
         except BadMessage:
-            await self._engine.in_force.unknown_here(f"the table {shown(message.names[0])}")
+            await self._engine.in_force.unknown_here(unknown)
             raise
+        if self._engine.in_force.others and self.registry.table_for(message.names[0]) is None:
+            # Another name in it is known here; the first one may be another registry's table.
+            await self._engine.in_force.unknown_here(unknown)
         return await self._enqueue(message, table, received_at)
 
     def _table(self, message: LoadMessage) -> TableSpec:
@@ -197,6 +201,18 @@ class Ingest:
                 )
             else:
                 await self._runs.heartbeat(message.run_id, message.lease_token)
+        except UnknownProcessor as error:
+            raise BadMessage(
+                error.detail,
+                (
+                    Mistake(
+                        "run_id",
+                        "must be of a processor that the registry has; replay it once that is so",
+                        shown(message.run_id),
+                    ),
+                ),
+                code="unknown_processor",
+            ) from error
         except CoordinatorError as error:
             if error.status not in (404, 409):
                 raise
@@ -323,28 +339,20 @@ class Ingest:
         try:
             outcomes = await self._commit([w.load for w in batch])
         except Exception as error:  # noqa: BLE001 - handed to the waiters, never swallowed
-            if len(batch) == 1 or (isinstance(error, CoordinatorError) and error.status == 503):
+            out_of_reach = isinstance(error, Unavailable) and error.code != CONTENDED
+            if len(batch) == 1 or out_of_reach:
                 for waiting in batch:
                     if not waiting.future.done():
                         waiting.future.set_exception(error)
                 return
-            await self._commit_each(batch)
+            # One bad event must not take its neighbours down, and fewer documents are less wanted.
+            half = len(batch) // 2
+            await self._settle(batch[:half])
+            await self._settle(batch[half:])
             return
         for waiting, outcome in zip(batch, outcomes, strict=True):
             if not waiting.future.done():
                 waiting.future.set_result(outcome)
-
-    async def _commit_each(self, batch: Sequence[_Waiting]) -> None:
-        """One bad event must not take its neighbours down."""
-        for waiting in batch:
-            try:
-                result = (await self._commit([waiting.load]))[0]
-            except Exception as error:  # noqa: BLE001 - handed to the waiters, never swallowed
-                if not waiting.future.done():
-                    waiting.future.set_exception(error)
-            else:
-                if not waiting.future.done():
-                    waiting.future.set_result(result)
 
     async def _commit(self, batch: Sequence[Load]) -> list[Outcome]:
         """Fold a batch into the ledger and decide on every dependent partition, atomically."""

@@ -27,6 +27,10 @@ from coordinator.wire import parse_run_id, shown
 log = structlog.get_logger(__name__)
 
 
+class UnknownProcessor(NotFound):
+    """A run that was, of a processor that the registry in use does not have. HTTP 404."""
+
+
 class Runs:
     """Grants claims and takes reports.
 
@@ -110,7 +114,14 @@ class Runs:
         place = parse_run_id(run_id)
         spec = self._engine.registry.processors.get(place[0]) if place else None
         if place is not None and spec is None:
-            await self._engine.in_force.unknown_here(f"the processor {shown(place[0])}")
+            name = shown(place[0])
+            await self._engine.in_force.unknown_here(f"the processor {name}")
+            key = run_key(run_id)
+            if (await self._engine.store.get([key]))[key] is not None:
+                raise UnknownProcessor(
+                    f"the registry in use has no processor {name} any more, so nothing can come of "
+                    f"its run {shown(run_id)}"
+                )
         if place is None or spec is None:
             raise NotFound(f"there is no run {run_id[:200]}; ids read PROCESSOR:YYYY-MM-DD:N")
         return spec, place[1], place[2]

@@ -134,7 +134,16 @@ async def readiness(application: Application) -> tuple[bool, dict[str, Any]]:
     if stuck:
         names = ", ".join(sorted(f"{p} {d}" for p, d in stuck)[:5])
         sweep += f" {len(stuck)} cannot be judged, which the log explains: {names}."
+    others = sorted(name[:12] for name in application.engine.in_force.others)
+    own = application.engine.registry.registry_hash[:12]
+    registry = f"{own} is served."
+    if others:
+        registry = (
+            f"{own} is served here, and {', '.join(others)} counts as served beside it: a "
+            "deployment on its way, or instances with different registry files."
+        )
     return relay_ok and sweep_ok, {
+        "registry": {"ok": True, "others": others, "detail": registry},
         "store": {"ok": True, "detail": "The store answers."},
         "outbox": {"ok": relay_ok, "lag_seconds": found.outbox_seconds, "detail": outbox},
         "sweep": {

@@ -668,6 +668,9 @@ class HealthPart(BaseModel):
     lag_seconds: float | None = Field(None, description="How far it is behind.")
     age_seconds: float | None = Field(None, description="Since when this process did it last.")
     last_at: Instant | None = Field(None, description="When this process did it last.")
+    others: list[str] | None = Field(
+        None, description="Other registries that count as served over the same store, by hash."
+    )
 
 
 class Health(Answer):
@@ -680,7 +683,7 @@ class Readiness(Answer):
     """Whether the service is ready, part by part."""
 
     status: Literal["ready", "not_ready"] = Field(description="All parts together.")
-    parts: dict[str, HealthPart] = Field(description="`store`, `outbox`, `sweep`.")
+    parts: dict[str, HealthPart] = Field(description="`registry`, `store`, `outbox`, `sweep`.")
 
 
 # ── runs ─────────────────────────────────────────────────────────────────────────────────────

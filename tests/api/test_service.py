@@ -27,6 +27,7 @@ def test_ready_says_so_for_each_part(service: Service) -> None:
     found = service.get("/readyz")
     assert found["status"] == "ready"
     assert {name: part["ok"] for name, part in found["parts"].items()} == {
+        "registry": True,
         "store": True,
         "outbox": True,
         "sweep": True,

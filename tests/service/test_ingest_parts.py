@@ -7,11 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
+from coordinator import outbox
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.app import Application, build
 from coordinator.core.spec import LaunchKind
-from coordinator.ports import Key, Step
+from coordinator.errors import CONTENDED, Unavailable
+from coordinator.ports import Key, Kind, Step
 from coordinator.registry import parse
+from coordinator.service.engine import Engine
 from coordinator.settings import Settings
 from tests.service.test_adopt import HEAD, ONE, Launches, load
 
@@ -98,4 +103,44 @@ async def test_a_large_batch_is_cut_by_its_partitions_and_keeps_its_order(tmp_pa
     assert len(store.sizes) == 4  # 150 partitions and no more are three dates and not four
     assert not application.ingest._queue
     assert not application.ingest._busy
+    await store.close()
+
+
+async def test_a_batch_that_too_many_want_is_divided(tmp_path: Path) -> None:
+    class Contended(Held):
+        async def transact(self, keys: Sequence[Key], step: Step[T]) -> T:
+            if sum(key.kind is Kind.EVENT for key in keys) > 2:
+                raise Unavailable("too many want it", code=CONTENDED)
+            return await super().transact(keys, step)
+
+    store = Contended(str(tmp_path / "s.db"))
+    store.let_go.set()
+    await store.open()
+    application = wired(store)
+    outcomes = await asyncio.gather(*(application.ingest.take(on(SLOW, n)) for n in range(9)))
+    assert {o.outcome for o in outcomes} == {"applied"}
+    await store.close()
+
+
+async def test_a_delivery_that_cannot_be_recorded_at_once_is_not_made_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Held(str(tmp_path / "s.db"))
+    store.let_go.set()
+    await store.open()
+    application = wired(store)
+    await application.ingest.take(on(SLOW))
+    monkeypatch.setattr(outbox, "RECORD_PAUSES_SECONDS", (0.0, 0.0, 0.0))
+    real, refusals = Engine.apply, iter((True, True, False))
+
+    async def apply(self: Engine, *args: Any, **named: Any) -> Any:
+        if next(refusals):
+            raise Unavailable("somebody else was quicker")
+        return await real(self, *args, **named)
+
+    monkeypatch.setattr(Engine, "apply", apply)
+    await application.relay.drain()
+    launches: Any = application.relay._launchers[LaunchKind.LOCAL]
+    assert launches.run_ids == [f"P:{SLOW}:1"]
+    assert next(refusals, None) is None
     await store.close()

@@ -20,6 +20,7 @@ from coordinator.ports import Key, Kind, Notice, Store
 from coordinator.registry import parse
 from coordinator.service.in_force import GONE_AFTER, LOOK_EVERY
 from coordinator.settings import Settings
+from coordinator.web.health import readiness
 from tests.service.test_adopt import DATE, HEAD, MORE, TWO, Launches, partition
 
 OTHER_TABLE = HEAD.replace("raw.c: {}", "raw.c: {}, raw.d: {}")
@@ -189,6 +190,58 @@ async def test_a_report_on_a_run_that_only_the_new_registry_knows_is_to_be_sent_
         await s.pass_by(GONE_AFTER + 2 * LOOK_EVERY, new)
         with pytest.raises(NotFound):
             await new.runs.claim(f"Nobody:{DATE}:1", "runner", 1)
+
+
+def pushed(event: dict[str, Any], message_id: str) -> bytes:
+    data = b64encode(json.dumps(event).encode()).decode()
+    return json.dumps({"message": {"data": data, "messageId": message_id}}).encode()
+
+
+async def test_a_report_on_a_processor_that_was_taken_back_is_kept_and_can_be_replayed() -> None:
+    async with shared() as s:
+        old, new = await s.instance(TWO), await s.instance(MORE)
+        await new.ingest.take(s.load("raw.a"))
+        run = await new.runs.claim(f"Late:{DATE}:1", "runner", 1)
+        await s.pass_by(2 * GONE_AFTER, old)
+        report = {
+            "event_type": "run_completed",
+            "run_id": run.run_id,
+            "lease_token": run.lease_token,
+            "status": "success",
+            "record_count": 4,
+        }
+        outcome = await old.ingest.push(pushed(report, "9"))
+        assert outcome.outcome == "quarantined"
+        assert outcome.quarantine_id is not None
+        unheard_of = {**report, "run_id": f"Nobody:{DATE}:1"}
+        assert (await old.ingest.push(pushed(unheard_of, "10"))).outcome == "refused"
+        again = await s.instance(MORE)
+        await again.operate.replay(outcome.quarantine_id, reason="it is back", actor="ana")
+        late = await partition(again, "Late")
+        assert late is not None
+        assert late.status == "succeeded"
+
+
+async def test_a_load_is_not_taken_for_another_table_that_it_also_names() -> None:
+    async with shared() as s:
+        old = await s.instance(TWO)
+        await s.instance(NEWEST)
+        await s.pass_by(LOOK_EVERY, old)
+        event = {**s.load("raw.d"), "source_table": "raw.a"}
+        with pytest.raises(Unavailable, match=r"another registry is served"):
+            await old.ingest.take(event)
+        await s.pass_by(2 * GONE_AFTER, old)
+        assert (await old.ingest.take({**event, "game_date": "2024-10-20"})).outcome == "applied"
+
+
+async def test_readiness_tells_of_the_other_registry() -> None:
+    async with shared() as s:
+        old = await s.instance(TWO)
+        new = await s.instance(MORE)
+        ready, parts = await readiness(new)
+        assert ready
+        assert parts["registry"]["others"] == [old.registry.registry_hash[:12]]
+        assert "counts as served beside it" in parts["registry"]["detail"]
 
 
 async def test_two_registries_that_stay_are_news_once() -> None:

@@ -57,6 +57,11 @@ class Job:
         self.__post_init__()
 
     @property
+    def divisible(self) -> bool:
+        """Whether it takes several events in, which its caller can divide."""
+        return sum(key.kind is Kind.EVENT for key in self.keys) > 1
+
+    @property
     def decides(self) -> bool:
         """Whether it is a decision on partitions or an event's."""
         return any(key.kind in DECIDES for key in self.keys)

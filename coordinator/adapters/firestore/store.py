@@ -91,7 +91,7 @@ from coordinator.adapters.firestore.transaction import (
 )
 from coordinator.core.model import Partition
 from coordinator.documents import INDEXES
-from coordinator.errors import BadInput, Bug, CoordinatorError, TooLarge, Unavailable
+from coordinator.errors import CONTENDED, BadInput, Bug, CoordinatorError, TooLarge, Unavailable
 from coordinator.ports import Document, Key, Kind, Mark, Page, Query, Step
 
 log = structlog.get_logger(__name__)
@@ -106,6 +106,8 @@ READ_MAX: Final = 500
 COMMIT_BYTES_MAX: Final = 3_500_000
 """Firestore takes 10 MiB in one commit; its emulator 4 MiB in one message."""
 WRITES_MAX: Final = 500
+REFUSALS_TOGETHER: Final = 3
+"""Refusals after which transactions, or the events of one, do not go on in one commit."""
 ROUNDS_TOGETHER: Final = 6
 """Readings after which transactions that still want more do not go on in one commit."""
 SCAN_MAX: Final = 2000
@@ -192,6 +194,8 @@ class _Tries:
     sent: dict[str, list[Answer]] = field(default_factory=dict)
     """Operations that may have been applied, and what their callers then get."""
     written: set[str] = field(default_factory=set)
+    refused: int = 0
+    """How often another came between."""
     fresh: bool = False
     """Nothing may come from memory."""
 
@@ -578,7 +582,9 @@ class FirestoreStore:
     def _unavailable(self, error: Exception) -> Unavailable:
         if isinstance(error, Again) and error.conflict:
             return Unavailable(
-                f"Too many want the same documents of {self.name} at once: {error}. Try again later."
+                f"Too many want the same documents of {self.name} at once; try again later. The "
+                f"last answer: {error}",
+                code=CONTENDED,
             )
         return Unavailable(f"The store {self.name} is out of reach: {error}. Try again later.")
 
@@ -634,6 +640,13 @@ class FirestoreStore:
                     raise _Crossed from error
                 for job, keys in batch.unread_creates.items():
                     tries.wants[job].update(dict.fromkeys(keys))
+                tries.refused += 1
+                if tries.refused >= REFUSALS_TOGETHER and not tries.sent:
+                    # Another process writes some of it all the time. Less of it may get through.
+                    if len(tries.jobs) > 1:
+                        raise _TooMuch from error
+                    if tries.jobs[0].divisible:
+                        raise self._unavailable(error) from error
             raise
         except TooLarge as error:
             del tries.sent[op]
@@ -1076,7 +1089,7 @@ def _settle(job: Job, answer: Answer) -> None:
 
 def _copy(error: CoordinatorError) -> CoordinatorError:
     """An error of its own for each caller: tracebacks are not to be shared."""
-    made = type(error)(error.detail)
+    made = type(error)(error.detail, code=error.code)
     made.__cause__ = error.__cause__
     return made
 
