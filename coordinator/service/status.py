@@ -310,11 +310,13 @@ class StatusViews:
         for n in range(0, len(open_), _CHUNK):
             chunk = open_[n : n + _CHUNK]
             seen = await self._look(chunk)
-            for one, waited_for in zip(seen, await self._upstream(seen), strict=True):
+            waits = await self._upstream(seen)
+            done = await asyncio.gather(*(self._ever_succeeded(one.partition) for one in seen))
+            for one, waited_for, succeeded in zip(seen, waits, done, strict=True):
                 if len(items) >= limit:
                     more = True
                     break
-                if not await self._ever_succeeded(one.partition):
+                if not succeeded:
                     row = partition_row(one.partition, one.spec, one.verdict, waited_for)
                     items.append(row)
                 last_at = (one.partition.game_date, order[one.partition.processor])
