@@ -95,6 +95,8 @@ class Application:
         """Open the store, take the registry into use, find what was going on, and go."""
         await self.store.open()
         self.resources.push_async_callback(self.store.close)
+        # One process alone serves a state file: it holds the file's lock.
+        self.sweeper.adoption.alone = isinstance(self.store, SqliteStore)
         await self.sweeper.adoption.take_up()
         await self._resume_local()
         self._tasks = [

@@ -117,6 +117,8 @@ class RegistryRecord:
     text: str
     current: bool = True
     """It counts as served."""
+    since: datetime | None = None
+    """Since when it counts as served; None in records from before this was kept."""
     leaving_at: datetime | None = None
     """Since when another registry's instances have been asking whether it is served at all."""
 

@@ -96,11 +96,11 @@ class Relay:
             before = () if c.before is None else c.before.outbox
             due = min((e.due_at for e in partition.outbox if e not in before), default=None)
             if due is not None:
+                self._own.add((partition.processor, partition.game_date))
                 self._await(partition, due)
 
     def _await(self, partition: Partition, due: datetime) -> None:
         target = (partition.processor, partition.game_date)
-        self._own.add(target)
         self._pending[target] = min(due, self._pending.get(target, due))
         self._kick.set()
 
@@ -128,6 +128,8 @@ class Relay:
                         overdue = OTHERS_GRACE
                 except CoordinatorError as error:
                     log.warning("outbox look-up failed", error=error.detail)
+                except Exception:
+                    log.exception("outbox look-up failed unexpectedly")
                 look_at = clock.now() + IDLE_LOOK
             self._kick.clear()
             self.start_due()

@@ -232,7 +232,7 @@ def read_envelope(body: bytes) -> PushMessage:
             attributes=usual.message.attributes or {},
             subscription=usual.subscription,
         )
-    except (ValueError, msgspec.MsgspecError):
+    except (ValueError, msgspec.MsgspecError, RecursionError):
         pass
     envelope = read_json(body, "envelope")
     if not isinstance(envelope, dict):
@@ -301,7 +301,7 @@ def marks_of(body: bytes, *, wrapped: bool) -> tuple[str | None, str | None]:
     """
     try:
         event = read_json(read_envelope(body).data if wrapped else body)
-    except BadInput:
+    except (BadInput, RecursionError):
         return None, None
     if not isinstance(event, dict):
         return None, None
@@ -320,7 +320,7 @@ def same_message(body: bytes) -> bytes:
     """
     try:
         envelope = read_json(body, "envelope")
-    except BadInput:
+    except (BadInput, RecursionError):
         return body
     if not isinstance(envelope, dict) or "deliveryAttempt" not in envelope:
         return body

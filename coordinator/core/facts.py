@@ -29,6 +29,8 @@ class Surveyed:
     windows: Mapping[str, tuple[WindowDay, ...]] = field(default_factory=dict)
     pauses: tuple[Pause, ...] = ()
     arrivals: Mapping[str, TableDate] | None = None
+    registry_since: datetime | None = None
+    """Since when the registry is in use: to its new lines what came before is no newer data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -356,10 +356,10 @@ class _Work:
         if was_off and self.games.get(date) != () and self._deadline_passed():
             self.deadline_done = True  # first expected after its deadline: overdue, never acts
         if fact.arrivals is not None and fact.arrivals != self.arrivals:
-            self._refilled(fact.arrivals)
+            self._refilled(fact.arrivals, fact.registry_since)
         return Reply()
 
-    def _refilled(self, arrivals: Mapping[str, TableDate]) -> None:
+    def _refilled(self, arrivals: Mapping[str, TableDate], since: datetime | None) -> None:
         """Take every input from the ledger. A registry that asks for more is no newer data."""
         self.arrivals = dict(arrivals)
         received = (t.latest for t in arrivals.values())
@@ -371,7 +371,8 @@ class _Work:
                 event_id=newest.event_id, received_at=newest.received_at, quiet=newest.quiet
             )
         elif self.consumed_at is not None:
-            self.consumed_at = max(self.consumed_at, newest.received_at)
+            before = newest.received_at if since is None else min(newest.received_at, since)
+            self.consumed_at = max(self.consumed_at, before)
 
     def _loaded(self, fact: Loaded) -> Reply:
         key = arrivals_key(fact.table_date.table, fact.table_date.game_date)

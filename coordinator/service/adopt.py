@@ -22,7 +22,7 @@ from coordinator.core.facts import Ticked
 from coordinator.core.schedule import shift
 from coordinator.core.spec import ProcessorSpec
 from coordinator.documents import Dates, dates_key
-from coordinator.errors import BadInput, TooLarge
+from coordinator.errors import CONTENDED, BadInput, Unavailable
 from coordinator.ports import Changes, Document, Kind, Notice, Op, Query, Where
 from coordinator.registry import Registry, parse
 from coordinator.service.engine import Docs, Engine, Target
@@ -43,6 +43,8 @@ class Adoption:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._in_force = engine.in_force
+        self.alone = False
+        """No other process can serve the store: whoever was served before is gone."""
         self._leaving: dict[str, tuple[datetime, float]] = {}
         """Who is leaving: since when by its record, and when that was seen here."""
         self._next_look = 0.0
@@ -62,7 +64,12 @@ class Adoption:
         own = self._engine.registry.registry_hash
         log.info("the registry changed", hash=own, before=others)
         looked = await self._look_at_everything()
-        await self._ask(others)
+        if self.alone:
+            for name in others:
+                await self._in_force.say_gone(name)
+            await self._in_force.look()
+        else:
+            await self._ask(others)
         return looked
 
     async def tend(self) -> Notice | None:
@@ -143,14 +150,21 @@ class Adoption:
         return looked
 
     async def _refill(self, targets: list[Target]) -> int:
-        """Judge partitions by the ledger, in one commit or in as many as it takes."""
+        """Judge partitions by the ledger, in one commit or in as many as it takes.
+
+        One that cannot be judged is a bug, and is logged; it must not keep the registry from the
+        others. Raises ``Unavailable``.
+        """
+        work = {target: (Ticked(),) for target in targets}
         try:
-            return len(
-                await self._engine.apply_each({t: (Ticked(),) for t in targets}, refill=True)
-            )
-        except TooLarge:
-            if len(targets) == 1:
+            return len(await self._engine.apply_each(work, refill=True))
+        except Unavailable as error:
+            if len(targets) == 1 or error.code != CONTENDED:
                 raise
+        except Exception:
+            if len(targets) == 1:
+                log.exception("a partition cannot be judged", target=targets[0])
+                return 0
         half = len(targets) // 2
         return await self._refill(targets[:half]) + await self._refill(targets[half:])
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
+import structlog
+
 from coordinator.core.facts import (
     Claimed,
     Delivered,
@@ -66,6 +68,8 @@ NAMES_ASKED_FOR = 30
 
 SOME_GAME = ("",)
 """Stands for the games of a date where only that there are some counts."""
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -138,7 +142,10 @@ class Engine:
     def committed(self, decisions: Sequence[Committed]) -> None:
         """Tell the listeners (the relay, the sweeper, the stream) what has become durable."""
         for listener in self._listeners:
-            listener(decisions)
+            try:
+                listener(decisions)
+            except Exception:  # what is committed is committed, whoever stumbles over it
+                log.exception("a listener failed")
 
     async def transact(self, keys: Sequence[Key], step: Step[T]) -> T:
         """Commit decisions, knowing which registries are served. Raises ``Unavailable``."""
@@ -250,9 +257,15 @@ class Engine:
                 }
             if reading.missing:
                 return None
-            survey = Surveyed(games=games, windows=windows, pauses=tuple(pauses), arrivals=arrivals)
+            survey = Surveyed(
+                games=games,
+                windows=windows,
+                pauses=tuple(pauses),
+                arrivals=arrivals,
+                registry_since=self.in_force.since,
+            )
             decision = decide(partition, (survey, *facts), spec, now)
-            if looks or decision.fired is None:
+            if looks or (decision.fired is None and decision.partition.live is not None):
                 break
             looks = True
         if decision.changed or before is None:
@@ -343,7 +356,7 @@ def of_a_run(partition: Partition, facts: Sequence[Fact]) -> bool:
     """Whether nothing but a live run hears of these facts, which then need no look at windows.
 
     Windows may be hundreds of documents, and a live run is delivered, claimed and beats. Only where
-    it ends by that, and the next generation would fire, is there a reason to look.
+    it ends by that is there a reason to look: the next generation may be due.
     """
     return partition.live is not None and all(
         isinstance(fact, Claimed | Delivered | DeliveryFailed | Heartbeat) for fact in facts

@@ -15,9 +15,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from coordinator.documents import RegistryRecord
-from coordinator.errors import Unavailable
+from coordinator.errors import BadInput, Unavailable
 from coordinator.ports import Changes, Clock, Document, Key, Kind, Op, Query, Store, Where
-from coordinator.registry import Registry
+from coordinator.registry import Registry, parse
 
 LOOK_EVERY = timedelta(seconds=60)
 """What an instance knows of the others is never older than this when it begins a commit."""
@@ -26,6 +26,13 @@ LOOK_AHEAD = timedelta(seconds=40)
 GONE_AFTER = timedelta(seconds=120)
 """A registry that is leaving and was not taken back for so long is served by nobody: a look's age
 and a commit's patience are less together."""
+
+
+def _read(record: RegistryRecord) -> Registry | None:
+    try:
+        return parse(record.text)
+    except BadInput:
+        return None
 
 
 class InForce:
@@ -38,6 +45,8 @@ class InForce:
         self._key = Key(Kind.REGISTRY, registry.registry_hash)
         self._looked: float | None = None
         self._looking = asyncio.Lock()
+        self.since: datetime | None = None
+        """Since when this registry counts as served, as far as it is known."""
         self.others: Mapping[str, RegistryRecord] = {}
         """Other registries that count as served, by their hashes."""
 
@@ -59,37 +68,45 @@ class InForce:
         records = {r.registry_hash: r for r in await self._records()}
         own = records.pop(self._key.id, None)
         if own is None or own.leaving_at is not None:
-            await self.claim()
+            own = await self.claim()
+        self.since = own.since or own.first_used_at
         self.others = records
         self._looked = began
 
-    async def unknown_here(self, what: str) -> None:
-        """Raise ``Unavailable`` for something this registry lacks while another one is served.
+    async def unknown_here(self, what: str, knows: Callable[[Registry | None], bool]) -> None:
+        """Raise ``Unavailable`` for what this registry lacks and another one that is served knows.
 
-        Who knows it is an instance of the other one, to which a retry finds its way.
+        ``knows`` is asked of each other registry, None where its text can be read no more. A retry
+        finds its way to an instance of that one.
         """
         if self._looked is None:
             return
         await self.look()
-        if self.others:
+        if any(knows(_read(record)) for record in self.others.values()):
             raise Unavailable(
                 f"{what} is not in the registry of this instance, and another registry is served "
                 "beside it: send it again, for an instance that knows it"
             )
 
-    async def claim(self) -> None:
-        """Say that this registry is served. Raises ``Unavailable``."""
+    async def claim(self) -> RegistryRecord:
+        """Say that this registry is served; gives its record. Raises ``Unavailable``."""
+        now = self._clock.now()
 
-        def claimed(record: RegistryRecord | None) -> RegistryRecord:
-            if record is not None:
-                return replace(record, current=True, leaving_at=None)
-            return RegistryRecord(
-                registry_hash=self._key.id,
-                first_used_at=self._clock.now(),
-                text=self._registry.text,
-            )
+        def step(docs: Mapping[Key, Document | None]) -> Changes[RegistryRecord]:
+            record: RegistryRecord | None = docs[self._key]
+            if record is None:
+                record = RegistryRecord(
+                    registry_hash=self._key.id,
+                    first_used_at=now,
+                    text=self._registry.text,
+                    since=now,
+                )
+            else:
+                since = record.since if record.current else now
+                record = replace(record, current=True, leaving_at=None, since=since)
+            return Changes(record, {self._key: record})
 
-        await self._change(self._key.id, claimed)
+        return await self._store.transact([self._key], step)
 
     async def say_leaving(self, registry_hash: str) -> None:
         """Ask whether another registry is still served; who serves it takes this back."""
@@ -102,11 +119,11 @@ class InForce:
 
         await self._change(registry_hash, leaving)
 
-    async def say_gone(self, registry_hash: str, leaving_at: datetime) -> None:
-        """Let another registry count as served no more, if it is leaving since just then."""
+    async def say_gone(self, registry_hash: str, leaving_at: datetime | None = None) -> None:
+        """Let another registry count as served no more; with ``leaving_at`` if it leaves since then."""
 
         def gone(record: RegistryRecord | None) -> RegistryRecord | None:
-            if record is None or record.leaving_at != leaving_at:
+            if record is None or (leaving_at is not None and record.leaving_at != leaving_at):
                 return record
             return replace(record, current=False, leaving_at=None)
 

@@ -159,15 +159,20 @@ class Ingest:
         message = read_event(event, received_at, message_id)
         if isinstance(message, RunMessage):
             return await self._report(message)
-        unknown = f"the table {shown(message.names[0])}"
+        names, in_force = message.names, self._engine.in_force
+        unknown = f"the table {shown(names[0])}"
         try:
             table = self._table(message)
         except BadMessage:
-            await self._engine.in_force.unknown_here(unknown)
+            await in_force.unknown_here(
+                unknown, lambda other: other is None or any(map(other.table_for, names))
+            )
             raise
-        if self._engine.in_force.others and self.registry.table_for(message.names[0]) is None:
+        if in_force.others and self.registry.table_for(names[0]) is None:
             # Another name in it is known here; the first one may be another registry's table.
-            await self._engine.in_force.unknown_here(unknown)
+            await in_force.unknown_here(
+                unknown, lambda other: other is None or other.table_for(names[0]) is not None
+            )
         return await self._enqueue(message, table, received_at)
 
     def _table(self, message: LoadMessage) -> TableSpec:

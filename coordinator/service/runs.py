@@ -115,7 +115,9 @@ class Runs:
         spec = self._engine.registry.processors.get(place[0]) if place else None
         if place is not None and spec is None:
             name = shown(place[0])
-            await self._engine.in_force.unknown_here(f"the processor {name}")
+            await self._engine.in_force.unknown_here(
+                f"the processor {name}", lambda other: other is None or place[0] in other.processors
+            )
             key = run_key(run_id)
             if (await self._engine.store.get([key]))[key] is not None:
                 raise UnknownProcessor(

@@ -75,6 +75,8 @@ class Sweeper:
 
     def _heard(self, committed: Sequence[Committed]) -> None:
         for c in committed:
+            if self.stuck:
+                self.stuck.discard((c.decision.partition.processor, c.decision.partition.game_date))
             wake = c.decision.partition.wake_at
             if wake is not None and (self._next is None or wake < self._next):
                 self._next = wake
@@ -87,8 +89,11 @@ class Sweeper:
             self._next = None  # what commits tell from here on counts
             try:
                 swept = await self.sweep()
-            except CoordinatorError as error:
-                log.warning("sweep failed; it will be tried again", error=error.detail)
+            except Exception as error:
+                if isinstance(error, CoordinatorError):
+                    log.warning("sweep failed; it will be tried again", error=error.detail)
+                else:
+                    log.exception("sweep failed unexpectedly; it will be tried again")
                 self._next = _earlier(self._next, clock.now() + timedelta(seconds=5))
             else:
                 if swept.more:
@@ -205,7 +210,7 @@ class Sweeper:
         ``Unavailable``.
         """
         try:
-            decisions = await self._engine.apply_each(work)
+            return await self._engine.apply_each(work)
         except Unavailable:
             raise
         except Exception:
@@ -213,9 +218,6 @@ class Sweeper:
                 log.exception("a partition cannot be judged", target=next(iter(work)))
                 self.stuck |= work.keys()
                 return []
-        else:
-            self.stuck -= work.keys()
-            return decisions
         return [d for target, facts in work.items() for d in await self._tick({target: facts})]
 
     # ── resumes ──────────────────────────────────────────────────────────────────────────────

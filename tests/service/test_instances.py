@@ -12,12 +12,14 @@ import pytest
 
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.app import Application, build
-from coordinator.core.model import Flag, Run, RunStatus
+from coordinator.core.model import Flag, Partition, Run, RunStatus
 from coordinator.core.spec import LaunchKind, LaunchTarget, ProcessorSpec
-from coordinator.errors import TooLarge, Unavailable
+from coordinator.errors import Refused, TooLarge, Unavailable
 from coordinator.ports import Kind, Notice, Query, Step
 from coordinator.registry import parse
 from coordinator.service import adopt
+from coordinator.service import engine as engine_module
+from coordinator.service import sweep as sweep_module
 from coordinator.service.engine import Engine
 from coordinator.settings import Settings
 from coordinator.web.health import lags, readiness
@@ -258,3 +260,83 @@ async def test_a_sweep_that_came_late_is_told_by_one_of_the_instances() -> None:
 
 async def _nothing(work: object) -> list[Any]:
     return []
+
+
+async def test_a_run_that_ends_by_a_late_beat_is_judged_with_its_windows_as_they_are() -> None:
+    """While it lived nobody looked at them."""
+    registry = (
+        HEAD
+        + "  P: {phase: 3, output: out.p, attempts: 1, run_timeout: 10m, heartbeat_timeout: 9m, "
+        + "cooldown: 0s, requires: [{table: raw.a}, "
+        + "{table: raw.b, dates: {window_days: 1, min_ready: 1.0}}]}\n"
+    )
+    async with world() as w:
+        one = w.instance(registry)
+        before = {**w.load("raw.b"), "game_date": "2024-10-21"}
+        await one.ingest.take({**before, "status": "failed"})
+        await one.ingest.take(w.load("raw.a"))
+        await one.operate.trigger("P", DATE, reason="x", actor="ana", bypass=["dependencies"])
+        run = await one.runs.claim(f"P:{DATE}:1", "me", 1)
+        w.later(60)
+        await one.ingest.take({**w.load("raw.a"), "execution_id": "newer"})
+        good = {**before, "execution_id": "good", "timestamp": w.clock.at.isoformat()}
+        assert (await one.ingest.take(good)).outcome == "applied"
+        for _ in range(2):
+            w.later(300)
+            try:
+                await one.runs.heartbeat(run.run_id, run.lease_token or "")
+            except Refused:
+                break
+        view = await one.status.partition("P", DATE)
+        assert view["run"]["run_id"] == f"P:{DATE}:2"
+        assert view["status"] == "firing"
+
+
+async def test_a_partition_that_cannot_be_judged_keeps_no_registry_from_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with world() as w:
+        old = w.instance()
+        await old.sweeper.adoption.take_up()
+        for day in (20, 21, 22):
+            await old.ingest.take({**w.load("raw.a"), "game_date": f"2024-10-{day}"})
+        real = engine_module.decide
+
+        def decide(partition: Partition, *rest: Any) -> Any:
+            if partition.game_date == "2024-10-21":
+                raise KeyError("a bug")
+            return real(partition, *rest)
+
+        monkeypatch.setattr(engine_module, "decide", decide)
+        new = w.instance(ONE.replace("phase: 3", "phase: 4"))
+        assert await new.sweeper.adoption.take_up() == 2
+
+
+async def test_the_only_process_over_a_store_knows_that_the_last_one_is_gone() -> None:
+    async with world() as w:
+        await w.instance().sweeper.adoption.take_up()
+        new = w.instance(ONE.replace("phase: 3", "phase: 4"))
+        new.sweeper.adoption.alone = True
+        await new.sweeper.adoption.take_up()
+        assert new.engine.in_force.others == {}
+
+
+async def test_a_sweep_that_fails_by_a_bug_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ended(BaseException):
+        pass
+
+    async with world() as w:
+        one = w.instance()
+        tries = iter((KeyError("a bug"), Ended()))
+
+        async def sweep() -> Any:
+            raise next(tries)
+
+        monkeypatch.setattr(one.sweeper, "sweep", sweep)
+        monkeypatch.setattr(sweep_module, "time_or_news", _nothing_passes)
+        with pytest.raises(Ended):
+            await one.sweeper.run()
+
+
+async def _nothing_passes(*_: Any) -> None:
+    return None

@@ -8,10 +8,15 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
+from coordinator.adapters.sqlite import SqliteStore
+from coordinator.app import build
 from coordinator.documents import Quarantined, decode, encode
 from coordinator.ports import Kind
+from coordinator.registry import parse
+from coordinator.settings import Settings
 from coordinator.wire import MAX_TEXT, marks_of, same_message
 from tests.api.support import envelope
+from tests.service.test_adopt import ONE
 
 
 @pytest.mark.parametrize(
@@ -64,3 +69,16 @@ def test_a_redelivery_is_the_same_message() -> None:
     assert same_message(again) == same_message(third)
     for body in (once, b"[]", b"no json", b"\xff"):
         assert same_message(body) == body
+
+
+@pytest.mark.parametrize("depth", [900, 1000, 20_000])
+async def test_a_body_nested_too_deeply_is_kept_whole(depth: int) -> None:
+    body = b'{"x":' + b"[" * depth + b"]" * depth + b"}"
+    store = SqliteStore(":memory:", inline=True)
+    await store.open()
+    application = build(Settings(), registry=parse(ONE), store=store, launchers={}, notifiers=[])
+    for one in (body, envelope(body)):
+        outcome = await application.ingest.push(one)
+        assert outcome.outcome == "quarantined"
+        assert (await application.quarantine.get(outcome.quarantine_id or "")).raw == one
+    await store.close()

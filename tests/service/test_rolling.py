@@ -14,6 +14,7 @@ import pytest
 
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.app import Application, build
+from coordinator.core.model import RunStatus
 from coordinator.core.spec import LaunchKind
 from coordinator.errors import NotFound, Unavailable
 from coordinator.ports import Key, Kind, Notice, Store
@@ -21,7 +22,7 @@ from coordinator.registry import parse
 from coordinator.service.in_force import GONE_AFTER, LOOK_EVERY
 from coordinator.settings import Settings
 from coordinator.web.health import readiness
-from tests.service.test_adopt import DATE, HEAD, MORE, TWO, Launches, partition
+from tests.service.test_adopt import DATE, HEAD, MORE, ONE, TWO, Launches, partition
 
 OTHER_TABLE = HEAD.replace("raw.c: {}", "raw.c: {}, raw.d: {}")
 NEWEST = OTHER_TABLE + "  P: {phase: 3, output: out.p, requires: [{table: raw.d}]}\n"
@@ -242,6 +243,76 @@ async def test_readiness_tells_of_the_other_registry() -> None:
         assert ready
         assert parts["registry"]["others"] == [old.registry.registry_hash[:12]]
         assert "counts as served beside it" in parts["registry"]["detail"]
+
+
+async def test_a_table_that_no_registry_has_is_set_aside_whatever_else_is_served() -> None:
+    async with shared() as s:
+        old, new = await s.instance(TWO), await s.instance(MORE)
+        for one in (old, new):
+            assert (await one.ingest.push(pushed(s.load("raw.zzz"), "3"))).outcome == "quarantined"
+
+
+async def succeeded(s: Shared, registry: str) -> Application:
+    """An instance under which P has run once, and everything of DATE is loaded."""
+    one = await s.instance(registry)
+    await one.ingest.take(s.load("raw.b"))
+    await one.ingest.take(s.load("raw.a"))
+    run = await one.runs.claim(f"P:{DATE}:1", "me", 1)
+    await one.runs.complete(run.run_id, run.lease_token or "", RunStatus.SUCCESS, 5)
+    s.clock.at += timedelta(minutes=10)
+    return one
+
+
+@pytest.mark.parametrize("by", ["new", "old", "new, and the old one touches it"])
+async def test_newer_data_of_a_new_line_is_no_old_news_whoever_takes_it_in(by: str) -> None:
+    async with shared() as s:
+        old = await succeeded(s, ONE)
+        new = await s.instance(TWO)
+        s.clock.at += timedelta(seconds=5)
+        taker = old if by == "old" else new
+        await taker.ingest.take(s.load("raw.b", 2))
+        if by.endswith("touches it"):
+            same = {**s.load("raw.a"), "timestamp": "2024-10-23T06:00:00+00:00"}
+            assert (await old.ingest.take(same)).outcome == "duplicate"
+        await s.pass_by(timedelta(minutes=90), new)
+        found = await partition(new, "P")
+        assert found is not None
+        assert found.generation == 2
+
+
+async def test_what_came_before_the_registry_is_no_newer_data_to_its_new_lines() -> None:
+    async with shared() as s:
+        await succeeded(s, ONE)
+        new = await s.instance(TWO)
+        await s.pass_by(timedelta(minutes=90), new)
+        found = await partition(new, "P")
+        assert found is not None
+        assert found.generation == 1
+
+
+async def test_a_mark_that_was_taken_back_meanwhile_declares_nobody_gone() -> None:
+    async with shared() as s:
+        old, new = await s.instance(TWO), await s.instance(MORE)
+        (name,) = new.engine.in_force.others
+        first = new.engine.in_force.others[name].leaving_at
+        await old.engine.in_force.look()
+        s.clock.at += timedelta(seconds=1)
+        await new.engine.in_force.say_leaving(name)
+        await new.engine.in_force.say_gone(name, first)
+        assert name in await s.current()
+
+
+async def test_a_new_window_looks_at_dates_that_were_loaded_before_it() -> None:
+    looks_back = "{table: raw.b, dates: {window_days: 1, min_ready: 1.0}}"
+    windowed = ONE.replace("{table: raw.a}", "{table: raw.a}, " + looks_back)
+    async with shared() as s:
+        old = await s.instance(TWO)
+        await old.ingest.take({**s.load("raw.b"), "game_date": "2024-10-21"})
+        await old.ingest.take(s.load("raw.a"))
+        found = await partition(await s.instance(windowed), "P")
+        assert found is not None
+        assert found.generation == 1
+        assert [day.met for days in found.windows.values() for day in days] == [True]
 
 
 async def test_two_registries_that_stay_are_news_once() -> None:

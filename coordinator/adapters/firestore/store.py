@@ -333,7 +333,10 @@ class FirestoreStore:
             and now >= self._renewed_at + RENEW_SECONDS
         ):
             self._renewed_at = now
-            self._client = self._new_client()
+            try:
+                self._client = self._new_client()
+            except (GoogleAuthError, OSError) as error:
+                log.warning("no new client could be made", error=str(error))
 
     async def _let_go(self, client: AsyncClient) -> None:
         """A call ended; a client that was replaced is closed after its last one."""
@@ -773,8 +776,8 @@ class FirestoreStore:
         if client is None:
             raise Unavailable(f"The store {self.name} is not open.")
         self._calls_of[client] += 1
+        left = _deadline.get() - self._outside.monotonic()
         try:
-            left = _deadline.get() - self._outside.monotonic()
             async with asyncio.timeout(min(self._call_seconds, max(left, LEAST_TRY_SECONDS))):
                 yield client
             self._failures = 0
@@ -804,7 +807,8 @@ class FirestoreStore:
                 f"{self.name} refuses this service's identity: {error}. Grant it roles/datastore.user."
             ) from error
         except _UNSURE as error:
-            self._failed(client)
+            if not isinstance(error, TimeoutError) or left >= self._call_seconds:
+                self._failed(client)  # not where our own patience was short
             raise Again(_words(error), conflict=False) from error
         except google.GoogleAPICallError as error:
             raise Bug(f"Firestore answered {error!r}") from error
