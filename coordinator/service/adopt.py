@@ -2,9 +2,10 @@
 
 Owns the look at every partition whose rules changed: at a start under a registry that the store
 does not know as the only one served, and again while and after another is served beside it. A
-removed requirement may fire, an added one holds; nothing that ran is disturbed. Inputs are read from the ledger even where a
-partition was last judged under this same registry: an instance of the other registry records what
-it takes in, but does not bring it to partitions and lines that it does not have.
+removed requirement may fire, an added one holds; nothing that ran is disturbed. Inputs are read
+from the ledger even where a partition was last judged under this same registry: an instance of the
+other registry records what it takes in, but does not bring it to partitions and lines that it does
+not have.
 
 The other registry counts as served until it is proved gone (``in_force``) and everything was looked
 at once more after that, so a start that is cut short begins again, whichever registry comes next.

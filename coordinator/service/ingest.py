@@ -44,6 +44,8 @@ BATCH_LIMIT = 256
 """Events that share one transaction at the most."""
 PARTITIONS_PER_COMMIT = 150
 """Partitions in one commit of a store whose commits should be small."""
+DIVIDED_SECONDS = 8.0
+"""How long a batch that too many want is divided further: who pushes waits for ten."""
 CONSIDERED = 2000
 """Waiting events that are looked at to find the next batches."""
 
@@ -339,21 +341,25 @@ class Ingest:
                 return place
         return len(events)
 
-    async def _settle(self, batch: Sequence[_Waiting]) -> None:
-        """Commit a batch, and tell every waiter."""
+    async def _settle(self, batch: Sequence[_Waiting], until: float | None = None) -> None:
+        """Commit a batch, in parts where it cannot be whole until then, and tell every waiter."""
+        monotonic = self._engine.clock.monotonic
+        until = monotonic() + DIVIDED_SECONDS if until is None else until
         try:
             outcomes = await self._commit([w.load for w in batch])
         except Exception as error:  # noqa: BLE001 - handed to the waiters, never swallowed
-            out_of_reach = isinstance(error, Unavailable) and error.code != CONTENDED
-            if len(batch) == 1 or out_of_reach:
+            over = isinstance(error, Unavailable) and (
+                error.code != CONTENDED or monotonic() >= until
+            )
+            if len(batch) == 1 or over:
                 for waiting in batch:
                     if not waiting.future.done():
                         waiting.future.set_exception(error)
                 return
             # One bad event must not take its neighbours down, and fewer documents are less wanted.
             half = len(batch) // 2
-            await self._settle(batch[:half])
-            await self._settle(batch[half:])
+            await self._settle(batch[:half], until)
+            await self._settle(batch[half:], until)
             return
         for waiting, outcome in zip(batch, outcomes, strict=True):
             if not waiting.future.done():

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from google.auth.exceptions import DefaultCredentialsError
 
 from coordinator.adapters.firestore import FirestoreStore
 from coordinator.core.model import Control, TableDate
@@ -199,3 +200,29 @@ async def test_racing_processes_create_a_run_once(factory: FirestoreFactory) -> 
     assert len(set(winners)) == 1
     for made in stores:
         await made.close()
+
+
+async def test_a_client_that_keeps_failing_is_replaced_and_a_failing_replacement_is_no_error(
+    factory: FirestoreFactory, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = factory(tries=4, patience_seconds=3.0)
+    await store.open()
+    first = store._client
+
+    def no_credentials() -> None:
+        raise DefaultCredentialsError("nobody answers")
+
+    proxy.fault = lambda _: UNAVAILABLE
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_new_client", no_credentials)
+        with pytest.raises(Unavailable):
+            await store.get([LEFT])
+        assert store._client is first
+    store._renewed_at = float("-inf")
+    with pytest.raises(Unavailable):
+        await store.get([LEFT])
+    assert store._client is not first
+    proxy.fault = None
+    assert await store.transact([LEFT], add_one) == 1
+    assert not store._calls_of
+    await store.close()
