@@ -23,9 +23,9 @@ from coordinator.core.facts import Ticked
 from coordinator.core.schedule import shift
 from coordinator.core.spec import ProcessorSpec
 from coordinator.documents import Dates, dates_key
-from coordinator.errors import CONTENDED, BadInput, Unavailable
+from coordinator.errors import CONTENDED, Unavailable
 from coordinator.ports import Changes, Document, Kind, Notice, Op, Query, Where
-from coordinator.registry import Registry, parse
+from coordinator.registry import Registry
 from coordinator.service.engine import Docs, Engine, Target
 from coordinator.service.in_force import GONE_AFTER, LOOK_AHEAD, LOOK_EVERY
 
@@ -141,7 +141,7 @@ class Adoption:
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         await _list_dates(engine)
         changed = set(engine.registry.processors) - unchanged(
-            engine.registry, [record.text for record in self._in_force.others.values()]
+            engine.registry, await self._in_force.other_registries()
         )
         targets = sorted(await _targets(engine, changed)) if changed else []
         looked = 0
@@ -170,19 +170,18 @@ class Adoption:
         return await self._refill(targets[:half]) + await self._refill(targets[half:])
 
 
-def unchanged(registry: Registry, others: Iterable[str]) -> set[str]:
-    """The processors to which every other registry, given as text, means the very same.
+def unchanged(registry: Registry, others: Iterable[Registry | None]) -> set[str]:
+    """The processors to which every other registry means the very same.
 
-    Whoever serves such a one brings them all that they wait for. A text that cannot be read any
-    more may have meant anything.
+    Whoever serves such a one brings them all that they wait for. One that cannot be read any more
+    (None) may have meant anything.
     """
     specs = registry.processors
     same = set(specs)
-    for text in others:
-        try:
-            known = parse(text).processors
-        except BadInput:
+    for other in others:
+        if other is None:
             return set()
+        known = other.processors
         same = {n for n in same if n in known and _meaning(known[n]) == _meaning(specs[n])}
     return same
 

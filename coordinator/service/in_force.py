@@ -10,7 +10,8 @@ served by nobody: what its instances took in is in the ledger by then (``adopt``
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -28,11 +29,18 @@ GONE_AFTER = timedelta(seconds=120)
 and a commit's patience are less together."""
 
 
-def _read(record: RegistryRecord) -> Registry | None:
-    try:
-        return parse(record.text)
-    except BadInput:
-        return None
+PARSED_MAX = 8
+"""Other registries that are kept parsed."""
+
+
+async def parse_in_thread(text: str) -> Registry:
+    """Parse a registry without holding up the event loop. Raises ``RegistryError``."""
+    return await asyncio.to_thread(parse, text)
+
+
+async def parse_here(text: str) -> Registry:
+    """Parse a registry on the event loop, where no thread may take part. Raises as the other."""
+    return parse(text)
 
 
 class InForce:
@@ -45,6 +53,14 @@ class InForce:
         self._key = Key(Kind.REGISTRY, registry.registry_hash)
         self._looked: float | None = None
         self._looking = asyncio.Lock()
+        self._begun = 0
+        """Looks begun so far."""
+        self._done = 0
+        """The number of the last look that found an answer."""
+        self._parsing = asyncio.Lock()
+        self._parsed: OrderedDict[str, Registry | None] = OrderedDict()
+        self.parse: Callable[[str], Awaitable[Registry]] = parse_in_thread
+        """How a registry's text is parsed."""
         self.since: datetime | None = None
         """Since when this registry counts as served, as far as it is known."""
         self.others: Mapping[str, RegistryRecord] = {}
@@ -65,6 +81,8 @@ class InForce:
     async def look(self) -> None:
         """Read which registries are served, and say that this one is. Raises ``Unavailable``."""
         began = self._clock.monotonic()
+        self._begun += 1
+        number = self._begun
         records = {r.registry_hash: r for r in await self._records()}
         own = records.pop(self._key.id, None)
         if own is None or own.leaving_at is not None:
@@ -72,6 +90,7 @@ class InForce:
         self.since = own.since or own.first_used_at
         self.others = records
         self._looked = began
+        self._done = max(self._done, number)
 
     async def unknown_here(self, what: str, knows: Callable[[Registry | None], bool]) -> None:
         """Raise ``Unavailable`` for what this registry lacks and another one that is served knows.
@@ -81,12 +100,35 @@ class InForce:
         """
         if self._looked is None:
             return
-        await self.look()
-        if any(knows(_read(record)) for record in self.others.values()):
+        asked = self._begun
+        async with self._looking:
+            if self._done <= asked:  # else one that began later than this call will do
+                await self.look()
+        if any(knows(other) for other in await self.other_registries()):
             raise Unavailable(
                 f"{what} is not in the registry of this instance, and another registry is served "
                 "beside it: send it again, for an instance that knows it"
             )
+
+    async def other_registries(self) -> list[Registry | None]:
+        """The other registries that count as served; None for one that can no longer be read.
+
+        Each is parsed once, however often it is asked for.
+        """
+        return [await self._registry_of(record) for record in self.others.values()]
+
+    async def _registry_of(self, record: RegistryRecord) -> Registry | None:
+        name = record.registry_hash
+        async with self._parsing:
+            if name not in self._parsed:
+                try:
+                    self._parsed[name] = await self.parse(record.text)
+                except BadInput:
+                    self._parsed[name] = None
+                if len(self._parsed) > PARSED_MAX:
+                    self._parsed.popitem(last=False)
+            self._parsed.move_to_end(name)
+            return self._parsed[name]
 
     async def claim(self) -> RegistryRecord:
         """Say that this registry is served; gives its record. Raises ``Unavailable``."""

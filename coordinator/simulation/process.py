@@ -20,6 +20,7 @@ from coordinator.outbox import Relay
 from coordinator.ports import Announcer, Clock, Entropy, Launcher, Notifier, Store
 from coordinator.registry import Registry
 from coordinator.service.engine import Engine
+from coordinator.service.in_force import parse_here
 from coordinator.service.ingest import Ingest
 from coordinator.service.loads import Loads
 from coordinator.service.operate import Operate
@@ -89,6 +90,7 @@ class Process:
         self.on_death: Callable[[str], None] | None = None
         self.registry = registry
         self.engine = Engine(store, registry, clock, entropy)
+        self.engine.in_force.parse = parse_here
         loads = Loads(self.engine)
         self.runs = Runs(self.engine, loads, told_outside=bool(announcers))
         self.quarantine = Quarantine(self.engine)

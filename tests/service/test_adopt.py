@@ -158,10 +158,14 @@ async def test_only_what_means_something_else_is_looked_at_again(tmp_path: Path)
 
 def test_what_another_registry_means_is_compared_by_processor() -> None:
     more = parse(MORE)
-    assert unchanged(more, [TWO]) == {"P"}
-    assert unchanged(more, [MORE + "# a comment\n"]) == {"P", "Late"}
-    assert unchanged(more, [TWO, ONE]) == set()
-    assert unchanged(more, ["version: 99\n"]) == set()
-    assert unchanged(more, [TWO.replace("New_York", "Chicago")]) == set()
-    assert unchanged(more, [TWO.replace("raw.b: {}", "raw.b: {grain: game}")]) == set()
-    assert unchanged(more, [TWO.replace("raw.c: {}", "raw.c: {grain: game}")]) == {"P"}
+
+    def same(*others: str) -> set[str]:
+        return unchanged(more, [parse(text) for text in others])
+
+    assert same(TWO) == {"P"}
+    assert same(MORE + "# a comment\n") == {"P", "Late"}
+    assert same(TWO, ONE) == set()
+    assert unchanged(more, [more, None]) == set()
+    assert same(TWO.replace("New_York", "Chicago")) == set()
+    assert same(TWO.replace("raw.b: {}", "raw.b: {grain: game}")) == set()
+    assert same(TWO.replace("raw.c: {}", "raw.c: {grain: game}")) == {"P"}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from base64 import b64encode
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -337,3 +339,68 @@ async def test_a_dry_run_writes_nothing_even_when_another_registry_was_taken_up(
         act = await old.operate.skip("P", DATE, reason="x", actor="ana", dry_run=True)
         assert act.dry_run
         assert await s.current() == {new.registry.registry_hash}
+
+
+LARGE = OTHER_TABLE + "".join(
+    f"  P{n}: {{phase: 3, output: out.p{n}, requires: [{{table: raw.d}}, {{table: raw.a}}]}}\n"
+    for n in range(150)
+)
+
+
+async def test_another_registry_is_parsed_once_and_off_the_event_loop() -> None:
+    started = time.perf_counter()
+    parse(LARGE)
+    parsing = time.perf_counter() - started
+    async with shared() as s:
+        old = await s.instance(TWO)
+        await s.instance(LARGE)
+        longest = 0.0
+
+        async def watch() -> None:
+            nonlocal longest
+            while True:
+                before = time.perf_counter()
+                await asyncio.sleep(0.001)
+                longest = max(longest, time.perf_counter() - before)
+
+        watching = asyncio.create_task(watch())
+
+        async def take(number: int) -> None:
+            with suppress(Unavailable):
+                await old.ingest.push(pushed(s.load("raw.zzz", number), f"m{number}"))
+
+        try:
+            await take(0)
+            stalled = longest
+            started = time.perf_counter()
+            for number in range(1, 11):
+                await take(number)
+            await asyncio.gather(*(take(n) for n in range(11, 21)))
+            seconds = time.perf_counter() - started
+        finally:
+            watching.cancel()
+        assert stalled < parsing / 2, "the loop stood still while the other registry was parsed"
+        assert seconds < parsing, "20 more events cost less than parsing it once"
+
+
+async def test_events_that_ask_at_once_share_a_look_that_began_after_they_came() -> None:
+    async with shared() as s:
+        old = await s.instance(TWO)
+        looks = 0
+        look = old.engine.in_force.look
+
+        async def counted() -> None:
+            nonlocal looks
+            looks += 1
+            await asyncio.sleep(0)
+            await look()
+
+        old.engine.in_force.look = counted  # type: ignore[method-assign]
+        await asyncio.gather(
+            *(old.ingest.push(pushed(s.load("raw.zzz", n), f"m{n}")) for n in range(20))
+        )
+        assert looks <= 2
+        new = await s.instance(NEWEST)
+        with pytest.raises(Unavailable, match=r"another registry is served"):
+            await old.ingest.take(s.load("raw.d"))
+        assert (await new.ingest.take(s.load("raw.d"))).outcome == "applied"
