@@ -8,10 +8,11 @@ door of the service goes through here, so no two of them can treat a partition d
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -37,6 +38,7 @@ from coordinator.core.schedule import shift, window_dates
 from coordinator.core.spec import ProcessorSpec, Requirement
 from coordinator.documents import (
     GAME_DATES,
+    INDEXES,
     OFF_DATES,
     calendar_key,
     control_key,
@@ -53,6 +55,8 @@ from coordinator.ports import (
     Key,
     Need,
     Op,
+    Page,
+    Query,
     Step,
     Store,
     Where,
@@ -146,6 +150,29 @@ class Engine:
                 listener(decisions)
             except Exception:  # what is committed is committed, whoever stumbles over it
                 log.exception("a listener failed")
+
+    async def first(self, query: Query) -> tuple[list[Partition], bool]:
+        """The first page of partitions of the processors that the registry has; and if more follow.
+
+        Those of removed processors never crowd them out: where a page holds any, processors are
+        asked for by name, as many at a time as a store compares with. Raises ``Unavailable``.
+        """
+        known = self.registry.processors
+
+        async def page(*mine: Where) -> Page:
+            return await self.store.find(replace(query, where=(*query.where, *mine)))
+
+        whole = await page(*self.mine)
+        found = [p for _, p in whole.items if p.processor in known]
+        if self.mine or whole.next_page_token is None or len(found) == len(whole.items):
+            return found, whole.next_page_token is not None
+        names = tuple(known)
+        portions = (names[n : n + NAMES_ASKED_FOR] for n in range(0, len(names), NAMES_ASKED_FOR))
+        pages = await asyncio.gather(*(page(Where("processor", Op.IN, p)) for p in portions))
+        place: Callable[[Partition], Any] = INDEXES[query.kind].get(query.order, lambda p: p.id)
+        found = sorted((p for one in pages for _, p in one.items), key=place)
+        more = len(found) > query.limit or any(one.next_page_token is not None for one in pages)
+        return found[: query.limit], more
 
     async def transact(self, keys: Sequence[Key], step: Step[T]) -> T:
         """Commit decisions, knowing which registries are served. Raises ``Unavailable``."""

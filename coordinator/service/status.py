@@ -65,6 +65,7 @@ GAPS_DATES_LIMIT = 4000
 RUNS_PER_PARTITION = 50
 LEDGER_PAGE = 1000
 TRACE_LIMIT = 1000
+DUE_SHOWN = 1000
 UPSTREAM_SHOWN = 3
 """How many of the processors that a partition waits for its sentence speaks of."""
 QUARANTINE_COUNTED = 100
@@ -139,11 +140,10 @@ class StatusViews:
     async def due(self) -> View:
         """What a sweep now would look at, at most a thousand; nothing is decided."""
         now = self._engine.clock.now()
-        page = await self._engine.store.find(
-            Query(Kind.PARTITION, (Where("wake_at", Op.LE, now),), order="wake_at", limit=1000)
+        due, more = await self._engine.first(
+            Query(Kind.PARTITION, (Where("wake_at", Op.LE, now),), order="wake_at", limit=DUE_SHOWN)
         )
-        known = self._engine.registry.processors
-        wakes = [p.wake_at for _, p in page.items if p.processor in known]
+        wakes = [p.wake_at for p in due if p.wake_at is not None]
         return {
             "at": instant_text(now),
             "dry_run": True,
@@ -151,7 +151,7 @@ class StatusViews:
             "changed": 0,
             "fired_run_ids": [],
             "late_seconds": (now - wakes[0]).total_seconds() if wakes else 0.0,
-            "more": page.next_page_token is not None,
+            "more": more,
         }
 
     async def _look(self, targets: Sequence[Target]) -> list[Seen]:
@@ -667,8 +667,14 @@ class StatusViews:
         return (await self._engine.store.get([key]))[key]
 
     async def _controls(self) -> list[Control]:
-        page = await self._engine.store.find(Query(Kind.CONTROL, limit=1000))
-        return [c for _, c in page.items]
+        found: list[Control] = []
+        after: str | None = None
+        while True:
+            page = await self._engine.store.find(Query(Kind.CONTROL, limit=_PAGE, after=after))
+            found += [c for _, c in page.items]
+            after = page.next_page_token
+            if after is None:
+                return found
 
     async def _paused(self) -> set[str | None]:
         """Paused processors; None stands for all of them."""

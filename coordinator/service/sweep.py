@@ -106,15 +106,10 @@ class Sweeper:
 
     async def next_wake(self, after: datetime) -> datetime | None:
         """The earliest ``wake_at`` in the store after an instant."""
-        page = await self._engine.store.find(
-            Query(
-                Kind.PARTITION,
-                (Where("wake_at", Op.GT, after), *self._engine.mine),
-                order="wake_at",
-                limit=1,
-            )
+        found, _ = await self._engine.first(
+            Query(Kind.PARTITION, (Where("wake_at", Op.GT, after),), order="wake_at", limit=1)
         )
-        return page.items[0][1].wake_at if page.items else None
+        return found[0].wake_at if found else None
 
     def _now(self) -> datetime:
         return self._engine.clock.now()

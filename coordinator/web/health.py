@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from coordinator.core.model import Partition
 from coordinator.core.words import words_for
 from coordinator.errors import CoordinatorError, Unavailable
 from coordinator.ports import Kind, Op, Query, Where
@@ -45,12 +44,26 @@ class Lags:
 async def lags(application: Application) -> Lags:
     """How far behind things are. Raises ``Unavailable``, also where the store is too slow."""
     now = application.clock.now()
-    store, known = application.engine.store, application.engine.registry.processors
+    engine, stuck = application.engine, application.sweeper.stuck
     try:
         async with asyncio.timeout(STORE_SECONDS):
-            await store.ping()
-            due = await _due(application, now + _RETRY_WITHIN)
-            awake = await _awake(application, now)
+            await engine.store.ping()
+            due, _ = await engine.first(
+                Query(
+                    Kind.PARTITION,
+                    (Where("outbox_due", Op.LE, now + _RETRY_WITHIN),),
+                    order="outbox_due",
+                    limit=_LOOKED_AT,
+                )
+            )
+            awake, _ = await engine.first(
+                Query(
+                    Kind.PARTITION,
+                    (Where("wake_at", Op.LE, now),),
+                    order="wake_at",
+                    limit=len(stuck) + 1,
+                )
+            )
     except TimeoutError as error:
         raise Unavailable(
             f"The store did not answer within {STORE_SECONDS:g} s; try again later."
@@ -58,20 +71,15 @@ async def lags(application: Application) -> Lags:
     waiting = [0.0]
     untried = [0.0]
     for partition in due:
-        if partition.processor not in known:
-            continue
         for entry in partition.outbox:
             if entry.tries:
                 waiting.append((now - entry.created_at).total_seconds())
             elif entry.due_at <= now:
                 untried.append((now - entry.due_at).total_seconds())
-    stuck = application.sweeper.stuck
     wakes = [
         p.wake_at
         for p in awake
-        if p.wake_at is not None
-        and p.processor in known
-        and (p.processor, p.game_date) not in stuck
+        if p.wake_at is not None and (p.processor, p.game_date) not in stuck
     ]
     swept_at = application.sweeper.last_at
     return Lags(
@@ -84,30 +92,6 @@ async def lags(application: Application) -> Lags:
 
 def _words(seconds: float) -> str:
     return words_for(timedelta(seconds=seconds))
-
-
-async def _due(application: Application, until: datetime) -> list[Partition]:
-    page = await application.engine.store.find(
-        Query(
-            Kind.PARTITION,
-            (Where("outbox_due", Op.LE, until), *application.engine.mine),
-            order="outbox_due",
-            limit=_LOOKED_AT,
-        )
-    )
-    return [partition for _, partition in page.items]
-
-
-async def _awake(application: Application, until: datetime) -> list[Partition]:
-    page = await application.engine.store.find(
-        Query(
-            Kind.PARTITION,
-            (Where("wake_at", Op.LE, until), *application.engine.mine),
-            order="wake_at",
-            limit=_LOOKED_AT,
-        )
-    )
-    return [partition for _, partition in page.items]
 
 
 async def readiness(application: Application) -> tuple[bool, dict[str, Any]]:

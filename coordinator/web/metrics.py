@@ -82,17 +82,17 @@ class Metrics:
         return generate_latest(self._registry)
 
     async def _count(self) -> dict[str, int]:
-        """Partitions by status, as far as they are counted."""
+        """Partitions of the registry's processors by status, as far as they are counted."""
         counted = {}
         for status in COUNTED:
-            page = await self._application.engine.store.find(
+            found, _ = await self._application.engine.first(
                 Query(
                     Kind.PARTITION,
                     (Where("status", Op.EQ, status.value),),
                     limit=PARTITIONS_COUNTED,
                 )
             )
-            counted[status.value] = len(page.items)
+            counted[status.value] = len(found)
         return counted
 
 
@@ -150,7 +150,8 @@ class _Counters(Collector):
         yield fired
         partitions = GaugeMetricFamily(
             "coordinator_partitions",
-            f"Partitions by status now; {PARTITIONS_COUNTED} means that many or more.",
+            f"Partitions of the registry's processors by status now; {PARTITIONS_COUNTED} means "
+            "that many or more.",
             labels=("status",),
         )
         for status, count in self.partitions.items():

@@ -31,10 +31,7 @@ OPTIONAL: dict[str, tuple[list[Condition], list[Condition]]] = {
         [("paused", Op.EQ), ("status", Op.IN)],
         [("processor", Op.EQ)],
     ),
-    "service/sweep.py Sweeper.next_wake": ([("wake_at", Op.GT)], [("processor", Op.IN)]),
     "service/sweep.py Sweeper.sweep": ([("wake_at", Op.LE)], [("processor", Op.IN)]),
-    "web/health.py _due": ([("outbox_due", Op.LE)], [("processor", Op.IN)]),
-    "web/health.py _awake": ([("wake_at", Op.LE)], [("processor", Op.IN)]),
     "outbox.py Relay.discover": ([("outbox_due", Op.LE)], [("processor", Op.IN)]),
     "service/sweep.py Sweeper.release": ([("paused", Op.EQ)], [("processor", Op.EQ)]),
     "service/status.py StatusViews.trace": ([("correlation_id", Op.EQ)], []),
@@ -68,6 +65,8 @@ class Finder(ast.NodeVisitor):
     def __init__(self) -> None:
         self.inside: list[str] = []
         self.found: list[tuple[str, ast.Call]] = []
+        self.restricted: set[ast.AST] = set()
+        """What is given to ``Engine.first``, which also asks for processors by name."""
 
     def _enter(self, node: Any) -> None:
         self.inside.append(node.name)
@@ -77,6 +76,8 @@ class Finder(ast.NodeVisitor):
     visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = _enter
 
     def visit_Call(self, node: ast.Call) -> None:
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "first":
+            self.restricted.update(node.args)
         if isinstance(node.func, ast.Name) and node.func.id == "Query":
             self.found.append((".".join(self.inside), node))
         self.generic_visit(node)
@@ -91,7 +92,7 @@ def asks_the_store(tree: ast.Module) -> bool:
     )
 
 
-def constructions() -> Iterator[tuple[str, ast.Call]]:
+def constructions() -> Iterator[tuple[str, ast.Call, bool]]:
     for room in ROOMS:
         root = CHECKOUT / "coordinator" / room
         for file in [root] if root.is_file() else sorted(root.rglob("*.py")):
@@ -101,7 +102,7 @@ def constructions() -> Iterator[tuple[str, ast.Call]]:
                 finder.visit(tree)
                 name = file.relative_to(CHECKOUT / "coordinator").as_posix()
                 for inside, call in finder.found:
-                    yield f"{name} {inside}", call
+                    yield f"{name} {inside}", call, call in finder.restricted
 
 
 def argument(call: ast.Call, place: int, name: str) -> ast.expr | None:
@@ -137,7 +138,7 @@ def where(kind: Kind, condition: Condition) -> Where:
 
 def queries() -> Iterator[tuple[str, Query]]:
     """Every shape of query that the code can issue, and where."""
-    for place, call in constructions():
+    for place, call, restricted in constructions():
         if place in FORWARDED:
             continue
         kind_node = argument(call, 0, "kind")
@@ -155,7 +156,7 @@ def queries() -> Iterator[tuple[str, Query]]:
             assert place in OPTIONAL, f"{place}: list its conditions in OPTIONAL"
             always, maybe = OPTIONAL[place]
         else:
-            always, maybe = written, []
+            always, maybe = written, [("processor", Op.IN)] if restricted else []
         for kind in kinds:
             for size in range(len(maybe) + 1):
                 for some in itertools.combinations(maybe, size):
@@ -212,7 +213,7 @@ def test_no_index_is_kept_for_nothing() -> None:
 
 
 def test_every_listed_place_exists() -> None:
-    places = {place for place, _ in constructions()}
+    places = {place for place, *_ in constructions()}
     assert (OPTIONAL.keys() | FORWARDED | KINDS_OF.keys()) <= places
 
 

@@ -15,7 +15,7 @@ from coordinator.app import Application, build
 from coordinator.core.model import Flag, Partition, Run, RunStatus
 from coordinator.core.spec import LaunchKind, LaunchTarget, ProcessorSpec
 from coordinator.errors import Refused, TooLarge, Unavailable
-from coordinator.ports import Kind, Notice, Query, Step
+from coordinator.ports import Kind, Notice, Op, Query, Step, Where
 from coordinator.registry import parse
 from coordinator.service import adopt
 from coordinator.service import engine as engine_module
@@ -23,6 +23,7 @@ from coordinator.service import sweep as sweep_module
 from coordinator.service.engine import Engine
 from coordinator.settings import Settings
 from coordinator.web.health import lags, readiness
+from coordinator.web.metrics import Metrics
 from tests.service.test_adopt import DATE, HEAD, ONE, load
 from tests.service.test_rolling import Clock
 
@@ -159,6 +160,47 @@ async def test_more_processors_than_can_be_asked_for_are_picked_out_afterwards()
         assert await many.relay.discover() == 31
         await many.relay.drain()
         assert len(w.launched) == 31
+
+
+@pytest.mark.parametrize("processors", [1, 31])
+async def test_partitions_of_a_removed_processor_hide_nothing(processors: int) -> None:
+    """Neither a late sweep nor an undelivered launch nor a failed run, however many there are."""
+    every = "".join(
+        f"  P{n}: {{phase: 3, output: out.p{n}, {DEADLINE}, requires: [{{table: raw.b}}]}}\n"
+        for n in range(processors)
+    )
+    gone = f"  Gone: {{phase: 3, output: out.g, {DEADLINE}, requires: [{{table: raw.a}}]}}\n"
+    fires = "  Fires: {phase: 3, output: out.f, requires: [{table: raw.c}]}\n"
+    async with world() as w:
+        w.clock.at = datetime(2024, 10, 22, 12, tzinfo=UTC)
+        old = w.instance(HEAD + gone + fires + every)
+        for number in range(1100):
+            date = (datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=number)).date().isoformat()
+            state = "success" if number < 1050 else "failed"
+            await old.ingest.take({**w.load("raw.a"), "game_date": date, "status": state})
+        gone_fire = await old.store.find(
+            Query(Kind.PARTITION, (Where("status", Op.EQ, "firing"),), limit=1000)
+        )
+        assert len(gone_fire.items) == 1000, "more than are ever looked at"
+        w.later(60)
+        await old.ingest.take({**w.load("raw.b"), "status": "failed"})
+        await old.ingest.take(w.load("raw.c"))
+        new = w.instance(HEAD + fires + every)
+        w.later(2 * 86_400)
+        found = await lags(new)
+        assert found.untried_seconds == 2 * 86_400
+        assert found.sweep_seconds > 86_400
+        ready, parts = await readiness(new)
+        assert not ready
+        assert (parts["outbox"]["ok"], parts["sweep"]["ok"]) == (False, False)
+        text = (await Metrics(new).text(found)).decode()
+        assert 'coordinator_partitions{status="firing"} 1.0' in text
+        assert (await new.status.due())["looked_at"] == processors
+        swept = await new.sweeper.sweep()
+        assert swept.looked_at == processors
+        await new.relay.drain()
+        assert w.launched == [f"Fires:{DATE}:1"]
+        assert (await readiness(new))[0]
 
 
 async def test_a_partition_that_cannot_be_judged_keeps_no_instance_from_being_ready(
