@@ -241,6 +241,15 @@ def dates_key(name: str) -> Key:
     return Key(Kind.DATES, name)
 
 
+PROOF_KEY = dates_key("proof")
+"""What is written only to prove that a store can be written."""
+
+
+def proof(size: int = 0) -> Dates:
+    """A document for ``PROOF_KEY``, about ``size`` bytes long."""
+    return Dates(name=PROOF_KEY.id, dates=("x" * size,))
+
+
 def control_key(scope: str) -> Key:
     return Key(Kind.CONTROL, scope)
 

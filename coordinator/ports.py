@@ -107,6 +107,10 @@ class Page:
     next_page_token: str | None = None
 
 
+PROOF_SECONDS = 60.0
+"""For how long a commit proves that a store can be written."""
+
+
 class Store(Protocol):
     """State with atomic, serialisable changes over any number of documents.
 
@@ -127,6 +131,14 @@ class Store(Protocol):
 
     async def ping(self) -> None:
         """Prove that the store can be read."""
+        ...
+
+    async def prove_writable(self) -> None:
+        """Prove that the store takes commits.
+
+        A commit within the last ``PROOF_SECONDS`` is proof, unless a later one failed; otherwise a
+        small document is committed.
+        """
         ...
 
 

@@ -165,6 +165,11 @@ class FaultyStore:
         await self._before_read()
         await self._inner.ping()
 
+    async def prove_writable(self) -> None:
+        """As the inner store."""
+        self._alive()
+        await self._inner.prove_writable()
+
     async def _before_read(self) -> None:
         self._alive()
         if self._faults.strikes("read_refused", 0.3):

@@ -110,8 +110,9 @@ def _add_service(app: FastAPI, application: Application, metrics: Metrics) -> No
         operation_id="readyz",
     )
     async def readyz() -> Any:
-        """The store answers within two seconds; effects are being delivered; time is given to
-        what is due."""
+        """The store can be read and written, each within two seconds; effects are being delivered;
+        time is given to what is due. That it can be written is proved by a commit within the last
+        minute: one of an event, or else one made for the purpose."""
         ready, parts = await readiness(application)
         answer = {"status": "ready" if ready else "not_ready", "parts": parts}
         return answer if ready else JSONResponse(answer, 503, {"Retry-After": "5"})

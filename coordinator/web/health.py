@@ -1,4 +1,4 @@
-"""Whether the service is ready: its store, its outbox, its sweep.
+"""Whether the service is ready: its store for reading and writing, its outbox, its sweep.
 
 Owns the thresholds. Lags are read from the store, so they are true in every deployment: however
 many processes serve, and whoever sweeps.
@@ -94,6 +94,18 @@ def _words(seconds: float) -> str:
     return words_for(timedelta(seconds=seconds))
 
 
+async def _writable(application: Application) -> tuple[bool, str]:
+    """Whether the store takes commits, and a sentence about it."""
+    try:
+        async with asyncio.timeout(STORE_SECONDS):
+            await application.engine.store.prove_writable()
+    except TimeoutError:
+        return False, f"The store can be read, but took no write within {STORE_SECONDS:g} s."
+    except CoordinatorError as error:
+        return False, f"The store can be read, but not written: {error.detail}"
+    return True, "The store can be read and written."
+
+
 async def readiness(application: Application) -> tuple[bool, dict[str, Any]]:
     """Whether the service is ready, and each part with its state and sentence."""
     try:
@@ -102,6 +114,7 @@ async def readiness(application: Application) -> tuple[bool, dict[str, Any]]:
         part = {"ok": False, "detail": error.detail}
         unknown = {"ok": False, "detail": "Not known while the store is out of reach."}
         return False, {"store": part, "outbox": unknown, "sweep": unknown}
+    writable, store = await _writable(application)
     relay_ok = found.untried_seconds <= OUTBOX_LATE_SECONDS
     sweep_ok = found.sweep_seconds <= LATE_AFTER.total_seconds()
     outbox = f"The oldest undelivered effect has waited {_words(found.outbox_seconds)}."
@@ -126,9 +139,9 @@ async def readiness(application: Application) -> tuple[bool, dict[str, Any]]:
             f"{own} is served here, and {', '.join(others)} counts as served beside it: a "
             "deployment on its way, or instances with different registry files."
         )
-    return relay_ok and sweep_ok, {
+    return writable and relay_ok and sweep_ok, {
         "registry": {"ok": True, "others": others, "detail": registry},
-        "store": {"ok": True, "detail": "The store answers."},
+        "store": {"ok": writable, "detail": store},
         "outbox": {"ok": relay_ok, "lag_seconds": found.outbox_seconds, "detail": outbox},
         "sweep": {
             "ok": sweep_ok,

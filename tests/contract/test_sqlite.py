@@ -422,9 +422,9 @@ async def test_a_store_held_by_another_beyond_the_timeout_is_unavailable(path: s
             assert [type(r) for r in results] == [Unavailable] * 3
             assert await shared(store) == 1  # reading goes on
             with pytest.raises(Unavailable):
-                await store.ping()  # but nobody is told that all is well
+                await store.prove_writable()  # but nobody is told that all is well
             raw.execute("ROLLBACK")
-        await store.ping()  # and it mends itself, with nobody writing
+        await store.prove_writable()  # and it mends itself, with nobody writing
         assert await store.transact([SHARED], add_one) == 2
         assert store.failed_commits >= 1
 

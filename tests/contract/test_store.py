@@ -588,6 +588,7 @@ async def test_a_store_that_is_not_open_is_unavailable(store_factory: StoreFacto
             store.get([LEFT]),
             store.find(Query(Kind.CONTROL)),
             store.ping(),
+            store.prove_writable(),
         ):
             with pytest.raises(Unavailable):
                 await call

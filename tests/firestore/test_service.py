@@ -17,7 +17,8 @@ from coordinator.documents import event_key, partition_key
 from coordinator.errors import CoordinatorError
 from coordinator.ports import Kind, Query
 from coordinator.registry import Registry, parse
-from tests.firestore.proxy import Proxy
+from coordinator.web.health import readiness
+from tests.firestore.proxy import UNAVAILABLE, Proxy
 from tests.firestore.stores import FirestoreFactory
 from tests.firestore.support import DAY, event, registry, wired
 
@@ -302,3 +303,37 @@ async def test_what_another_process_delivers_is_not_delivered_here_too(
         assert not (await there.store.get([partition_key("P0", DAY)]))[
             partition_key("P0", DAY)
         ].outbox
+
+
+async def test_readiness_proves_that_firestore_takes_commits(
+    factory: FirestoreFactory, proxy: Proxy
+) -> None:
+    async with services(factory, registry(1), 1) as (app,):
+        assert (await readiness(app))[0]
+        proxy.take()
+        await app.ingest.take(event("raw.t0", 1))
+        assert proxy.take().calls["Commit"] > 0
+        for _ in range(10):
+            assert (await readiness(app))[0]
+        assert proxy.take().writes == 0, "an event is proof for a minute"
+        proxy.fault = lambda method: UNAVAILABLE if method == "Commit" else None
+        with pytest.raises(CoordinatorError):
+            await app.ingest.take(event("raw.t0", 2))
+        ready, parts = await readiness(app)
+        assert not ready
+        assert parts["store"]["detail"].startswith("The store can be read, but")
+        assert (parts["outbox"]["ok"], parts["sweep"]["ok"]) == (True, True)
+        proxy.fault = None
+        proxy.take()
+        assert await _soon_ready(app)
+        for _ in range(10):
+            assert (await readiness(app))[0]
+        assert proxy.take().writes <= 2
+
+
+async def _soon_ready(app: Application) -> bool:
+    """Whether the service is ready within a few looks: each waits two seconds at the most."""
+    for _ in range(5):
+        if (await readiness(app))[0]:
+            return True
+    return False

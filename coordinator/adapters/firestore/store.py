@@ -90,9 +90,19 @@ from coordinator.adapters.firestore.transaction import (
     extra_paths,
 )
 from coordinator.core.model import Partition
-from coordinator.documents import INDEXES
+from coordinator.documents import INDEXES, PROOF_KEY, proof
 from coordinator.errors import CONTENDED, BadInput, Bug, CoordinatorError, TooLarge, Unavailable
-from coordinator.ports import Document, Key, Kind, Mark, Page, Query, Step
+from coordinator.ports import (
+    PROOF_SECONDS,
+    Changes,
+    Document,
+    Key,
+    Kind,
+    Mark,
+    Page,
+    Query,
+    Step,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -260,6 +270,8 @@ class FirestoreStore:
         """Transactions that were decided, also those that wrote nothing."""
         self.commits = 0
         """Commits that wrote something, since the start."""
+        self._written_at: float | None = None
+        """When a commit last wrote something; None once one failed."""
         self.conflicts = 0
         """Commits that were refused because another came between."""
         self.settled = 0
@@ -423,6 +435,17 @@ class FirestoreStore:
         except Again as error:
             raise self._unavailable(error) from error
 
+    async def prove_writable(self) -> None:
+        """Prove that Firestore takes commits, by one write that others need not repeat for a minute.
+
+        Raises ``Unavailable``.
+        """
+        self._check_open()
+        written_at = self._written_at
+        if written_at is not None and self._outside.monotonic() - written_at < PROOF_SECONDS:
+            return
+        await self.transact([PROOF_KEY], lambda _: Changes(None, {PROOF_KEY: proof()}))
+
     async def changed_since(self, mark: Mark | None) -> tuple[Sequence[Partition], Mark]:
         """The partitions that any process wrote after a mark, and the next mark.
 
@@ -506,6 +529,7 @@ class FirestoreStore:
             return
         except CoordinatorError as error:
             self.failed_commits += 1
+            self._written_at = None
             for job in jobs:
                 _settle(job, Answer(error=_copy(error)))
             return
@@ -655,6 +679,7 @@ class FirestoreStore:
             del tries.sent[op]
             return self._one_by_one(tries.jobs, error)
         self.commits += 1
+        self._written_at = self._outside.monotonic()
         self._keep(writes, times)
         return batch.answers
 

@@ -10,17 +10,23 @@ import contextlib
 import os
 import queue
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from coordinator.adapters.sqlite.jobs import Job, Lane, Read, Transaction
 from coordinator.adapters.sqlite.queries import find_page, get_documents
 from coordinator.adapters.sqlite.schema import MEMORY, check_path, connect_reader, pragma
 from coordinator.adapters.sqlite.writer import Cache, Writer
+from coordinator.documents import PROOF_KEY, proof
 from coordinator.errors import Bug, CoordinatorError, Refused, Unavailable
-from coordinator.ports import Changes, Document, Key, Page, Query, Step
+from coordinator.ports import PROOF_SECONDS, Changes, Document, Key, Page, Query, Step
 
 T = TypeVar("T")
+
+PROOF_BYTES = 16 * 1024
+"""Several pages of a file, as an event takes."""
 
 
 class SqliteStore:
@@ -218,13 +224,22 @@ class SqliteStore:
         return cast(Page, await self._read(lambda sqlite: find_page(sqlite, query)))
 
     async def ping(self) -> None:
-        """Prove that the store can be read, and that its file is still the one that was opened.
-
-        After a failed commit, prove too that it can be written again.
-        """
+        """Prove that the store can be read, and that its file is still the one that was opened."""
         await self._read(self._prove)
-        if self._writer.failing:
-            await self.transact((), lambda _: Changes(None))
+
+    async def prove_writable(self) -> None:
+        """Prove that the store takes commits, by a commit that others need not repeat for a minute.
+
+        It takes new pages of the file and gives them back: one that can only be overwritten is
+        full. Raises ``Unavailable``.
+        """
+        written_at = self._writer.written_at
+        if written_at is not None and time.monotonic() - written_at < PROOF_SECONDS:
+            self._check_open()
+            return
+        for size in (PROOF_BYTES, 0):
+            changes = Changes(None, {PROOF_KEY: proof(size)})
+            await self.transact([PROOF_KEY], partial(_always, changes))
 
     def _prove(self, connection: sqlite3.Connection) -> None:
         pragma(connection, "schema_version")
@@ -314,6 +329,10 @@ class SqliteStore:
             yield
         finally:
             os.close(descriptor)
+
+
+def _always(changes: Changes[None], _: Mapping[Key, Document | None]) -> Changes[None]:
+    return changes
 
 
 class Reader:

@@ -7,6 +7,7 @@ documents. Refuses to know of threads (see ``jobs``).
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
@@ -122,8 +123,8 @@ class Writer:
         self._data_version = -1
         self.commits = 0
         self.failed_commits = 0
-        self.failing = False
-        """Whether the last commit failed."""
+        self.written_at: float | None = None
+        """When a commit last wrote something, on the monotonic clock; None once one failed."""
         self.transactions = 0
         self.batch_max = 0
         self.cache_hits = 0
@@ -162,13 +163,12 @@ class Writer:
         except CoordinatorError as error:  # the connection was lost and cannot be had again
             self._fail(jobs, error)
         else:
-            self.failing = False
             self.transactions += len(jobs)
             self.batch_max = max(self.batch_max, len(jobs))
 
     def _fail(self, jobs: Sequence[Transaction], error: CoordinatorError) -> None:
         self.failed_commits += 1
-        self.failing = True
+        self.written_at = None
         for job in jobs:
             job.value = None
             job.error = type(error)(error.detail)
@@ -192,6 +192,7 @@ class Writer:
             raise
         if written:
             self.commits += 1
+            self.written_at = time.monotonic()
         for key, held in written.items():
             self._cache.put(key, held)
 
