@@ -480,7 +480,7 @@ class _Server(uvicorn.Server):
 async def serve_http(application: Application) -> None:
     """Listen until the process is told to stop."""
     settings = application.settings
-    app = create_app(application)
+    app = create_app(application, allowed_hosts=settings.allowed_hosts)
     config = uvicorn.Config(
         app,
         host=settings.host,

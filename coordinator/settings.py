@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -26,6 +28,7 @@ SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
 
 
 STORE_RULE = "must read sqlite:PATH or firestore:PROJECT[/DATABASE]"
+HOST_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63}){0,20}")
 FILE_VARIABLE = "COORDINATOR_SETTINGS"
 DEFAULT_FILE = "coordinator.toml"
 
@@ -44,6 +47,11 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Host names that the open service answers to beside the loopback ones: those "
+        "that a reverse proxy forwards. A list; in the variable, separated by commas.",
+    )
     warehouse: str = Field(
         "duckdb:warehouse.duckdb",
         description="Where local runs read and write tables: duckdb:PATH.",
@@ -91,6 +99,25 @@ class Settings(BaseSettings):
     def _known_launch(cls, value: str) -> str:
         if value != "local" and not value.startswith(("http://", "https://")):
             raise ValueError("must be local or an http(s) URL")
+        return value
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        """A variable's text, separated by commas."""
+        if isinstance(value, str):
+            return [name.strip() for name in value.split(",") if name.strip()]
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not HOST_NAME.fullmatch(name):
+                raise ValueError(
+                    f"names {name[:100]!r}, which is no host name; give names such as "
+                    "coordinator.example.com, without scheme, port and path"
+                )
         return value
 
     @field_validator("host")

@@ -49,7 +49,7 @@ def render() -> str:
 
 
 def _default(value: Any) -> str:
-    if value is None:
+    if value is None or value == ():
         return "none"
     return f"`{value.as_posix() if isinstance(value, Path) else value}`"
 

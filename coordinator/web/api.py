@@ -6,6 +6,7 @@ Owns the assembly alone. Routes live beside their kind (``doors``, ``status_rout
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cache
 from typing import Any
 
@@ -19,14 +20,17 @@ from coordinator.web.application import Application
 from coordinator.web.doors import PUSH_PATH, PushEndpoint
 from coordinator.web.edge import Edge
 from coordinator.web.health import lags, readiness
+from coordinator.web.hosts import Hosts
 from coordinator.web.metrics import CONTENT_TYPE, Metrics
 from coordinator.web.queries import only_declared
 from coordinator.web.reference import PAGE_POLICY, errors, page_of, schema_of
 from coordinator.web.stream import Stream
 
 
-def create_app(application: Application) -> FastAPI:
-    """The ASGI application over a wired service.
+def create_app(application: Application, *, allowed_hosts: Collection[str] = ()) -> FastAPI:
+    """The ASGI application over a wired service, open to whoever reaches its loopback address.
+
+    It answers to loopback host names and to ``allowed_hosts`` (contract 5.4).
 
     It neither starts nor stops the service. ``app.state.stream`` is the stream of changes; close
     it when the server is told to stop, since open streams would keep it waiting.
@@ -52,7 +56,8 @@ def create_app(application: Application) -> FastAPI:
     operator_routes.add(app, application)
     _add_service(app, application, metrics)
     problems.install(app)
-    app.edge = Edge(_Fork(PushEndpoint(application), super(_App, app).__call__), metrics)
+    inside = _Fork(PushEndpoint(application), super(_App, app).__call__)
+    app.edge = Edge(inside, metrics, Hosts(allowed_hosts))
     return app
 
 

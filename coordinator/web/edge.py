@@ -1,4 +1,4 @@
-"""What every request passes first: body limit, origin check, headers, durations, the last catch.
+"""What every request passes first: host and origin, body limit, headers, durations, last catch.
 
 Owns one pure ASGI layer, kept thin because the push endpoint is behind it. Refuses to route.
 """
@@ -6,12 +6,12 @@ Owns one pure ASGI layer, kept thin because the push endpoint is behind it. Refu
 from __future__ import annotations
 
 import time
-from urllib.parse import urlsplit
 
 import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from coordinator.web.hosts import Hosts
 from coordinator.web.metrics import Metrics
 from coordinator.web.problems import internal, problem
 from coordinator.wire import MAX_BODY_BYTES
@@ -37,9 +37,10 @@ _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 class Edge:
     """The outermost layer of the application."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, hosts: Hosts) -> None:
         self._app = app
         self._metrics = metrics
+        self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -73,7 +74,7 @@ class Edge:
             await send(message)
 
         try:
-            answer = _refuse(scope)
+            answer = self._refuse(scope)
             if answer is not None:
                 await answer(scope, limited, dressed)
             else:
@@ -91,6 +92,34 @@ class Edge:
         finally:
             self._note(scope, status or 499, time.perf_counter() - started_at)
 
+    def _refuse(self, scope: Scope) -> ASGIApp | None:
+        """The answer to a request that must not be routed at all."""
+        headers = dict(scope["headers"])
+        named = [value for name, value in scope["headers"] if name == b"host"]
+        if len(named) != 1 or not self._hosts.answers_to(named[0]):
+            return problem(
+                421,
+                _wrong_host(named),
+                code="wrong_host",
+                instance=scope["path"],
+            )
+        length = headers.get(b"content-length", b"")
+        if len(length) > 6 and length.isdigit() and int(length) > MAX_BODY_BYTES:
+            return _TooLarge()
+        origin = headers.get(b"origin")
+        if (
+            origin is not None
+            and scope["method"] not in _SAFE_METHODS
+            and not self._hosts.same_origin(origin, named[0])
+        ):
+            return problem(
+                403,
+                "A page of another origin may not change anything here.",
+                code="cross_origin",
+                instance=scope["path"],
+            )
+        return None
+
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", None)
         if route is None:  # a plain route, or none at all: no more labels than there are routes
@@ -107,27 +136,6 @@ class Edge:
         )
 
 
-def _refuse(scope: Scope) -> ASGIApp | None:
-    """The answer to a request that must not be routed at all."""
-    headers = dict(scope["headers"])
-    length = headers.get(b"content-length", b"")
-    if len(length) > 6 and length.isdigit() and int(length) > MAX_BODY_BYTES:
-        return _TooLarge()
-    origin = headers.get(b"origin")
-    if (
-        origin is not None
-        and scope["method"] not in _SAFE_METHODS
-        and urlsplit(origin.decode("latin-1")).netloc.encode("latin-1") != headers.get(b"host")
-    ):
-        return problem(
-            403,
-            "A page of another origin may not change anything here.",
-            code="cross_origin",
-            instance=scope["path"],
-        )
-    return None
-
-
 class _TooLarge:
     """Reads on for a while, then answers 413: a sender that is cut off may not see the answer."""
 
@@ -141,6 +149,15 @@ class _TooLarge:
             pass  # `limited` has drained the rest
         answer = problem(413, _too_large(), code="too_large", instance=scope["path"])
         await answer(scope, receive, send)
+
+
+def _wrong_host(named: list[bytes]) -> str:
+    given = " and ".join(repr(name.decode("latin-1")[:100]) for name in named) or "no host"
+    return (
+        f"The request names {given}, and this open service answers only to loopback names: call it "
+        "as 127.0.0.1 or localhost. Where a reverse proxy forwards another name, list that in the "
+        "setting allowed_hosts (COORDINATOR_ALLOWED_HOSTS)."
+    )
 
 
 async def _drain(message: Message, receive: Receive) -> None:

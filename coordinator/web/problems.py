@@ -42,6 +42,10 @@ CODES: Mapping[str, tuple[str, str]] = {
     "taken": ("Run is taken", "Another owner holds the attempt; leave the run alone."),
     "stale": ("Stale report", "The lease or attempt is not the current one; stop and discard."),
     "over": ("Run is over", "Nothing more can be reported of it."),
+    "wrong_host": (
+        "Wrong host name",
+        "Call the service by a loopback name, or list the name in `allowed_hosts`.",
+    ),
     "cross_origin": ("Cross-origin request", "Call the API from the page's own origin."),
     "unavailable": ("Unavailable", "A part is out of reach; try again after `Retry-After`."),
     "contended": ("Contended", "Too many want the same state at once; try after `Retry-After`."),
@@ -56,6 +60,7 @@ _BY_STATUS = {
     405: "method_not_allowed",
     409: "refused",
     413: "too_large",
+    421: "wrong_host",
     422: "bad_input",
     503: "unavailable",
 }

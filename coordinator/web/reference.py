@@ -41,6 +41,7 @@ _WORDS = {
     404: "Nothing has that name.",
     409: "A rule said no; `code` and `detail` say which.",
     413: "The body is over the limit of 4 MiB.",
+    421: "The request names another host than this open service answers to.",
     422: "Something in the request is bad; `errors` names every mistake.",
     500: "Not the caller's fault; it was logged.",
     503: "The store is out of reach; nothing was changed. Try again after `Retry-After`.",
@@ -50,7 +51,7 @@ _WORDS = {
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The error answers of a route, for its documentation."""
     found: dict[int | str, dict[str, Any]] = {}
-    for status in (*statuses, 500, 503):
+    for status in (*statuses, 421, 500, 503):
         answer: dict[str, Any] = {
             "description": _WORDS[status],
             "content": {MEDIA_TYPE: {"schema": {"$ref": REF.format(model="Problem")}}},

@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -170,10 +170,12 @@ def envelope(data: bytes | Mapping[str, Any], message_id: str = "1") -> bytes:
 
 
 @contextmanager
-def serving(folder: Path, registry: Path = REGISTRY) -> Iterator[Service]:
+def serving(
+    folder: Path, registry: Path = REGISTRY, *, allowed_hosts: Sequence[str] = ()
+) -> Iterator[Service]:
     """Serve a fresh store in ``folder`` as long as the context lasts."""
     with quiet():
-        yield from _serving(folder, registry)
+        yield from _serving(folder, registry, allowed_hosts)
 
 
 @contextmanager
@@ -191,7 +193,7 @@ def quiet() -> Iterator[None]:
         structlog.configure(**before)
 
 
-def _serving(folder: Path, registry: Path) -> Iterator[Service]:
+def _serving(folder: Path, registry: Path, allowed_hosts: Sequence[str]) -> Iterator[Service]:
     clock, launcher = MovableClock(), Recorder()
     settings = Settings(
         registry=registry,
@@ -217,7 +219,7 @@ def _serving(folder: Path, registry: Path) -> Iterator[Service]:
 
     async def serve() -> None:
         async with application.running():
-            app = create_app(application)
+            app = create_app(application, allowed_hosts=allowed_hosts)
             config = uvicorn.Config(
                 app, log_level="critical", access_log=False, lifespan="off", ws="none",
                 timeout_graceful_shutdown=2,
