@@ -270,12 +270,14 @@ class Ingest:
             )
         if outcome.outcome == "reserved":
             raise BadMessage(
-                f"event_id {message.event_id} is one of those that runs announce their output by",
+                f"event_id {shown(message.event_id)} is reserved: an id that begins with {OUTPUT} "
+                "marks the announced output of a run; give the load another id, or leave event_id "
+                "out",
                 (
                     Mistake(
                         "event_id",
-                        f"must not begin with {OUTPUT}, unless the run of that id announced it; "
-                        "give the load an id of its own, or none",
+                        f"must not begin with {OUTPUT}, which marks the announced output of a run; "
+                        "give the load another id, or leave it out and one is derived",
                         shown(message.event_id),
                     ),
                 ),

@@ -131,7 +131,11 @@ class LoadEvent(BaseModel):
     timestamp: Instant = Field(description="When the load was made, with a zone.")
     record_count: int | None = Field(None, ge=0, description="Rows loaded; leave out if unknown.")
     game_ids: list[str] | None = Field(None, description="Games covered; none: the whole date.")
-    event_id: str | None = Field(None, description="Unique within table and date; else derived.")
+    event_id: str | None = Field(
+        None,
+        description="Unique within table and date; left out, it is derived. It must not begin with "
+        "`run:`, which marks the announced output of a run.",
+    )
     execution_id: str | None = Field(None, description="The execution that loaded it.")
     correlation_id: str | None = Field(None, description="Ties together what one cause set off.")
     source_scraper_execution_id: str | None = Field(None, description="The scrape behind it.")

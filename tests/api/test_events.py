@@ -295,3 +295,22 @@ def test_a_burst_over_push_loses_nothing_and_fires_once(service: Service) -> Non
     assert {a.status_code for a in answers} == {204}
     assert len(ledger(service)["items"]) == 200
     assert len(service.get("/v1/runs", game_date="2025-11-15", processor="Summary")["items"]) == 1
+
+
+def test_an_id_that_is_reserved_for_outputs_of_runs_says_so(service: Service) -> None:
+    """In the answer, in quarantine, and in the reference."""
+    bad = service.event(event_id="run:Summary:2025-11-15:1")
+    answer = service.client.post("/v1/events", json=bad)
+    assert answer.status_code == 422
+    (mistake,) = answer.json()["results"][0]["errors"]
+    assert mistake["field"] == "event_id"
+    assert "must not begin with run:" in mistake["message"]
+    assert "give the load another id" in mistake["message"]
+    assert service.push(envelope(bad)).status_code == 204
+    (entry,) = service.get("/v1/quarantine")["items"]
+    assert "'run:Summary:2025-11-15:1' is reserved" in entry["reason"]
+    assert "give the load another id" in entry["reason"]
+    assert service.push(envelope({**bad, "event_id": "Run:1"}, "2")).status_code == 204
+    assert len(service.get("/v1/quarantine")["items"]) == 1
+    field = service.get("/openapi.json")["components"]["schemas"]["LoadEvent"]["properties"]
+    assert "`run:`" in field["event_id"]["description"]
