@@ -12,14 +12,16 @@ import platform
 import secrets
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import structlog
 import uvicorn
+from structlog.dev import plain_traceback
 
 from coordinator.adapters.clock import SystemClock
 from coordinator.adapters.http import HttpLauncher
@@ -54,6 +56,7 @@ from coordinator.service.status import StatusViews
 from coordinator.service.sweep import Sweeper
 from coordinator.service.telling import tell_changes
 from coordinator.settings import SEVERITIES, STORE_RULE, Settings, Severity
+from coordinator.terminal import safe, safe_lines
 from coordinator.web.api import create_app
 from coordinator.web.stream import Stream
 from coordinator.wire import instant_text, launch_message, report_status
@@ -390,16 +393,29 @@ class _ToStructlog(logging.Handler):
         )
 
 
+def _printable(_: Any, __: str, event_dict: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Make a line harmless for the terminal on which it is read."""
+    line: dict[str, Any] = {}
+    for key, value in event_dict.items():
+        if key in ("exception", "stack"):
+            line[key] = indent(safe_lines(str(value)), "  ")  # no line of it begins like a log line
+        elif value is None or isinstance(value, bool | int | float):
+            line[safe(key)] = value
+        else:
+            line[safe(key)] = safe(value if isinstance(value, str) else repr(value))
+    return line
+
+
 def configure_logging(settings: Settings) -> None:
     """Structured log lines on standard error: this project's, and what libraries warn of."""
     level = getattr(logging, settings.log_level.upper())
     console = settings.log_format == "console" or (
         settings.log_format == "auto" and sys.stderr.isatty()
     )
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    rendering: list[Any] = (
+        [_printable, structlog.dev.ConsoleRenderer(exception_formatter=plain_traceback)]
         if console
-        else structlog.processors.JSONRenderer()
+        else [structlog.processors.JSONRenderer()]  # ASCII: whatever may steer is escaped
     )
     structlog.configure(
         processors=[
@@ -407,8 +423,8 @@ def configure_logging(settings: Settings) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.StackInfoRenderer(),
-            *([] if console else [structlog.processors.format_exc_info]),
-            renderer,
+            structlog.processors.format_exc_info,
+            *rendering,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

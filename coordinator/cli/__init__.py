@@ -7,6 +7,7 @@ what works in this process (serve, demo, scenarios, doctor) imports the heavy pa
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from typer.core import TyperGroup
 
 from coordinator.cli import act, local, look, quarantine, registry_file, send, store
 from coordinator.cli.verbs import ACT, LOOK, SEND, SERVE, prose
+from coordinator.terminal import safe_lines
 
 __all__ = ["app", "main"]
 
@@ -26,7 +28,7 @@ class _Root(TyperGroup):
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
-            error.message = error.message.removeprefix("Value error, ")
+            error.message = safe_lines(error.message.removeprefix("Value error, "))
             raise
 
 
@@ -157,4 +159,8 @@ def main() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
-    app()
+    try:
+        app()
+    except Exception:  # noqa: BLE001 - a bug, whose traceback may quote what an event said
+        sys.stderr.write(f"{safe_lines(traceback.format_exc())}\n")
+        sys.exit(1)

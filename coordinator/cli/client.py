@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from coordinator.cli.output import safe
 from coordinator.errors import CoordinatorError, Unusable
+from coordinator.terminal import safe
 
 if TYPE_CHECKING:
     import httpx

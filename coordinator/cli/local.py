@@ -27,7 +27,6 @@ from coordinator.cli.output import (
     emit,
     listing,
     note,
-    safe,
     say,
     sentence,
     styled,
@@ -35,6 +34,7 @@ from coordinator.cli.output import (
 )
 from coordinator.cli.verbs import AsJson, From, To, Url, verb
 from coordinator.errors import Refused, Unusable
+from coordinator.terminal import safe
 
 if TYPE_CHECKING:
     from coordinator.demo import Moment, Playing, Summary

@@ -24,13 +24,13 @@ from coordinator.cli.output import (
     instant,
     listing,
     note,
-    safe,
     say,
     sentence,
     styled,
     table,
 )
 from coordinator.cli.verbs import AsJson, DateArgument, From, ProcessorArgument, To, Url, verb
+from coordinator.terminal import safe
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -382,9 +382,9 @@ def _grid_block(items: Sequence[Mapping[str, Any]], dates: Sequence[Mapping[str,
 
     block = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0))
     months = [d["game_date"][:7] for d in dates]
-    block.add_column(Text(" … ".join(dict.fromkeys([months[0], months[-1]]))), no_wrap=True)
+    block.add_column(Text(safe(" … ".join(dict.fromkeys([months[0], months[-1]])))), no_wrap=True)
     for day in dates:
-        block.add_column(Text(f" {day['game_date'][8:]}"), justify="right", no_wrap=True)
+        block.add_column(Text(safe(f" {day['game_date'][8:]}")), justify="right", no_wrap=True)
     games = [Text(cell(d["games"]), style="dim") for d in dates]
     block.add_row(Text("games", style="dim"), *games)
     for item in items:

@@ -1,8 +1,7 @@
 """What verbs print: tables and sentences for people, JSON for programs.
 
-Owns the split between stdout (the answer) and stderr (progress and errors), and the escaping of
-everything that came from a service or a file, so that no event can move the reader's cursor or
-paint his terminal. Refuses to decide what to say.
+Owns the split between stdout (the answer) and stderr (progress and errors). Everything that came
+from a service or a file is escaped (see ``terminal``). Refuses to decide what to say.
 """
 
 from __future__ import annotations
@@ -10,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from coordinator.terminal import safe, safe_json
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -73,29 +73,6 @@ MARKS: Mapping[str, str] = {
     "not_expected": " ",
 }
 """One character for each status, for grids."""
-
-
-def safe(value: object) -> str:
-    """``value`` as one line that cannot steer a terminal.
-
-    Control, format, surrogate and separator characters are written as escapes, so that what was
-    there can still be read.
-    """
-    return "".join(_escaped(c) for c in str(value))
-
-
-def _escaped(character: str) -> str:
-    if character.isprintable():
-        return character
-    if unicodedata.category(character) == "Zs":
-        return " "
-    named = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character)
-    if named is not None:
-        return named
-    code = ord(character)
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def cell(value: object) -> str:
@@ -184,7 +161,7 @@ def complain(words: object, *more: object) -> None:
 
 def emit(document: object) -> None:
     """Print one JSON document to stdout, for programs."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.write(safe_json(json.dumps(document, ensure_ascii=False, indent=2)) + "\n")
     sys.stdout.flush()
 
 

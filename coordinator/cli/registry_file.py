@@ -12,8 +12,9 @@ import typer
 
 from coordinator.cli import verbs
 from coordinator.cli.client import DEFAULT_URL
-from coordinator.cli.output import cell, emit, safe, say, sentence
+from coordinator.cli.output import cell, emit, say, sentence
 from coordinator.cli.verbs import AsJson, Url, verb
+from coordinator.terminal import safe
 
 FileArgument = Annotated[
     Path,

@@ -17,8 +17,9 @@ import typer
 
 from coordinator.cli import complete
 from coordinator.cli.client import DEFAULT_URL, OutOfReach, Refusal, Service
-from coordinator.cli.output import complain, emit, safe
+from coordinator.cli.output import complain, emit
 from coordinator.errors import BadInput, CoordinatorError, Unusable
+from coordinator.terminal import safe
 
 DONE, REFUSED, USAGE, OUT_OF_REACH = 0, 1, 2, 3
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from coordinator.scenario.player import Result, play_file
 from coordinator.scenario.story import StoryError
+from coordinator.terminal import safe_lines
 
 OK, DIFFERS, USAGE = 0, 1, 2
 
@@ -66,7 +67,7 @@ def _tell(results: Sequence[Result], errors: Sequence[str], update: bool) -> Non
         for mismatch in result.mismatches:
             _say(f"  {mismatch}")
     for error in errors:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{safe_lines(error)}\n")
     good = sum(r.ok for r in results)
     _say(f"{good} of {len(results) + len(errors)} stories went as expected")
 
@@ -99,4 +100,4 @@ def _as_data(results: Sequence[Result], errors: Sequence[str], update: bool) -> 
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
+    sys.stdout.write(f"{safe_lines(line)}\n")
