@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import platform
 import secrets
 import socket
@@ -472,6 +473,21 @@ async def _serve(settings: Settings, registry: Registry) -> None:
             await serve_http(application)
 
 
+UNREAD_SECONDS = 20
+"""A client that takes in nothing of its answer for so long loses its connection (on Linux)."""
+
+
+def _give_up_unread(listening: int) -> None:
+    """Let the kernel end connections whose clients read nothing: closing them would wait for ever.
+
+    What is set on a listening socket holds for every connection that it accepts.
+    """
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is not None:
+        with socket.socket(fileno=os.dup(listening)) as same:
+            same.setsockopt(socket.IPPROTO_TCP, option, UNREAD_SECONDS * 1000)
+
+
 class _Server(uvicorn.Server):
     """A server that says when it listens, and ends its event streams before it waits for requests
     to end."""
@@ -486,6 +502,9 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            for server in self.servers:
+                for listener in server.sockets:
+                    _give_up_unread(listener.fileno())
             self._listening(self.servers[0].sockets[0].getsockname()[1])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

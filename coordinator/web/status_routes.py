@@ -12,7 +12,7 @@ from coordinator.web import models
 from coordinator.web.application import Application
 from coordinator.web.etag import etag_of, matches
 from coordinator.web.reference import errors
-from coordinator.web.stream import Stream
+from coordinator.web.stream import Listening, Stream
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Items of a page at the most.")]
 PageToken = Annotated[
@@ -225,8 +225,9 @@ def add(app: FastAPI, application: Application, stream: Stream) -> None:
             Header(max_length=200, description="The last id received; what came after is resent."),
         ] = None,
     ) -> StreamingResponse:
-        """Resumable with `Last-Event-ID`. A listener that falls behind is cut off, and resumes."""
-        return StreamingResponse(stream.listen(last_event_id), media_type="text/event-stream")
+        """Resumable with `Last-Event-ID`. A listener that falls behind, or reads nothing, is cut
+        off, and resumes. So many may listen at once; one more is answered 503."""
+        return Listening(stream, last_event_id)
 
     @app.get(
         "/v1/quarantine",

@@ -3,8 +3,8 @@
 What this process commits is told at once. Where other processes change the same store, one task
 asks it what else changed, as long as anybody listens (``Watchable``).
 
-Owns a bounded memory of the latest changes and one bounded queue per listener. A listener that
-falls behind is cut off and comes back with ``Last-Event-ID``; one that asks for more than is
+Owns a bounded memory of the latest changes, one bounded queue per listener, and how many may
+listen. A listener that falls behind is cut off and comes back with ``Last-Event-ID``; one that asks for more than is
 remembered gets ``reset`` and should read the state afresh. Refuses to promise history: the memory
 is this process's own.
 """
@@ -15,15 +15,19 @@ import asyncio
 import json
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 
 import structlog
+from starlette.responses import StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from coordinator.core.model import Partition, Status
 from coordinator.errors import CoordinatorError, Unavailable
 from coordinator.ports import Clock, Mark, Watchable
 from coordinator.service.engine import Committed
+from coordinator.web.problems import of_error
 from coordinator.wire import instant_text
 
 log = structlog.get_logger(__name__)
@@ -32,6 +36,8 @@ REMEMBERED = 2000
 """Changes that a listener may resume over."""
 QUEUE_MAX = 500
 LISTENERS_MAX = 200
+SEND_SECONDS = 30.0
+"""A listener that takes in nothing for so long is cut off."""
 KEEPALIVE_SECONDS = 15.0
 RETRY_MILLISECONDS = 2000
 
@@ -81,6 +87,7 @@ class Stream:
         self._number = 0
         self._memory: deque[Change] = deque(maxlen=REMEMBERED)
         self._queues: set[asyncio.Queue[Change | None]] = set()
+        self._listeners = 0
         self.closed = False
 
     def heard(self, committed: Sequence[Committed]) -> None:
@@ -205,14 +212,20 @@ class Stream:
         for queue in list(self._queues):
             self._cut_off(queue)
 
-    def listen(self, last_event_id: str | None) -> AsyncIterator[str]:
-        """The text of the stream for one listener, from the change after ``last_event_id`` on.
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A listener's place, from its request to the end of its connection.
 
-        Raises ``Unavailable`` where too many listen already.
+        It is taken also while nothing can be sent to him. Raises ``Unavailable`` where too many
+        have one.
         """
-        if len(self._queues) >= LISTENERS_MAX:
+        if self._listeners >= LISTENERS_MAX:
             raise Unavailable(f"{LISTENERS_MAX} listeners are on the stream already; poll instead.")
-        return self._lines(last_event_id)
+        self._listeners += 1
+        try:
+            yield
+        finally:
+            self._listeners -= 1
 
     def _missed(self, last_event_id: str | None) -> list[Change] | None:
         """What came after an id; None where that is not remembered any more."""
@@ -227,7 +240,8 @@ class Stream:
             return None
         return [c for c in self._memory if c.number > seen]
 
-    async def _lines(self, last_event_id: str | None) -> AsyncIterator[str]:
+    async def listen(self, last_event_id: str | None) -> AsyncGenerator[str]:
+        """The text of the stream for one listener, from the change after ``last_event_id`` on."""
         queue: asyncio.Queue[Change | None] = asyncio.Queue(QUEUE_MAX)
         self._watch()
         missed, number = self._missed(last_event_id), self._number
@@ -252,3 +266,26 @@ class Stream:
             self._queues.discard(queue)
             if not self._queues:
                 self._unwatch()
+
+
+class Listening(StreamingResponse):
+    """The stream for one listener, as an answer; 503 where too many listen already."""
+
+    def __init__(self, stream: Stream, last_event_id: str | None) -> None:
+        self._stream = stream
+        self._lines = stream.listen(last_event_id)
+        super().__init__(self._lines, media_type="text/event-stream")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def promptly(message: Message) -> None:
+            async with asyncio.timeout(SEND_SECONDS):
+                await send(message)
+
+        try:
+            with self._stream.place():
+                async with aclosing(self._lines):
+                    await super().__call__(scope, receive, promptly)
+        except Unavailable as error:
+            await of_error(error, scope["path"])(scope, receive, send)
+        except TimeoutError:
+            log.warning("a listener of the stream reads nothing, and is cut off")

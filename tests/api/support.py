@@ -171,11 +171,18 @@ def envelope(data: bytes | Mapping[str, Any], message_id: str = "1") -> bytes:
 
 @contextmanager
 def serving(
-    folder: Path, registry: Path = REGISTRY, *, allowed_hosts: Sequence[str] = ()
+    folder: Path,
+    registry: Path = REGISTRY,
+    *,
+    allowed_hosts: Sequence[str] = (),
+    send_buffer: int | None = None,
 ) -> Iterator[Service]:
-    """Serve a fresh store in ``folder`` as long as the context lasts."""
+    """Serve a fresh store in ``folder`` as long as the context lasts.
+
+    ``send_buffer`` is how many bytes the kernel holds for a client that does not read.
+    """
     with quiet():
-        yield from _serving(folder, registry, allowed_hosts)
+        yield from _serving(folder, registry, allowed_hosts, send_buffer)
 
 
 @contextmanager
@@ -193,7 +200,9 @@ def quiet() -> Iterator[None]:
         structlog.configure(**before)
 
 
-def _serving(folder: Path, registry: Path, allowed_hosts: Sequence[str]) -> Iterator[Service]:
+def _serving(
+    folder: Path, registry: Path, allowed_hosts: Sequence[str], send_buffer: int | None
+) -> Iterator[Service]:
     clock, launcher = MovableClock(), Recorder()
     settings = Settings(
         registry=registry,
@@ -209,6 +218,8 @@ def _serving(folder: Path, registry: Path, allowed_hosts: Sequence[str]) -> Iter
     )
     # With the protocol named, asyncio switches Nagle's delay off, as it does when it binds itself.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    if send_buffer is not None:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     listener.bind(("127.0.0.1", 0))
     listener.listen()
     port = listener.getsockname()[1]
