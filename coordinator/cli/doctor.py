@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -37,6 +38,9 @@ DATABASE_SECONDS = 10.0
 """The most that all looks at a database take together."""
 LETTING_GO = 0.1
 """The part of it that is kept for closing."""
+FREE_BYTES_LOW = 256 * 2**20
+"""Less room for the state file is a warning: its write-ahead log alone may take 64 MiB."""
+FREE_BYTES_LEAST = 2**20
 OUTBOX_OLD_SECONDS = 600.0
 """An effect that waits longer for its delivery is a warning."""
 RUNS_LOOKED_AT = 5
@@ -142,6 +146,12 @@ def _state_file(path: str) -> Finding:
         return Finding("state file", "bad", f"{path} cannot be opened as a SQLite file: {error}")
     if result != "ok":
         return Finding("state file", "bad", f"{path} is damaged: {result}")
+    if not os.access(file, os.W_OK):
+        return Finding("state file", "bad", f"{path} cannot be written to; change its permissions")
+    free = shutil.disk_usage(file.resolve().parent).free
+    if free < FREE_BYTES_LOW:
+        words = f"{path} is sound, but its disk has {free // 2**20} MiB left; make room"
+        return Finding("state file", "warning" if free >= FREE_BYTES_LEAST else "bad", words)
     return Finding("state file", "ok", f"{path} can be opened and is sound")
 
 

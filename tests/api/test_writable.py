@@ -16,6 +16,7 @@ import pytest
 
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.adapters.sqlite import store as sqlite_store
+from coordinator.cli import doctor
 from tests.api.support import REGISTRY, load_event
 from tests.api.support import Service as InProcess
 from tests.kill.serving import Service
@@ -174,3 +175,15 @@ def test_probes_write_at_most_once_a_minute_and_not_where_events_do(service: InP
     for _ in range(20):
         assert readiness(service.url)[0] == 200
     assert store.commits == before + 2, "one proof: pages taken, pages given back"
+
+
+def test_doctor_says_that_the_disk_of_the_state_file_is_nearly_full(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        sqlite3.connect(disk / "state.db").execute("CREATE TABLE t (x)").connection.close()
+        found = doctor._state_file(str(disk / "state.db"))
+        assert found.state == "warning"
+        assert "its disk has 7 MiB left" in found.words
+        with (disk / "ballast").open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(b"x" * 4096)
+        assert doctor._state_file(str(disk / "state.db")).state == "bad"
