@@ -601,6 +601,24 @@ async def test_a_store_that_is_not_open_is_unavailable(store_factory: StoreFacto
     await store.close()
 
 
+async def test_a_store_proves_that_it_can_be_written_and_not_again_at_once(
+    store_factory: StoreFactory,
+) -> None:
+    store: Any = store_factory()
+    await store.open()
+    try:
+        await store.prove_writable()
+        proved = store.commits
+        assert proved >= 1
+        await store.prove_writable()
+        assert store.commits == proved
+        await store.transact([LEFT], increment(LEFT))
+        await store.prove_writable()
+        assert store.commits == proved + 1
+    finally:
+        await store.close()
+
+
 async def test_closing_lets_what_waits_finish(outliving_factory: StoreFactory) -> None:
     store = outliving_factory()
     await store.open()
