@@ -135,7 +135,12 @@ class Engine:
         self.entropy = entropy
         self.in_force = InForce(store, registry, clock)
         names = tuple(registry.processors)
-        self.mine = (Where("processor", Op.IN, names),) if len(names) <= NAMES_ASKED_FOR else ()
+        self.portions = [
+            (Where("processor", Op.IN, names[n : n + NAMES_ASKED_FOR]),)
+            for n in range(0, len(names), NAMES_ASKED_FOR)
+        ] or [(Where("processor", Op.IN, ()),)]
+        """Restrict looks at partitions to processors that the registry has, a portion in each."""
+        self.mine = self.portions[0] if len(self.portions) == 1 else ()
         """Restricts a look at partitions to processors that the registry has, if they are few."""
         self._listeners: list[Listener] = []
 
@@ -166,9 +171,7 @@ class Engine:
         found = [p for _, p in whole.items if p.processor in known]
         if self.mine or whole.next_page_token is None or len(found) == len(whole.items):
             return found, whole.next_page_token is not None
-        names = tuple(known)
-        portions = (names[n : n + NAMES_ASKED_FOR] for n in range(0, len(names), NAMES_ASKED_FOR))
-        pages = await asyncio.gather(*(page(Where("processor", Op.IN, p)) for p in portions))
+        pages = await asyncio.gather(*(page(*portion) for portion in self.portions))
         place: Callable[[Partition], Any] = INDEXES[query.kind].get(query.order, lambda p: p.id)
         found = sorted((p for one in pages for _, p in one.items), key=place)
         more = len(found) > query.limit or any(one.next_page_token is not None for one in pages)

@@ -128,6 +128,7 @@ class Sweeper:
         # One look at one partition is all that an idle sweep needs.
         next_wake = await self.next_wake(BEFORE_ALL)
         due = next_wake is not None and next_wake <= now
+        mine, portions = self._engine.mine, []
         while due:
             if looked >= limit:
                 more = True
@@ -137,13 +138,18 @@ class Sweeper:
             page = await self._engine.store.find(
                 Query(
                     Kind.PARTITION,
-                    (Where("wake_at", Op.LE, now), *self._engine.mine),
+                    (Where("wake_at", Op.LE, now), *mine),
                     order="wake_at",
                     limit=PER_TRANSACTION,
                     after=after,
                 )
             )
             known = self._engine.registry.processors
+            if not mine and any(p.processor not in known for _, p in page.items):
+                # Partitions of removed processors stay due for ever: ask by name from here on.
+                mine, *portions = self._engine.portions
+                after = None
+                continue
             work: dict[Target, Sequence[Fact]] = {}
             for _, p in page.items:
                 if p.processor in known:
@@ -157,6 +163,9 @@ class Sweeper:
                         fired.append(decision.fired.run_id)
             after = page.next_page_token
             if after is None:
+                if portions:
+                    mine = portions.pop(0)
+                    continue
                 next_wake = await self.next_wake(now)
                 break
         await self._silence.look(self.tell)
