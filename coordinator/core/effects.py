@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from coordinator.core.model import (
+    RUN_OUTPUT,
     Arrival,
     EffectKind,
     LoadStatus,
@@ -16,7 +17,7 @@ from coordinator.core.model import (
     RunStatus,
 )
 
-OUTPUT = "run:"
+OUTPUT = RUN_OUTPUT
 """What the event ids of runs' outputs begin with."""
 
 

@@ -5,6 +5,7 @@ Owns the wording. Refuses to judge: every number in a sentence comes from the ve
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from coordinator.core.effects import announce_id, launch_id
@@ -52,6 +53,12 @@ def source_sentence(source: SourceVerdict, *, opening: bool = False) -> str:
             return f"{name}: no load for {source.game_date} succeeded; the last {how}{at}"
         case State.EMPTY:
             return f"{name}: loaded with no rows for {source.game_date}"
+        case State.INCOMPLETE if source.in_part and not source.missing_games:
+            rows = "" if source.record_count is None else f" ({source.record_count} rows)"
+            return (
+                f"{name}: a part of {source.game_date} is loaded{rows}, and the partial load does "
+                "not name the games that it covers"
+            )
         case State.INCOMPLETE:
             games = f"{source.games_loaded} of {source.games_expected} games"
             return f"{name}{has} {games}, missing {listed(source.missing_games)}"
@@ -134,6 +141,30 @@ def _window_sentence(verdict: RequirementVerdict, *, opening: bool) -> str:
     if opening:
         return f"{table} on {missing}: ready on {of}, {verdict.days_needed} needed"
     return f"{table} is ready on {of}, {verdict.days_needed} needed, not on {missing}"
+
+
+def launch_warnings(
+    verdict: Verdict, spec: ProcessorSpec, game_date: str, games: Mapping[str, tuple[str, ...]]
+) -> tuple[str, ...]:
+    """What a careful runner should know of a run's inputs (contract section 6, ``warnings``)."""
+    found = []
+    if verdict.off_day:
+        found.append(f"the calendar has no games on {game_date}")
+    elif spec.calendar_table is not None and game_date not in games:
+        found.append(f"the calendar does not know {game_date}")
+    for r in verdict.requirements:
+        sentence = requirement_sentence(r)
+        preferred = r.requirement.sources[0]
+        if not r.met and r.requirement.critical:
+            found.append(f"critical and not met: {sentence}")
+        elif not r.met:
+            found.append(f"optional and not met: {sentence}")
+        elif r.state is State.WAIVED and len(r.used) < r.requirement.needed:
+            found.append(f"waived and not met: {sentence}")
+        elif r.requirement.kind is RequirementKind.ANY_OF and r.used[:1] not in ((), (preferred,)):
+            words = source_sentence(r.sources[0])
+            found.append(f"{r.used[0]} is used in place of the preferred {preferred} ({words})")
+    return tuple(dict.fromkeys([*found, *verdict.warnings]))
 
 
 def hold_sentence(hold: Hold) -> str:

@@ -28,7 +28,7 @@ from datetime import datetime, timedelta
 from typing import cast, get_args
 
 from coordinator.core import effects
-from coordinator.core.explain import clock, requirement_sentence
+from coordinator.core.explain import clock, launch_warnings, requirement_sentence
 from coordinator.core.facts import (
     Claimed,
     Completed,
@@ -77,7 +77,7 @@ from coordinator.core.readiness import (
     consume,
     judge,
 )
-from coordinator.core.schedule import instant
+from coordinator.core.schedule import acts, instant
 from coordinator.core.spec import (
     DeadlineAction,
     OffDay,
@@ -237,6 +237,7 @@ def decide(
     """
     work = _Work(partition, spec, now)
     work.pass_idle_instants()
+    work.note_deadline_under_run()  # a report that ends the run must not hide it
     replies = tuple(work.apply(fact) for fact in facts)
     verdict = work.settle()
     result = work.freeze(verdict)
@@ -303,8 +304,10 @@ class _Work:
         self.forced = partition.forced
         self.consumed = partition.consumed
         self.consumed_at = partition.consumed_at
+        self.consumed_games = partition.consumed_games
         self.dirty_since = partition.dirty_since
         self.deadline_done = partition.deadline_done
+        self.deadline_done_at = partition.deadline_done_at
         self.overdue = partition.overdue
         self.schedule_done_at = partition.schedule_done_at
         self.outbox = partition.outbox
@@ -346,7 +349,8 @@ class _Work:
 
     def _surveyed(self, fact: Surveyed) -> Reply:
         date = self.before.game_date
-        was_off = self.games.get(date) == () and self.policy.off_day is OffDay.SKIP
+        off = self.games.get(date) == ()
+        was_off = off and (self.policy.off_day is OffDay.SKIP or self._deadline_at() is None)
         if fact.games != self.games:
             self.games = fact.games
         if fact.windows != self.windows:
@@ -354,7 +358,7 @@ class _Work:
         if fact.pauses != self.pauses:
             self.pauses = fact.pauses
         if was_off and self.games.get(date) != () and self._deadline_passed():
-            self.deadline_done = True  # first expected after its deadline: overdue, never acts
+            self._deadline_over()  # first expected after its deadline: overdue, never acts
         if fact.arrivals is not None and fact.arrivals != self.arrivals:
             self._refilled(fact.arrivals, fact.registry_since)
         return Reply()
@@ -381,7 +385,10 @@ class _Work:
         cast("dict[str, TableDate]", self.arrivals)[key] = fact.table_date
         arrival = fact.arrival
         known = self.latest
-        if arrival.informs and (known is None or known.received_at <= arrival.received_at):
+        later = known is None or known.received_at <= arrival.received_at
+        # A clock that is behind, or stepped back, must not leave a quiet one the latest for ever.
+        releases = known is not None and known.quiet and not arrival.quiet
+        if arrival.informs and (later or releases):
             self.latest = Latest(
                 event_id=arrival.event_id, received_at=arrival.received_at, quiet=arrival.quiet
             )
@@ -467,12 +474,6 @@ class _Work:
                 detail=f"{run.run_id} attempt {run.attempt} is claimed by {run.current.owner} "
                 "and its lease is alive.",
             )
-        if self.now < run.current.launch_at:
-            return Reply(
-                ok=False,
-                code="stale",
-                detail=f"Attempt {fact.attempt} of {run.run_id} has not been launched yet.",
-            )
         attempt = replace(
             run.current,
             claimed_at=self.now,
@@ -499,7 +500,9 @@ class _Work:
         assert run.current.claimed_at is not None
         if self.now >= run.current.claimed_at + self.policy.run_timeout:
             return Reply(ok=False, code="over", detail=f"{run.run_id} has used up its run_timeout.")
-        extended = replace(run, lease_expires_at=self.now + self.policy.heartbeat_timeout)
+        assert run.lease_expires_at is not None
+        until = max(run.lease_expires_at, self.now + self.policy.heartbeat_timeout)
+        extended = replace(run, lease_expires_at=until)
         self.live = extended
         self.runs[extended.run_id] = extended
         return Reply(run=extended)
@@ -527,7 +530,7 @@ class _Work:
         if fact.status is RunStatus.FAILED:
             self._attempt_over(error or "the runner reported a failure", "failed", fact.token)
             return Reply()
-        self._end(run, fact.status, fact.record_count, error)
+        self._end(run, fact.status, fact.record_count, error, token=fact.token)
         self.overdue = False
         return Reply()
 
@@ -577,6 +580,7 @@ class _Work:
             reason=fact.reason,
             actor=fact.actor,
             skip_downstream=fact.skip_downstream,
+            ruled=ruled,
         )
         return Reply(run=self.live)
 
@@ -609,7 +613,7 @@ class _Work:
     def _reset_requested(self, fact: ResetRequested) -> Reply:
         waiting = self.live is None and self.outcome is None and self.skip is None
         if not waiting and self._deadline_passed():
-            self.deadline_done = True  # it acted, or found nothing to do, at its instant
+            self._deadline_over()  # it acted, or found nothing to do, at its instant
         if self.live is not None:
             self._cancel(fact.actor, f"reset: {fact.reason}")
         self.outcome = None
@@ -618,6 +622,7 @@ class _Work:
         self.forced = False
         self.consumed = None
         self.consumed_at = None
+        self.consumed_games = None
         self.dirty_since = None
         self.latest = None
         self.schedule_done_at = self.now
@@ -674,8 +679,12 @@ class _Work:
         reason: str | None = None,
         actor: str | None = None,
         skip_downstream: bool = False,
+        ruled: Verdict | None = None,
     ) -> None:
-        """Create the next generation with its launch in the outbox. The only place that does."""
+        """Create the next generation with its launch in the outbox. The only place that does.
+
+        ``ruled`` is the judgement by every rule, where ``verdict`` leaves one out.
+        """
         partition = self.before
         by_person = actor is not None
         if self.outcome is not None and not by_person:
@@ -701,11 +710,14 @@ class _Work:
             skip_downstream=skip_downstream,
             changed_games=verdict.changed_games,
             changed_tables=verdict.changed_tables,
-            warnings=verdict.warnings,
+            warnings=launch_warnings(
+                ruled or verdict, self.spec, self.before.game_date, self.games
+            ),
             correlation_id=self._correlation_id(),
         )
         self.consumed = consume(self.draft(), verdict)
         self.consumed_at = self.now
+        self.consumed_games = self.games
         self.latest = None
         self.dirty_since = None
         self.skip = None
@@ -780,11 +792,11 @@ class _Work:
         record_count: int | None = None,
         error: str | None = None,
         actor: str | None = None,
+        token: str | None = None,
     ) -> None:
-        """End the live run. Its outcome is what the partition remembers of it."""
-        token = run.lease_token
+        """End the live run; ``token`` is that of the lease whose holder reported it."""
         self._drop_launch(run)
-        attempt = replace(run.current, ended_at=self.now, error=error)
+        attempt = replace(run.current, ended_at=self.now, error=error, reported_token=token)
         ended = replace(
             run,
             status=status,
@@ -805,7 +817,7 @@ class _Work:
             at=self.now,
             record_count=record_count,
             error=error,
-            lease_token=token,
+            lease_token=run.lease_token,
         )
         if status in ANNOUNCED:
             self.outbox = (*self.outbox, effects.announce(ended, self.spec.output, self.now))
@@ -821,7 +833,7 @@ class _Work:
         assert run is not None
         self._drop_launch(run)
         if run.attempt >= self.policy.attempts:
-            self._end(run, RunStatus.FAILED, error=error)
+            self._end(run, RunStatus.FAILED, error=error, token=token)
             self._notify(
                 "run_failed",
                 run.run_id,
@@ -856,6 +868,8 @@ class _Work:
         self._expire_waivers()
         self._expire_attempt()
         verdict = self._look()
+        self._pass_void_deadline()
+        self.note_deadline_under_run()
         if self.live is None and self.skip is None and not self.pauses:
             self._act_on_deadline(verdict)
             self._act_on_schedule(verdict)
@@ -954,22 +968,74 @@ class _Work:
         self._attempt_over(error, kind)
 
     def _deadline_at(self) -> datetime | None:
+        """The deadline's instant; None where none acts on this partition."""
         deadline = self.policy.deadline
         if deadline is None:
             return None
-        return instant(self.before.game_date, deadline.at, self.spec.timezone)
+        at = instant(self.before.game_date, deadline.at, self.spec.timezone)
+        return at if self._acts(at, deadline.set_since) else None
+
+    def _acts(self, at: datetime, set_since: datetime | None) -> bool:
+        """Whether an instant acts: none that a change of the registry put into the past does."""
+        off = self.games.get(self.before.game_date) == ()
+        return acts(at, set_since, self.policy.off_day_since if off else None)
 
     def _deadline_passed(self) -> bool:
         at = self._deadline_at()
         return at is not None and self.now >= at
 
-    def _act_on_deadline(self, verdict: Verdict) -> None:
+    def _pass_void_deadline(self) -> None:
+        """Mark a deadline that a change of the registry put into the past as over."""
+        deadline = self.policy.deadline
+        if deadline is None or self._deadline_at() is not None:
+            return
+        at = instant(self.before.game_date, deadline.at, self.spec.timezone)
+        if at <= self.now and not self.draft().deadline_over(at):
+            self.deadline_done, self.deadline_done_at = True, at
+
+    def _deadline_over(self) -> None:
+        """The deadline that has passed has acted, or is not for this partition."""
+        self.deadline_done, self.deadline_done_at = True, self._deadline_at()
+
+    def _deadline_due(self) -> datetime | None:
+        """The deadline's instant, where it has come and has not acted yet."""
         at = self._deadline_at()
-        if at is None or self.now < at or self.deadline_done or verdict.off_day:
+        if at is None or self.now < at or self.outcome is not None:
+            return None
+        return None if self.draft().deadline_over(at) else at
+
+    def note_deadline_under_run(self) -> None:
+        """Notify of a deadline that passes while a run is live; it does nothing else then."""
+        off = self.games.get(self.before.game_date) == () and self.policy.off_day is OffDay.SKIP
+        if self.live is None or off:
             return
-        if self.outcome is not None:
+        at = self._deadline_due()
+        if at is None:
             return
-        self.deadline_done = True
+        self._deadline_over()
+        run = self.live
+        if self.before.created_at < at:
+            self._notify_deadline(
+                at,
+                f"run {run.run_id} is {_LIVE_STATUS[run.status].value}",
+                f"attempt {run.attempt} of {self.policy.attempts}, "
+                f"decided at {clock(run.fired_at)}",
+            )
+
+    def _notify_deadline(self, at: datetime, done: str, detail: str) -> None:
+        self._notify(
+            "deadline",
+            f"{at:%Y-%m-%dT%H:%M:%SZ}",
+            "warning",
+            f"{self.before.processor} {self.before.game_date} passed its deadline; {done}.",
+            detail,
+        )
+
+    def _act_on_deadline(self, verdict: Verdict) -> None:
+        at = self._deadline_due()
+        if at is None or verdict.off_day:
+            return
+        self._deadline_over()
         if self.before.created_at >= at:
             return  # first heard of after its deadline: overdue, judged as usual
         assert self.policy.deadline is not None
@@ -991,13 +1057,7 @@ class _Work:
             self.skip = Skip(reason=why, actor="deadline", at=self.now)
             self._remember("skipped", why, "deadline")
             done = "it was skipped"
-        self._notify(
-            "deadline",
-            self.before.game_date,
-            "warning",
-            f"{self.before.processor} {self.before.game_date} passed its deadline; {done}.",
-            "; ".join(unmet) or "every critical requirement is met",
-        )
+        self._notify_deadline(at, done, "; ".join(unmet) or "every critical requirement is met")
 
     def _note_overdue(self, verdict: Verdict) -> None:
         if self.outcome is None and self.skip is None and not verdict.off_day:
@@ -1012,7 +1072,9 @@ class _Work:
             (instant(self.before.game_date, e.at, self.spec.timezone), e)
             for e in self.policy.schedule
         )
-        return [(at, e) for at, e in found if after < at <= self.now]
+        return [
+            (at, e) for at, e in found if after < at <= self.now and self._acts(at, e.set_since)
+        ]
 
     def pass_idle_instants(self) -> None:
         """Mark schedule instants as passed that had nothing to do when they came.
@@ -1151,8 +1213,10 @@ class _Work:
             forced=self.forced,
             consumed=self.consumed,
             consumed_at=self.consumed_at,
+            consumed_games=self.consumed_games,
             dirty_since=self.dirty_since,
             deadline_done=self.deadline_done,
+            deadline_done_at=self.deadline_done_at,
             overdue=self.overdue,
             schedule_done_at=self.schedule_done_at,
             outbox=self.outbox,

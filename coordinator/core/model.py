@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
+RUN_OUTPUT = "run:"
+"""What the event ids of runs' outputs begin with."""
 WHOLE = "*"
 """The name under which a load that covers a whole date is kept beside per-game loads."""
+SMALLEST_STEP = timedelta(microseconds=1)
+"""The finest difference between two instants."""
 
 
 class LoadStatus(StrEnum):
@@ -156,6 +160,19 @@ class Arrival:
         """Whether it says something of the data: failed and skipped loads do not."""
         return self.status not in (LoadStatus.FAILED, LoadStatus.SKIPPED)
 
+    def covers(self, game_id: str) -> bool:
+        """Whether its rows are all there are of a game that it wins.
+
+        Part of a game, or of a date, is all that a partial load without game ids is known to hold.
+        """
+        return self.status is not LoadStatus.PARTIAL or game_id in self.game_ids
+
+    def covers_all(self, games: Sequence[str] | None) -> bool:
+        """Whether its rows are all there are of a date; ``games`` are the expected ones."""
+        if self.status is not LoadStatus.PARTIAL:
+            return True
+        return games is not None and all(g in self.game_ids for g in games)
+
     @property
     def empty(self) -> bool:
         """Whether it says that there are no rows (``no_data``, or zero of them)."""
@@ -164,8 +181,12 @@ class Arrival:
     def outranks(self, other: Arrival) -> bool:
         """Whether it wins over ``other``: the newer timestamp, of equal ones the later received.
 
-        Where both are equal neither outranks, and the one taken in last wins.
+        Where both are equal neither outranks, and the one taken in last wins. Outputs of one
+        processor are ordered by generation: the clock may have stepped back between two of them.
         """
+        mine, theirs = _generation(self.event_id), _generation(other.event_id)
+        if mine is not None and theirs is not None and mine[0] == theirs[0]:
+            return mine[1] > theirs[1]
         if self.timestamp != other.timestamp:
             return self.timestamp > other.timestamp
         return self.received_at > other.received_at
@@ -176,6 +197,14 @@ class Arrival:
         if self.record_count is None:
             return None
         return self.record_count / max(1, len(self.game_ids))
+
+
+def _generation(event_id: str) -> tuple[str, int] | None:
+    """Of the event id of a run's output: its processor and date, and its generation."""
+    if not event_id.startswith(RUN_OUTPUT):
+        return None
+    subject, _, generation = event_id.rpartition(":")
+    return (subject, int(generation)) if generation.isdecimal() else None
 
 
 class Fold(StrEnum):
@@ -224,6 +253,25 @@ class TableDate:
     def latest(self) -> Arrival | None:
         """The winning arrival that was received last."""
         return max(self.arrivals.values(), key=lambda a: a.received_at, default=None)
+
+    def in_order(self, arrival: Arrival, said_at: datetime) -> Arrival:
+        """The arrival as received after everything that is known here, whatever the clock said.
+
+        A clock that stepped back, or that of an instance that is behind, would order it before
+        loads that were committed earlier, and it would be lost (a hybrid logical clock).
+        ``said_at`` is its own timestamp, before that was read as no later than its receipt; the
+        output of a run that has just ended carries the coordinator's time, which moves with it.
+        """
+        known = [*self.arrivals.values()]
+        if self.last_failure is not None:
+            known.append(self.last_failure)
+        newest = max((a.received_at for a in known), default=arrival.received_at)
+        if newest <= arrival.received_at:
+            return arrival
+        received_at = newest + SMALLEST_STEP
+        now = arrival.event_id.startswith(RUN_OUTPUT) and arrival.timestamp == arrival.received_at
+        timestamp = received_at if now else min(said_at, received_at)
+        return replace(arrival, received_at=received_at, timestamp=timestamp)
 
     def fold(
         self, arrival: Arrival, grain: Grain, expected: Sequence[str] | None = None
@@ -387,7 +435,7 @@ class Attempt:
     ended_at: datetime | None = None
     error: str | None = None
     reported_token: str | None = None
-    """The ended lease whose holder reported this failure; it makes a repeated report harmless."""
+    """The ended lease whose holder reported how it ended; it makes a repeated report harmless."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -433,6 +481,14 @@ class Run:
     @property
     def live(self) -> bool:
         return self.status in LIVE_STATUSES
+
+    def reported(self, token: str) -> RunStatus | None:
+        """How the holder of a lease reported the end of its attempt; None where it did not."""
+        for attempt in self.attempts:
+            if attempt.reported_token == token:
+                last = attempt.number == self.attempt and not self.live
+                return self.status if last else RunStatus.FAILED
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -534,10 +590,15 @@ class Partition:
     forced: bool = False
     consumed: Mapping[str, ConsumedRequirement] | None = None
     consumed_at: datetime | None = None
+    consumed_games: Mapping[str, tuple[str, ...]] | None = None
+    """The calendar of the dates it looked at when the latest generation was fired."""
     dirty_since: datetime | None = None
 
     # time
     deadline_done: bool = False
+    """The deadline acted, or was not for this partition."""
+    deadline_done_at: datetime | None = None
+    """Deadlines up to here did; None: whichever there is."""
     overdue: bool = False
     schedule_done_at: datetime | None = None
     """Schedule instants up to here have acted or were not for this partition."""
@@ -555,6 +616,11 @@ class Partition:
     @property
     def id(self) -> str:
         return partition_id(self.processor, self.game_date)
+
+    def deadline_over(self, at: datetime) -> bool:
+        """Whether a deadline at this instant has acted, or will not act on this partition."""
+        done_at = self.deadline_done_at
+        return self.deadline_done and (done_at is None or at <= done_at)
 
     @property
     def watches_windows(self) -> bool:

@@ -90,6 +90,8 @@ class SourceVerdict:
     games_expected: int | None = None
     games_loaded: int = 0
     missing_games: tuple[str, ...] = ()
+    in_part: bool = False
+    """It rests on a partial load that does not say what it covers."""
     unexpected_games: tuple[str, ...] = ()
     record_count: int | None = None
     minimum: int | None = None
@@ -236,7 +238,9 @@ def judge(
     latest = partition.latest
     if partition.outcome is not None:
         dirty = _dirt(partition, spec, requirements)
-        latest = max((d.latest for d in dirty), key=lambda x: x.received_at, default=None)
+        newest = max((d.latest for d in dirty), key=lambda x: x.received_at, default=None)
+        # The order of commits counts where clocks contradict it.
+        latest = latest if any(d.latest == latest for d in dirty) else newest
     newer_ready = critical_met and any(d.ready for d in dirty)
     spent = newer_ready and partition.refires >= spec.policy.max_refires
     holds: list[Hold] = []
@@ -417,6 +421,7 @@ def judge_source(
         games_expected=None if expected is None else len(expected),
         games_loaded=found.covered,
         missing_games=found.missing,
+        in_part=found.in_part,
         unexpected_games=found.unexpected,
         record_count=found.count,
         minimum=found.minimum,
@@ -441,6 +446,8 @@ class _Found:
     minimum: int | None = None
     covered: int = 0
     missing: tuple[str, ...] = ()
+    in_part: bool = False
+    """It rests on a partial load that does not say what it covers."""
     unexpected: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -456,11 +463,15 @@ def _whole_date(
         state = State.READY if nothing_due else State.EMPTY
         return _Found(state=state, resting_on=(arrival,), count=0)
     minimum, warnings = _minimum(requirement, expected)
+    in_part = not arrival.covers_all(expected)
+    if in_part:
+        warnings = (*warnings, _in_part(known))
     return _Found(
-        state=State.READY,
+        state=State.INCOMPLETE if in_part and minimum is None else State.READY,
         resting_on=(arrival,),
         count=arrival.record_count,
         minimum=minimum,
+        in_part=in_part,
         warnings=warnings,
     )
 
@@ -469,8 +480,10 @@ def _by_game(
     requirement: Requirement, table: str, known: TableDate, expected: Sequence[str]
 ) -> _Found:
     """Coverage is the union of the per-game winners; counts add up over covered games."""
+    minimum, warnings = _minimum(requirement, expected)
     covering: dict[str, Arrival] = {}
     saying_none: dict[str, Arrival] = {}
+    in_part = False
     missing: list[str] = []
     counts: list[float | None] = []
     for game in expected:
@@ -481,14 +494,21 @@ def _by_game(
             if arrival is not None:
                 saying_none[arrival.event_id] = arrival
             continue
+        if not arrival.covers(game):
+            in_part = True
+            if minimum is None:  # else its rows say whether they are enough
+                missing.append(game)
+                continue
         covering[arrival.event_id] = arrival
         rows = arrival.record_count
         counts.append(None if rows is None else rows / (len(arrival.game_ids) or len(expected)))
     covered = len(expected) - len(missing)
     state = State.READY
     if covered < max(1, ceil(requirement.min_coverage * len(expected) - 1e-9)):
-        state = State.EMPTY if saying_none and not covering else State.INCOMPLETE
-    minimum, warnings = _minimum(requirement, expected)
+        none_at_all = saying_none and not covering and not in_part
+        state = State.EMPTY if none_at_all else State.INCOMPLETE
+    if in_part:
+        warnings = (*warnings, _in_part(known))
     unexpected = tuple(sorted(known.games.keys() - expected)) if known.games else ()
     if unexpected:
         warnings = (*warnings, _unexpected(table, unexpected))
@@ -499,6 +519,7 @@ def _by_game(
         minimum=minimum,
         covered=covered,
         missing=tuple(missing),
+        in_part=in_part,
         unexpected=unexpected,
         warnings=warnings,
     )
@@ -531,8 +552,14 @@ def _games_unjudged(
         # Nobody can say which of its rows the newer per-game loads replaced.
         unknown = whole.record_count is None or count is None
         count = None if unknown else max(whole.record_count or 0, count or 0)
+    in_part = whole is not None and not whole.empty and not whole.covers_all(None)
+    state = State.READY if with_rows else State.EMPTY
+    if in_part:
+        warnings = (*warnings, _in_part(known))
+        state = State.INCOMPLETE if minimum is None and with_rows == (whole,) else state
     return _Found(
-        state=State.READY if with_rows else State.EMPTY,
+        state=state,
+        in_part=in_part,
         resting_on=with_rows or winners,
         count=count,
         minimum=minimum,
@@ -541,6 +568,13 @@ def _games_unjudged(
             *warnings,
             f"{table}: the calendar does not know {date}, so coverage cannot be judged",
         ),
+    )
+
+
+def _in_part(known: TableDate) -> str:
+    return (
+        f"{known.table}: a load of {known.game_date} is partial and does not name the games that it "
+        "covers"
     )
 
 
@@ -761,9 +795,14 @@ def _dirt(
                 games = _received_after(known, partition.consumed_at)
             else:
                 games = _changed(marks_of(known), consumed.marks.get(source.table, {}))
-            if not games:
-                continue
             ready = source.by_data and source.table in r.used
+            if games:
+                latest = _latest_of(games, known)
+            elif ready and _met_by_calendar(partition, r, consumed, source.game_date):
+                # Its loads were there before: none of them is a quiet one that still waits.
+                latest = replace(_latest_of((*known.games, WHOLE), known), quiet=False)
+            else:
+                continue
             found.append(
                 Dirt(
                     key=r.key,
@@ -771,10 +810,24 @@ def _dirt(
                     game_date=source.game_date,
                     games=_game_names(games, known, partition.games.get(source.game_date)),
                     ready=ready,
-                    latest=_latest_of(games, known),
+                    latest=latest,
                 )
             )
     return tuple(found)
+
+
+def _met_by_calendar(
+    partition: Partition,
+    r: RequirementVerdict,
+    consumed: ConsumedRequirement | None,
+    game_date: str,
+) -> bool:
+    """Whether an optional requirement is met since the calendar changed, by what was there before."""
+    before = partition.consumed_games
+    if r.requirement.critical or consumed is None or consumed.met or before is None:
+        return False
+    games = partition.games.get(game_date)
+    return bool(games) and games != before.get(game_date)
 
 
 def _sources_that_count(

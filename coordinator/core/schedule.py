@@ -27,6 +27,15 @@ def instant(game_date: str, clock: ClockTime, timezone: str) -> datetime:
         return wall.replace(tzinfo=UTC)
 
 
+def acts(at: datetime, *set_since: datetime | None) -> bool:
+    """Whether a deadline's or schedule's instant acts, by since when what sets it is in force.
+
+    One that a change of the registry put into the past does nothing (contract 4.1). None: in force
+    since the first registry.
+    """
+    return all(since is None or at >= since for since in set_since)
+
+
 @lru_cache(maxsize=16384)
 def shift(game_date: str, days: int) -> str:
     """The game date ``days`` later (negative: earlier), within the years 1 to 9999."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from coordinator.core.model import Grain
@@ -74,6 +74,11 @@ class DeadlineAction(StrEnum):
 class Deadline:
     at: ClockTime
     then: DeadlineAction = DeadlineAction.ALERT
+    set_since: datetime | None = None
+    """Since when served registries have set it without a break; None: since the first one.
+
+    Instants before it were put into the past by a change of the registry (contract 4.1).
+    """
 
 
 class ScheduleWhen(StrEnum):
@@ -85,6 +90,8 @@ class ScheduleWhen(StrEnum):
 class ScheduleEntry:
     at: ClockTime
     when: ScheduleWhen = ScheduleWhen.READY
+    set_since: datetime | None = None
+    """As of a deadline."""
 
 
 class OffDay(StrEnum):
@@ -126,6 +133,8 @@ class Policy:
     attempts: int = 3
     retry_backoff: timedelta = timedelta(minutes=1)
     off_day: OffDay = OffDay.SKIP
+    off_day_since: datetime | None = None
+    """Since when ``off_day: run`` is set without a break; None: since the first registry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

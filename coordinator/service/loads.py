@@ -234,7 +234,12 @@ class Loads:
 
         Where ``reading`` then misses documents, the answer means nothing yet.
         """
-        arrival, table, message = load.arrival, load.table, load.message
+        table, message = load.table, load.message
+        date_key = table_date_key(table.name, message.game_date)
+        before: TableDate | None = reading.get(date_key)
+        arrival = load.arrival
+        if before is not None:
+            arrival = before.in_order(arrival, message.timestamp)
         ledger_key = event_key(arrival.table, arrival.game_date, arrival.event_id)
         known: LedgerEntry | None = reading.get(ledger_key)
         targets = load.targets
@@ -246,8 +251,6 @@ class Loads:
             return Folded("duplicate", targets)
         if arrival.event_id.startswith(OUTPUT) and not load.own:
             return Folded("reserved")
-        date_key = table_date_key(arrival.table, arrival.game_date)
-        before: TableDate | None = reading.get(date_key)
         calendar: CalendarDate | None = reading.get(calendar_key(arrival.game_date))
         grain = Grain.DATE if table.name == self._engine.registry.calendar_table else table.grain
         folded, fold = (before or TableDate(table=arrival.table, game_date=arrival.game_date)).fold(

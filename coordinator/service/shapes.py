@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from coordinator.core.effects import launch_id
@@ -122,7 +122,7 @@ def expected_at(partition: Partition, spec: ProcessorSpec, verdict: Verdict) -> 
     policy, now = spec.policy, verdict.at
     clocks: list[ClockTime] = [e.at for e in policy.schedule if e.when is ScheduleWhen.ALWAYS]
     deadline = policy.deadline
-    if deadline and deadline.then is DeadlineAction.FIRE and not partition.deadline_done:
+    if deadline and deadline.then is DeadlineAction.FIRE:
         clocks.append(deadline.at)
     instants = [instant(partition.game_date, c, spec.timezone) for c in clocks]
     return instant_text(min((i for i in instants if i > now), default=None))
@@ -138,6 +138,7 @@ def partition_whole(
 ) -> View:
     """Everything a partition is decided from, judged."""
     deadline = spec.policy.deadline
+    due = instant(partition.game_date, deadline.at, spec.timezone) if deadline else None
     return {
         **partition_row(partition, spec, verdict, upstream),
         "partition_id": partition.id,
@@ -165,11 +166,11 @@ def partition_whole(
         "waivers": [waiver_view(w, verdict) for w in partition.waivers],
         "pauses": [pause_view(p) for p in partition.pauses],
         "deadline": {
-            "at": instant_text(instant(partition.game_date, deadline.at, spec.timezone)),
+            "at": instant_text(due),
             "then": deadline.then.value,
-            "done": partition.deadline_done,
+            "done": partition.deadline_over(due),
         }
-        if deadline
+        if deadline and due
         else None,
         "schedule": [
             {
@@ -375,7 +376,7 @@ def run_brief(run: Run) -> View:
         "attempt": run.attempt,
         "fired_at": instant_text(run.fired_at),
         "ended_at": instant_text(run.ended_at),
-        "duration_seconds": (run.ended_at - run.fired_at).total_seconds() if run.ended_at else None,
+        "duration_seconds": _elapsed(run.fired_at, run.ended_at),
         "record_count": run.record_count,
         "error": run.error,
         "owner": run.current.owner if run.attempts else None,
@@ -434,10 +435,17 @@ def attempt_view(attempt: Attempt) -> View:
         "owner": attempt.owner,
         "ended_at": instant_text(ended),
         "error": attempt.error,
-        "delivery_seconds": seconds(delivered - attempt.launch_at if delivered else None),
-        "claim_seconds": seconds(claimed - delivered if claimed and delivered else None),
-        "run_seconds": seconds(ended - claimed if ended and claimed else None),
+        "delivery_seconds": _elapsed(attempt.launch_at, delivered),
+        "claim_seconds": _elapsed(delivered, claimed),
+        "run_seconds": _elapsed(claimed, ended),
     }
+
+
+def _elapsed(since: datetime | None, until: datetime | None) -> float | None:
+    """Seconds between two instants, none where a clock stepped back between them."""
+    if since is None or until is None:
+        return None
+    return max(0.0, (until - since).total_seconds())
 
 
 # ── loads ────────────────────────────────────────────────────────────────────────────────────

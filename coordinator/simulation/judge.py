@@ -212,6 +212,10 @@ class Judge:
                 return games == ()
             if minimum is not None and (winner.count is None or winner.count < minimum):
                 return False
+            named = set(winner.games)
+            in_part = winner.status == "partial" and (games is None or not named >= set(games))
+            if minimum is None and in_part:
+                return False
             resting = [winner]
         elif games is None:
             if all(x.empty for x in loads):
@@ -219,7 +223,7 @@ class Judge:
             if minimum is not None:
                 return None
             resting = [x for x in loads if not x.empty]
-            if len(resting) < len(loads):
+            if len(resting) < len(loads) or any(x.status == "partial" for x in loads):
                 return None
         elif not games:
             return True
@@ -232,6 +236,8 @@ class Judge:
                     continue
                 winner = max(covering, key=lambda x: (x.at, x.number))
                 if winner.empty:
+                    continue
+                if minimum is None and winner.status == "partial" and game not in winner.games:
                     continue
                 resting.append(winner)
                 parts = len(winner.games) or len(games)

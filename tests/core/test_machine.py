@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -54,6 +55,7 @@ from tests.core.world import (
     any_of,
     arrival,
     at,
+    at_least,
     clock_time,
     day,
     deadline,
@@ -329,11 +331,16 @@ def test_a_claim_of_another_attempt_is_stale(attempt: int) -> None:
     assert world.claim(attempt=attempt).replies[0].code == "stale"
 
 
-def test_an_attempt_cannot_be_claimed_before_its_back_off_is_over() -> None:
+@pytest.mark.parametrize("delivered", [True, False])
+def test_a_claim_proves_delivery_whatever_this_clock_says(delivered: bool) -> None:
     world = running()
     world.complete(RunStatus.FAILED)
-    assert world.claim("w2", "t2").replies[0].code == "stale"
-    assert world.at(1).claim("w2", "t2").replies[0].ok
+    assert world.run.current.launch_at > world.now  # it was launched by a clock that is ahead
+    if delivered:
+        world.deliver()
+    assert world.claim("w2", "t2").replies[0].ok
+    assert world.status is Status.RUNNING
+    assert world.entries(EffectKind.LAUNCH) == []
 
 
 @pytest.mark.parametrize(("generation", "code"), [(1, "over"), (2, "unknown"), (-1, "unknown")])
@@ -947,13 +954,209 @@ def test_a_deadline_passed_while_paused_acts_on_resume(then: DeadlineAction) -> 
     assert world.notices() == ["deadline"]
 
 
-def test_a_deadline_leaves_a_live_run_alone_and_shows_that_it_is_overdue() -> None:
-    world = fired(deadline=deadline(30, FIRE))
+@pytest.mark.parametrize("then", DeadlineAction)
+def test_a_deadline_that_passes_while_a_run_is_live_is_notified_once_and_does_nothing_else(
+    then: DeadlineAction,
+) -> None:
+    world = fired(deadline=deadline(30, then))
     assert world.partition.wake_at == at(30)
     world.tick(30)
-    assert (world.flags, world.notices()) == ({Flag.OVERDUE}, [])
+    assert (world.flags, world.notices()) == ({Flag.OVERDUE}, ["deadline"])
+    (notice,) = world.entries(EffectKind.NOTIFY)
+    assert notice.summary == f"P {DATE} passed its deadline; run P:{DATE}:1 is firing."
+    world.tick(31)
     world.run_through()
+    assert (world.status, world.flags, world.notices()) == (Status.SUCCEEDED, set(), ["deadline"])
+
+
+def test_a_deadline_that_passed_while_the_service_was_down_is_notified_though_the_run_has_ended() -> (
+    None
+):
+    world = running(heartbeat_timeout=HOUR, deadline=deadline(30))
+    world.at(40).complete()
+    assert (world.status, world.notices()) == (Status.SUCCEEDED, ["deadline"])
+
+
+def test_a_deadline_that_passes_under_a_pause_is_notified_where_a_run_is_live() -> None:
+    world = fired(deadline=deadline(30))
+    world.pause()
+    world.tick(30)
+    assert world.notices() == ["deadline"]
+
+
+def test_a_deadline_before_a_date_was_heard_of_is_not_notified_under_its_run() -> None:
+    world = fired(deadline=deadline(30), heard=60)
+    assert (world.flags, world.notices()) == ({Flag.OVERDUE}, [])
+    assert world.partition.deadline_done
+    unseen = World(deadline=deadline(30), heard=60)
+    unseen.partition = blank(unseen.spec, DATE, unseen.now)
+    unseen.trigger(Bypass.DEPENDENCIES)
+    assert (unseen.status, unseen.flags, unseen.notices()) == (
+        Status.FIRING,
+        {Flag.OVERDUE, Flag.FORCED},
+        [],
+    )
+
+
+def test_no_deadline_is_notified_of_a_run_on_a_day_without_games() -> None:
+    world = World(games=(), deadline=deadline(30))
+    world.trigger(Bypass.DEPENDENCIES)
+    world.tick(30)
+    assert (world.status, world.notices()) == (Status.FIRING, [])
+
+
+def test_a_deadline_that_a_registry_moves_into_the_future_acts_again_at_its_new_instant() -> None:
+    world = late(ALERT)
+    world.tick(30)
+    assert world.notices() == ["deadline"]
+    world.respec(deadline=deadline(90, SKIP))
+    world.tick(60)
+    assert (world.flags, world.partition.wake_at) == (set(), at(90))
+    world.tick(90)
+    assert (world.status, world.notices()) == (Status.SKIPPED, ["deadline", "deadline"])
+
+
+def test_a_deadline_done_before_instants_were_kept_stays_done() -> None:
+    world = late(SKIP)
+    world.partition = replace(world.partition, deadline_done=True)
+    world.tick(30)
+    assert (world.status, world.notices()) == (Status.WAITING, [])
+
+
+# ── instants that a change of the registry puts into the past ────────────────────────────────
+
+
+@pytest.mark.parametrize("then", DeadlineAction)
+def test_a_deadline_put_into_the_past_does_nothing(then: DeadlineAction) -> None:
+    world = World(table(A), table(B))
+    world.load(A)
+    world.at(60).respec(deadline=replace(deadline(30, then), set_since=at(60)))
+    world.tick()
+    assert (world.status, world.flags, world.notices()) == (Status.WAITING, set(), [])
+    world.load(B)
+    assert world.run.trigger is Trigger.DEPENDENCIES
+    world.tick(61)
     assert (world.flags, world.notices()) == (set(), [])
+
+
+@pytest.mark.parametrize("since", [30, None])
+def test_a_deadline_set_by_its_instant_acts_though_the_look_comes_late(since: int | None) -> None:
+    world = World(table(A), table(B))
+    world.load(A)
+    set_since = None if since is None else at(since)
+    world.at(60).respec(deadline=replace(deadline(30, FIRE), set_since=set_since))
+    world.tick()
+    assert (world.run.trigger, world.notices()) == (Trigger.DEADLINE, ["deadline"])
+
+
+@pytest.mark.parametrize(("since", "runs"), [(60, 1), (30, 2)])
+def test_a_schedule_put_into_the_past_fires_nothing_again(since: int, runs: int) -> None:
+    world = done()
+    entry = replace(schedule(30, when=ScheduleWhen.ALWAYS)[0], set_since=at(since))
+    world.at(60).respec(schedule=(entry,))
+    world.tick()
+    assert world.partition.generation == runs
+    world.respec(schedule=(replace(entry, at=clock_time(at(90))),))
+    world.run_through()
+    world.tick(90)
+    assert world.partition.generation == runs + 1
+
+
+def test_a_day_without_games_that_runs_from_now_on_has_no_deadline_in_the_past() -> None:
+    world = World(table(A), table(B), games=(), deadline=deadline(30, FIRE))
+    world.load(A)
+    world.at(60).respec(off_day=OffDay.RUN, off_day_since=at(60))
+    world.survey()
+    assert (world.status, world.flags, world.notices()) == (Status.WAITING, set(), [])
+    world.expect(GAMES)  # first expected after its deadline
+    assert (world.status, world.flags, world.notices()) == (Status.WAITING, {Flag.OVERDUE}, [])
+
+
+# ── what a launch warns of (contract section 6) ──────────────────────────────────────────────
+
+
+def test_a_launch_warns_of_an_optional_requirement_that_was_not_met_after_its_grace() -> None:
+    world = World(table(A), table(B, critical=False), grace=minutes(15))
+    world.load(A)
+    world.tick(15)
+    assert world.run.warnings == (f"optional and not met: {B}: no load yet for {DATE}",)
+
+
+def test_a_launch_warns_of_what_a_deadline_passed_over() -> None:
+    world = World(table(A), table(B), deadline=deadline(30, FIRE))
+    world.load(A)
+    world.tick(30)
+    assert world.run.warnings == (f"critical and not met: {B}: no load yet for {DATE}",)
+
+
+def test_a_launch_warns_of_what_a_person_passed_over() -> None:
+    world = World(table(A, max_age_fail=minutes(60)), table(B))
+    world.load(A)
+    world.at(90).waive(B)
+    world.trigger(Bypass.FRESHNESS)
+    stale, waived = world.run.warnings
+    assert stale.startswith(f"critical and not met: {A}: too old for a first run")
+    assert waived == f"waived and not met: {B} is waived by ann until its data comes: lost"
+
+
+def test_a_launch_warns_of_a_fallback_and_of_inputs_that_are_aging() -> None:
+    world = World(any_of(A, B), table(C, max_age_warn=minutes(60)), debounce=minutes(90))
+    world.load(B)
+    world.load(C)
+    world.tick(90)
+    fallback, aging = world.run.warnings
+    assert fallback == (f"{B} is used in place of the preferred {A} ({A}: no load yet for {DATE})")
+    assert aging == f"{C} was loaded 1 h 30 min ago"
+
+
+def test_a_launch_that_used_its_preferred_source_warns_of_nothing() -> None:
+    world = World(any_of(A, B), at_least(1, B, C), calendar_table="nba_raw.schedule")
+    world.load(A)
+    world.load(C)
+    assert world.run.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("games", "words"),
+    [(None, f"the calendar does not know {DATE}"), ((), f"the calendar has no games on {DATE}")],
+)
+def test_a_launch_warns_of_the_calendar(games: tuple[str, ...] | None, words: str) -> None:
+    world = World(table(A), games=games, calendar_table="nba_raw.schedule", debounce=HOUR)
+    world.load(A)
+    world.trigger(Bypass.DEPENDENCIES)
+    assert words in world.run.warnings
+
+
+# ── clocks that step, or disagree ────────────────────────────────────────────────────────────
+
+
+def test_an_ordinary_load_releases_a_quiet_one_though_the_clock_stepped_back() -> None:
+    world = World(table(A), table(B))
+    world.step(world.at(2).arriving(A, quiet=True))
+    ordinary = World(table(A), table(B)).arriving(B)
+    assert isinstance(ordinary, Loaded)
+    world.step(ordinary)
+    assert world.status is Status.FIRING
+
+
+def test_newer_data_is_released_by_the_load_committed_last() -> None:
+    world = World(table(A), table(B), cooldown=ZERO)
+    world.load(A)
+    world.load(B)
+    world.run_through()
+    earlier = world.at(1).arriving(B)
+    world.step(world.at(2).arriving(A, quiet=True))
+    assert Flag.QUIET in world.flags
+    world.step(earlier)
+    assert world.run.trigger is Trigger.LATE_DATA
+
+
+def test_a_heartbeat_under_a_clock_that_is_behind_does_not_shorten_a_lease() -> None:
+    world = running(heartbeat_timeout=minutes(5))
+    until = world.run.lease_expires_at
+    world.now = at(-3)
+    assert world.heartbeat().replies[0].ok
+    assert world.run.lease_expires_at == until
 
 
 def test_a_deadline_does_nothing_on_a_day_without_games() -> None:

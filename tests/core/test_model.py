@@ -8,6 +8,7 @@ from itertools import permutations
 import pytest
 
 from coordinator.core.model import (
+    SMALLEST_STEP,
     Arrival,
     Flag,
     Fold,
@@ -15,6 +16,7 @@ from coordinator.core.model import (
     LoadStatus,
     Mark,
     Partition,
+    RunStatus,
     Status,
     TableDate,
     Waiver,
@@ -215,3 +217,83 @@ def test_a_partition_watches_its_windows_while_they_could_make_it_fire(
         processor="P", game_date=DATE, created_at=START, status=status, flags=flags
     )
     assert partition.watches_windows is watches
+
+
+# ── clocks that step, or disagree ────────────────────────────────────────────────────────────
+
+
+def output(generation: int, *, processor: str = "P", **said: object) -> Arrival:
+    return load(f"run:{processor}:{DATE}:{generation}", **said)  # type: ignore[arg-type]
+
+
+def test_the_outputs_of_a_processor_are_ordered_by_generation() -> None:
+    first, second = output(9, stamp=100), output(10, stamp=0)
+    assert fold(first, second).whole == second.event_id
+    assert fold(second, first).whole == second.event_id
+    assert what(fold(second), first) is Fold.SUPERSEDED
+
+
+def test_the_outputs_of_different_processors_are_ordered_by_time() -> None:
+    known = fold(output(9, stamp=100))
+    assert what(known, output(10, processor="Q", stamp=0)) is Fold.SUPERSEDED
+    assert what(known, load(f"run:P:{DATE}:x", stamp=0)) is Fold.SUPERSEDED
+    assert what(known, load(f"run:P:{DATE}:x", stamp=101)) is Fold.APPLIED
+
+
+def test_a_load_received_under_a_clock_that_is_behind_is_ordered_after_what_is_known() -> None:
+    known = fold(load("first", stamp=99, received=100))
+    late = load("second", stamp=1, received=1)  # its own timestamp was cut to its receipt
+    ordered = known.in_order(late, at(101))
+    assert ordered.received_at == known.arrivals["first"].received_at + SMALLEST_STEP
+    assert what(known, ordered) is Fold.APPLIED
+    assert what(known, known.in_order(late, at(50))) is Fold.SUPERSEDED  # it says that it is older
+    assert what(known, known.in_order(late, at(99))) is Fold.APPLIED  # of equal ones the later
+
+
+def test_the_output_of_a_run_that_has_just_ended_is_newer_than_what_is_known() -> None:
+    known = fold(load("by hand", stamp=99, received=100))
+    ended = output(1, stamp=1)
+    assert what(known, known.in_order(ended, ended.timestamp)) is Fold.APPLIED
+    told_late = output(1, stamp=1, received=5)
+    assert what(known, known.in_order(told_late, told_late.timestamp)) is Fold.SUPERSEDED
+
+
+def test_a_load_received_in_order_is_left_alone() -> None:
+    one = load("one", stamp=5)
+    assert TableDate(table=A, game_date=DATE).in_order(one, at(5)) is one
+    assert fold(load("zero", stamp=4)).in_order(one, at(5)) is one
+
+
+def test_a_failed_load_counts_as_received_too() -> None:
+    known = fold(load("bad", stamp=100, status=LoadStatus.FAILED))
+    assert known.in_order(load("good", stamp=1), at(1)).received_at > at(100)
+
+
+# ── reports ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_run_remembers_how_each_of_its_attempts_was_reported() -> None:
+    world = World(attempts=2)
+    world.load()
+    world.claim(token="t1")
+    world.complete(RunStatus.FAILED, "t1")
+    assert world.run.reported("t1") is RunStatus.FAILED
+    world.at(5).claim(token="t2")
+    assert world.run.reported("t2") is None
+    ended = world.complete(RunStatus.SUCCESS, "t2").runs[-1]
+    assert ended.reported("t1") is RunStatus.FAILED
+    assert ended.reported("t2") is RunStatus.SUCCESS
+
+
+def test_a_run_whose_attempts_were_spent_remembers_the_last_report() -> None:
+    world = World(attempts=1)
+    world.load()
+    world.claim()
+    assert world.complete(RunStatus.FAILED).runs[-1].reported("t1") is RunStatus.FAILED
+
+
+def test_a_cancelled_run_was_not_reported() -> None:
+    world = World()
+    world.load()
+    world.claim()
+    assert world.reset().runs[0].reported("t1") is None

@@ -121,6 +121,78 @@ def test_partial_counts_for_what_it_covers() -> None:
     assert world.state() is State.READY
 
 
+PARTIAL = LoadStatus.PARTIAL
+
+
+def test_a_partial_load_by_date_that_does_not_say_what_it_covers_is_not_the_whole_date() -> None:
+    world = World(table(A))
+    world.load(status=PARTIAL, rows=7)
+    assert (world.status, world.state()) == (Status.WAITING, State.INCOMPLETE)
+    assert f"{A}: a part of {DATE} is loaded (7 rows)" in world.why
+    world.load(rows=200)
+    assert world.state() is State.READY
+
+
+@pytest.mark.parametrize("grain", Grain)
+@pytest.mark.parametrize(
+    ("rows", "state"), [(9, State.SHORT), (None, State.SHORT), (10, State.READY)]
+)
+def test_where_a_minimum_says_what_is_enough_the_rows_of_a_partial_load_count(
+    grain: Grain, rows: int | None, state: State
+) -> None:
+    world = World(table(A, expected_count_min=10), table(B), grains={A: grain})
+    world.load(status=PARTIAL, rows=rows)
+    assert world.state() is state
+    assert any("is partial" in w for w in world.verdict.warnings)
+
+
+def test_a_partial_load_by_date_that_names_every_expected_game_covers_the_date() -> None:
+    world = World(table(A), table(B))
+    world.load(games=GAMES[:9], status=PARTIAL)
+    assert world.state() is State.INCOMPLETE
+    world.load(games=GAMES, status=PARTIAL)
+    assert world.state() is State.READY
+    assert world.verdict.warnings == ()
+
+
+def test_a_partial_load_by_date_needs_to_cover_nothing_where_there_are_no_games() -> None:
+    world = World(table(A), table(B), games=())
+    world.load(status=PARTIAL)
+    assert world.state() is State.READY
+
+
+def test_a_partial_load_by_date_covers_nothing_that_the_calendar_does_not_know() -> None:
+    world = World(table(A), table(B), games=None)
+    world.load(games=GAMES, status=PARTIAL, rows=None)
+    assert world.state() is State.INCOMPLETE
+    assert f"a part of {DATE} is loaded, and" in world.why
+
+
+def test_a_partial_load_by_game_that_names_no_games_covers_none_of_them() -> None:
+    world = by_game(min_coverage=0.1)
+    world.load(games=GAMES[:1], status=NO_DATA, rows=0)
+    world.load(status=PARTIAL)
+    assert world.state() is State.INCOMPLETE
+    world.load(games=GAMES[:1])
+    assert world.state() is State.READY
+    assert world.requirement().sources[0].games_loaded == 1
+    assert any("is partial" in w for w in world.verdict.warnings)
+
+
+@pytest.mark.parametrize(
+    ("minimum", "state"), [(None, State.INCOMPLETE), (50, State.READY), (500, State.SHORT)]
+)
+def test_a_partial_load_of_games_that_the_calendar_does_not_know(
+    minimum: int | None, state: State
+) -> None:
+    world = World(table(A, expected_count_min=minimum), table(B), grains=GAME, games=None)
+    world.load(status=PARTIAL, rows=100)
+    assert world.state() is state
+    if minimum is None:
+        world.load(games=(ONE,), rows=10)
+        assert world.state() is State.READY
+
+
 def test_an_offset_looks_at_another_date() -> None:
     world = World(table(A, offset=-1), table(B))
     world.expect(GAMES[:2], BEFORE)
@@ -939,6 +1011,63 @@ def test_for_a_requirement_added_later_what_came_after_firing_counts() -> None:
         world.at(3).load(B)
         world.at(4).load(B, GAMES[:1])
         assert [d.table for d in world.verdict.dirty] == [B]
+
+
+def unmet_when_fired() -> World:
+    """Succeeded without its optional requirement, of which nine games of ten were there."""
+    world = World(table(B), table(A, critical=False), grains=GAME, cooldown=HOUR)
+    world.load(A, GAMES[:9])
+    world.load(B)
+    return world.run_through().at(1)
+
+
+def test_an_optional_requirement_that_is_met_since_the_calendar_changed_is_newer_data() -> None:
+    world = unmet_when_fired()
+    assert world.verdict.dirty == ()
+    world.expect(GAMES[:9])
+    assert (world.status, world.flags) == (Status.COOLING, {Flag.NEWER_DATA})
+    assert f"Newer data in {A} is ready" in world.why
+    world.tick(60)
+    assert (world.run.trigger.value, world.run.changed_tables) == ("late_data", (A,))
+    world.run_through()
+    world.expect(GAMES[:8])
+    assert (world.status, world.flags) == (Status.SUCCEEDED, set())
+
+
+def test_a_quiet_load_that_was_consumed_holds_no_newer_data_of_the_calendar() -> None:
+    world = World(table(B), table(A, critical=False), grains=GAME)
+    world.load(A, GAMES[:9], quiet=True)
+    world.load(B)
+    world.run_through().at(1)
+    world.expect(GAMES[:9])
+    assert world.flags == {Flag.NEWER_DATA}
+
+
+def test_a_calendar_that_has_no_games_any_more_asks_for_no_run() -> None:
+    world = World(table(B), table(A, critical=False), cooldown=minutes(0))
+    world.load(A, status=NO_DATA, rows=0)
+    world.load(B)
+    world.run_through().at(1)
+    world.expect(())
+    assert (world.status, world.flags) == (Status.SUCCEEDED, set())
+
+
+def test_a_critical_requirement_that_was_passed_over_waits_for_newer_data() -> None:
+    world = World(table(A), grains=GAME, cooldown=minutes(0))
+    world.load(A, GAMES[:9])
+    world.trigger(Bypass.DEPENDENCIES)
+    world.run_through().at(1)
+    world.expect(GAMES[:9])
+    assert world.status is Status.SUCCEEDED
+
+
+def test_an_optional_input_that_was_too_old_is_no_newer_data_once_age_does_not_count() -> None:
+    world = World(table(B), table(A, critical=False, max_age_fail=HOUR), cooldown=minutes(0))
+    world.load(A)
+    world.at(90).load(B)
+    assert "optional and not met" in world.run.warnings[0]
+    world.run_through().tick(200)
+    assert (world.status, world.flags) == (Status.SUCCEEDED, set())
 
 
 def test_a_used_source_that_was_switched_off_leaves_the_others_to_count() -> None:

@@ -463,6 +463,7 @@ _surroundings: Final[Callable[[Partition], tuple[Any, ...]]] = lambda p: (  # no
     p.pauses,
     p.skip,
     p.deadline_done,
+    p.deadline_done_at,
     p.overdue,
     p.schedule_done_at,
     p.registry_hash,
