@@ -71,11 +71,16 @@ class Runs:
         record_count: int | None = None,
         error: str | None = None,
     ) -> None:
-        """End an attempt. Repeated with the same token and status it is accepted again.
+        """End an attempt. Repeated with the same token and status it is accepted again, at any time.
 
         Raises ``NotFound``, ``Refused``.
         """
-        spec, date, generation = await self._place(run_id)
+        try:
+            spec, date, generation = await self._place(run_id)
+        except UnknownProcessor:
+            if await self._was_reported(run_id, lease_token, status):
+                return
+            raise
         fact = Completed(
             generation=generation,
             token=lease_token,
@@ -181,10 +186,23 @@ class Runs:
         reply = committed[0].decision.replies[1]  # the first is that of the survey
         if reply.ok:
             return reply
+        if isinstance(fact, Completed) and await self._was_reported(
+            run_id, fact.token, fact.status
+        ):
+            return Reply(code="unchanged", detail="already reported")
         if reply.code == "unknown":
             raise NotFound(reply.detail)
         await self._note_refusal(spec, date, run_id, f"{what}: {reply.detail}")
         raise Refused(reply.detail, code=reply.code)
+
+    async def _was_reported(self, run_id: str, token: str, status: RunStatus) -> bool:
+        """Whether an attempt's end was reported so under this lease (contract 5.3).
+
+        The partition remembers only its last outcome, and a reset forgets that; the run does not.
+        """
+        key = run_key(run_id)
+        run: Run | None = (await self._engine.store.get([key]))[key]
+        return run is not None and run.reported(token) is status
 
     def _announce(
         self,

@@ -95,6 +95,83 @@ def test_a_repeated_report_is_taken_again_and_another_word_is_not(
     assert service.get(f"/v1/runs/{run_id}")["status"] == status
 
 
+def test_a_report_is_taken_again_at_any_later_time(service: Service) -> None:
+    run_id = service.fire()
+    first = service.claim(run_id)["lease_token"]
+    failed = {"lease_token": first, "status": "failed", "error": "no such column"}
+    service.post(f"/v1/runs/{run_id}/complete", failed)
+    service.until(lambda: len(service.launcher.messages) == 2)
+    token = service.claim(run_id, attempt=2)["lease_token"]
+    body = {"lease_token": token, "status": "success", "record_count": 42}
+
+    def again() -> None:
+        for report in (failed, body):
+            service.post(f"/v1/runs/{run_id}/complete", report)
+        refused(service, run_id, "complete", {**body, "status": "no_data"})
+        refused(service, run_id, "complete", {**body, "lease_token": "other"})
+        assert service.get(f"/v1/runs/{run_id}")["record_count"] == 42
+
+    service.post(f"/v1/runs/{run_id}/complete", body)
+    again()
+    place = "/v1/processors/Summary/dates/2025-11-15"
+    service.post(f"{place}/reset", {"reason": "again"})
+    assert service.partition()["generation"] == 2
+    again()
+    service.succeed("Summary:2025-11-15:2", record_count=7)
+    again()
+    assert service.partition()["outcome"]["record_count"] == 7
+    notes = [t["what"] for t in service.get(f"/v1/runs/{run_id}")["transitions"]]
+    assert notes.count("success") == 1
+
+
+def test_the_output_of_the_later_generation_counts_though_the_clock_stepped_back(
+    service: Service,
+) -> None:
+    service.succeed(service.fire(), record_count=100)
+    place = "/v1/processors/Summary/dates/2025-11-15"
+    again = service.post(f"{place}/trigger", {"reason": "corrected"})
+    service.clock.ahead -= timedelta(seconds=100)
+    service.succeed(again["run_id"], record_count=200)
+    items = service.until(
+        lambda: [
+            i
+            for i in service.get("/v1/tables/analytics.summary/dates/2025-11-15")["items"]
+            if i["event_id"] == f"run:{again['run_id']}"
+        ]
+    )
+    assert items[0]["outcome"] == "applied"
+    counted = service.get("/v1/tables/analytics.summary/dates/2025-11-15")
+    assert counted["record_count"] == 200
+
+
+def test_a_correction_counts_though_the_clock_stepped_back(service: Service) -> None:
+    sent = service.clock.now()
+    service.send(target_table="raw.odds", record_count=10, event_id="o1")
+    service.clock.ahead -= timedelta(seconds=100)
+    later = (sent + timedelta(seconds=1)).isoformat()  # by a clock that did not step
+    result = service.send(target_table="raw.odds", record_count=20, event_id="o2", timestamp=later)
+    assert result["outcome"] == "applied"
+    found = service.get("/v1/tables/raw.odds/dates/2025-11-15")
+    assert found["record_count"] == 20
+    assert [i["event_id"] for i in found["items"]] == ["o1", "o2"]
+
+
+def test_a_delivered_launch_is_claimed_at_an_instance_that_is_behind(service: Service) -> None:
+    run_id = service.fire()
+    service.clock.ahead -= timedelta(milliseconds=50)
+    assert service.claim(run_id)["attempt"] == 1
+
+
+def test_a_clock_that_stepped_back_shows_no_negative_durations(service: Service) -> None:
+    run_id = service.fire()
+    token = service.claim(run_id)["lease_token"]
+    service.clock.ahead -= timedelta(minutes=3)
+    service.post(f"/v1/runs/{run_id}/complete", {"lease_token": token, "status": "success"})
+    run = service.get(f"/v1/runs/{run_id}")
+    assert run["duration_seconds"] == 0
+    assert run["attempts"][0]["run_seconds"] == 0
+
+
 def test_a_failed_report_spends_the_attempt_and_is_taken_again(service: Service) -> None:
     run_id = service.fire()
     token = service.claim(run_id)["lease_token"]
