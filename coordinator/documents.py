@@ -121,6 +121,8 @@ class RegistryRecord:
     """Since when it counts as served; None in records from before this was kept."""
     leaving_at: datetime | None = None
     """Since when another registry's instances have been asking whether it is served at all."""
+    set_since: Mapping[str, Mapping[str, datetime]] = field(default_factory=dict)
+    """Processor → rule → since when its instants act; see ``service.set_since``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

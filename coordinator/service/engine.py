@@ -261,7 +261,7 @@ class Engine:
     ) -> Committed | None:
         """Decide on one partition inside a transaction; None while documents are missing."""
         processor, game_date = target
-        spec = self.registry.processors[processor]
+        spec = self.in_force.spec(processor)
         before: Partition | None = reading.get(partition_key(processor, game_date))
         stale = before is None or before.registry_hash != spec.registry_hash
         arrivals = self._refill(reading, spec, game_date) if stale or refill else None

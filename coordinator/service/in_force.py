@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from coordinator.core.spec import ProcessorSpec
 from coordinator.documents import RegistryRecord
 from coordinator.errors import BadInput, Unavailable
 from coordinator.ports import Changes, Clock, Document, Key, Kind, Op, Query, Store, Where
 from coordinator.registry import Registry, parse
+from coordinator.service.set_since import SetSince, compare, dated
 
 LOOK_EVERY = timedelta(seconds=60)
 """What an instance knows of the others is never older than this when it begins a commit."""
@@ -65,6 +67,12 @@ class InForce:
         """Since when this registry counts as served, as far as it is known."""
         self.others: Mapping[str, RegistryRecord] = {}
         """Other registries that count as served, by their hashes."""
+        self._set_since: SetSince = {}
+        self._dated: dict[str, ProcessorSpec] = {}
+
+    def spec(self, processor: str) -> ProcessorSpec:
+        """A processor of this registry, with since when its deadline and schedule are set."""
+        return self._dated.get(processor) or self._registry.processors[processor]
 
     async def keep(self, within: timedelta = LOOK_EVERY) -> None:
         """Look, unless the last look is recent. Before the registry is in use, do nothing.
@@ -86,7 +94,11 @@ class InForce:
         records = {r.registry_hash: r for r in await self._records()}
         own = records.pop(self._key.id, None)
         if own is None or own.leaving_at is not None:
-            own = await self.claim()
+            own = await self.claim(records.values() if own is None else ())
+        if own.set_since != self._set_since:
+            specs = self._registry.processors
+            self._dated = {n: dated(specs[n], s) for n, s in own.set_since.items() if n in specs}
+            self._set_since = own.set_since
         self.since = own.since or own.first_used_at
         self.others = records
         self._looked = began
@@ -130,9 +142,14 @@ class InForce:
             self._parsed.move_to_end(name)
             return self._parsed[name]
 
-    async def claim(self) -> RegistryRecord:
-        """Say that this registry is served; gives its record. Raises ``Unavailable``."""
+    async def claim(self, others: Collection[RegistryRecord]) -> RegistryRecord:
+        """Say that this registry is served, beside others; gives its record.
+
+        Raises ``Unavailable``.
+        """
         now = self._clock.now()
+        before = [(await self._registry_of(record), record.set_since) for record in others]
+        set_since = compare(self._registry, before, now) if before else None
 
         def step(docs: Mapping[Key, Document | None]) -> Changes[RegistryRecord]:
             record: RegistryRecord | None = docs[self._key]
@@ -142,10 +159,14 @@ class InForce:
                     first_used_at=now,
                     text=self._registry.text,
                     since=now,
+                    set_since=set_since or {},
                 )
+            elif record.current:
+                record = replace(record, leaving_at=None)
             else:
-                since = record.since if record.current else now
-                record = replace(record, current=True, leaving_at=None, since=since)
+                record = replace(record, current=True, leaving_at=None, since=now)
+                if set_since is not None:
+                    record = replace(record, set_since=set_since)
             return Changes(record, {self._key: record})
 
         return await self._store.transact([self._key], step)

@@ -31,7 +31,7 @@ from coordinator.core.model import (
     TableDate,
 )
 from coordinator.core.readiness import Verdict, judge, judge_source
-from coordinator.core.schedule import instant, shift
+from coordinator.core.schedule import acts, instant, shift
 from coordinator.core.spec import (
     LaunchKind,
     LaunchTarget,
@@ -247,7 +247,8 @@ class StatusViews:
                 if not known.games and spec.policy.off_day is OffDay.SKIP:
                     row[day] = _cell(Status.NOT_EXPECTED, flags, False)
                     continue
-                late = [Flag.OVERDUE.value] if _deadline_passed(spec, day, now) else []
+                rules = self._engine.in_force.spec(spec.name)
+                late = [Flag.OVERDUE.value] if _overdue(rules, known, now) else []
                 row[day] = _cell(Status.WAITING, [*flags, *late], False)
         return {
             "from": first,
@@ -722,9 +723,14 @@ def _cell(status: Status, flags: list[str], stored: bool) -> View:
     return {"status": status.value, "flags": flags, "stored": stored}
 
 
-def _deadline_passed(spec: ProcessorSpec, game_date: str, now: datetime) -> bool:
+def _overdue(spec: ProcessorSpec, day: CalendarDate, now: datetime) -> bool:
+    """Whether a partition that is not stored would be overdue."""
     deadline = spec.policy.deadline
-    return deadline is not None and now >= instant(game_date, deadline.at, spec.timezone)
+    if deadline is None:
+        return False
+    at = instant(day.game_date, deadline.at, spec.timezone)
+    off_day_since = None if day.games else spec.policy.off_day_since
+    return now >= at and acts(at, deadline.set_since, off_day_since)
 
 
 def _unknown(dates: Sequence[str]) -> View:
