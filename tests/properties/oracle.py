@@ -31,6 +31,11 @@ def newest(loads: Sequence[Arrival]) -> Arrival | None:
     return best
 
 
+def says_all(load: Arrival, game: str) -> bool:
+    """Whether the load is known to hold all of a game: a partial one must name it."""
+    return load.status is not LoadStatus.PARTIAL or game in load.game_ids
+
+
 def enough(rows: Fraction | None, minimum: float | None) -> bool:
     """An unknown count meets no minimum, and is short where there is one."""
     return minimum is None or (rows is not None and rows >= minimum)
@@ -75,6 +80,11 @@ def source_state(
     if no_rows(last):
         fine = games is not None and len(games) == 0
         return aged(requirement, last.timestamp, now, first=first) if fine else "empty"
+    least = least_rows(requirement, games)
+    whole = last.status is not LoadStatus.PARTIAL
+    named = games is not None and set(games) <= set(last.game_ids)
+    if least is None and not whole and not named:
+        return "incomplete"
     rows = None if last.record_count is None else Fraction(last.record_count)
     if not enough(rows, least_rows(requirement, games)):
         return "short"
@@ -96,6 +106,8 @@ def _calendar_unknown(
     if not standing:
         return "empty"
     minimum = requirement.expected_count_min
+    if minimum is None and all(x.status is LoadStatus.PARTIAL and not x.game_ids for x in standing):
+        return "incomplete"
     if minimum is not None:
         named = {g for load in said for g in load.game_ids}
         rows: Fraction | None = Fraction(0)
@@ -121,12 +133,14 @@ def _game_by_game(
     first: bool,
 ) -> str:
     winners = [newest([x for x in said if not x.game_ids or g in x.game_ids]) for g in games]
-    covering = [w for w in winners if w is not None and not no_rows(w)]
+    least = least_rows(requirement, games)
+    with_rows = [(g, w) for g, w in zip(games, winners, strict=True) if w and not no_rows(w)]
+    covering = [w for g, w in with_rows if least is not None or says_all(w, g)]
     if not covering or Fraction(len(covering), len(games)) < Fraction(
         str(requirement.min_coverage)
     ):
         heard = any(w is not None for w in winners)
-        return "empty" if heard and not covering else "incomplete"
+        return "empty" if heard and not with_rows else "incomplete"
     rows: Fraction | None = Fraction(0)
     for load in covering:
         if load.record_count is None or rows is None:
