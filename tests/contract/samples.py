@@ -130,8 +130,10 @@ PARTITION = Partition(
         )
     },
     consumed_at=NOON,
+    consumed_games={DATE: ("0022500225",)},
     dirty_since=NOON,
     deadline_done=True,
+    deadline_done_at=NOON,
     overdue=True,
     schedule_done_at=NOON,
     outbox=(
@@ -210,5 +212,10 @@ SAMPLES: Mapping[Kind, Document] = {
         bypass=("freshness",),
         detail={"done": 3},
     ),
-    Kind.REGISTRY: RegistryRecord(registry_hash="f00", first_used_at=NOON, text="version: 1\n"),
+    Kind.REGISTRY: RegistryRecord(
+        registry_hash="f00",
+        first_used_at=NOON,
+        text="version: 1\n",
+        set_since={"P": {"deadline 01:00:00+1 UTC": NOON}},
+    ),
 }
