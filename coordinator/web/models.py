@@ -493,7 +493,9 @@ class RunWhole(RunRow):
     skip_downstream: bool = Field(description="Its output is announced quiet.")
     changed_games: list[str] = Field(description="Games that are new to it.")
     changed_tables: list[str] = Field(description="Tables with data that is new to it.")
-    warnings: list[str] = Field(description="What a careful runner should know of its inputs, a sentence each.")
+    warnings: list[str] = Field(
+        description="What a careful runner should know of its inputs, a sentence each."
+    )
     inputs: list[InputOut] = Field(description="Exactly what it consumes.")
     launch: LaunchOut = Field(description="Where its launches go, and how the current one fares.")
     lease_expires_at: Instant | None = Field(description="When its lease ends, while it is live.")
@@ -717,8 +719,10 @@ class Claim(Answer):
     skip_downstream: bool = Field(description="Its output is announced quiet.")
     inputs: list[InputOut] = Field(description="Exactly what to consume.")
     changed_games: list[str] = Field(description="Games that are new since the last generation.")
-    warnings: list[str] = Field(description="What a careful runner should know of the inputs, a sentence each: "
-        "optional ones that are not met, what was passed over, a fallback, age, the calendar.")
+    warnings: list[str] = Field(
+        description="What a careful runner should know of the inputs, a sentence each: "
+        "optional ones that are not met, what was passed over, a fallback, age, the calendar."
+    )
     output: str = Field(description="The table to write.")
     entrypoint: str | None = Field(description="What to execute, as the registry says.")
     correlation_id: str | None = Field(description="Hand it on to what the run sets off.")
