@@ -137,6 +137,32 @@ def test_a_window_is_shown_by_its_dates(service: Service) -> None:
     )
 
 
+def test_why_of_a_partition_that_succeeded_looks_at_its_windows_as_they_are_now(
+    service: Service,
+) -> None:
+    for day in ("2025-11-13", "2025-11-14"):
+        service.succeed(service.fire(day))
+    for day in ("2025-11-13", "2025-11-14", "2025-11-15"):
+        calendar(service, day, GAMES)
+    service.send(target_table="raw.odds", record_count=20)
+    service.until(lambda: row(service, "Form")["status"] == "fired")
+    service.succeed("Form:2025-11-15:1")
+
+    def days() -> dict[str, bool]:
+        window = service.partition("Form")["verdict"]["requirements"][0]
+        return {d["game_date"]: d["met"] for d in window["days"]}
+
+    assert days() == {"2025-11-13": True, "2025-11-14": True}
+    again = service.post(
+        "/v1/processors/Summary/dates/2025-11-14/trigger", {"reason": "it was wrong"}
+    )
+    token = service.claim(again["run_id"])["lease_token"]
+    report = {"lease_token": token, "status": "no_data"}
+    service.post(f"/v1/runs/{again['run_id']}/complete", report)
+    service.until(lambda: days() == {"2025-11-13": True, "2025-11-14": False})
+    assert service.partition("Form")["status"] == "succeeded"
+
+
 def test_a_date_says_how_many_messages_are_in_quarantine(service: Service) -> None:
     assert service.get("/v1/status/2025-11-15")["quarantine_open"] == 0
     for n in range(3):
