@@ -319,12 +319,10 @@ class Relay:
         """
         await self.discover(ASKED_GRACE if self._scattered else timedelta(0))
         delivering = asyncio.ensure_future(self._until_delivered())
-        sleeper = asyncio.ensure_future(self._engine.clock.sleep(OTHERS_WAIT_SECONDS))
         try:
-            await asyncio.wait({delivering, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({delivering}, timeout=OTHERS_WAIT_SECONDS)
         finally:
             delivering.cancel()
-            sleeper.cancel()
 
     async def _until_delivered(self) -> None:
         self.start_due()
