@@ -67,7 +67,7 @@ IDLE_LOOK = timedelta(seconds=15)
 """How often the store is asked for due effects that no commit of this process told of."""
 NEXT_LOOK = timedelta(seconds=1)
 """The same while the last look left some behind."""
-OTHERS_WAIT_SECONDS = 20.0
+OTHERS_WAIT_SECONDS = 8.0
 """How long a sweep that somebody asked for waits for its deliveries."""
 
 OTHERS_GRACE = timedelta(seconds=15)

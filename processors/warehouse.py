@@ -10,6 +10,7 @@ SAFE_DIVIDE; and TIMESTAMP_DIFF counts boundaries, so no ages are computed in SQ
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,10 +23,13 @@ from typing import Any, Protocol
 
 import duckdb
 import sqlglot
+import structlog
 from sqlglot import exp
 
 from processors.errors import StaleGenerationError, WarehouseError
 from processors.schema import Catalog, Table
+
+log = structlog.get_logger(__name__)
 
 Row = dict[str, Any]
 
@@ -33,6 +37,8 @@ IDLE_SECONDS = 0.05
 """How long a shared file is kept open for a next call."""
 HELD_SECONDS_MOST = 1.0
 """How long a shared file is kept open from one call to the next."""
+TELL_SECONDS = 15.0
+"""How often the log says that somebody waits for a shared file."""
 TURN_SECONDS = 0.02
 """How often a process that waits for a shared file tries."""
 
@@ -251,9 +257,12 @@ class SharedDuckDBWarehouse:
         *,
         catalog: Catalog,
         threads: int = 1,
-        wait_seconds: float = 60.0,
+        wait_seconds: float = math.inf,
     ) -> None:
-        """Nothing is opened yet. `wait_seconds` is how long a call waits for its turn."""
+        """Nothing is opened yet. `wait_seconds` is how long a call waits for its turn.
+
+        By default it waits as long as its run may take, and the log says who holds the file.
+        """
         self._path = str(path)
         self._catalog = catalog
         self._threads = threads
@@ -353,14 +362,18 @@ class SharedDuckDBWarehouse:
         time.sleep(TURN_SECONDS)  # somebody who waits looks this often
 
     def _open(self) -> DuckDBWarehouse:
-        give_up_at = time.monotonic() + self._wait_seconds
+        began_at = told_at = time.monotonic()
         while True:
             try:
                 return DuckDBWarehouse(self._path, catalog=self._catalog, threads=self._threads)
             except duckdb.IOException as error:
                 if "lock" not in str(error):
                     raise
-                if time.monotonic() > give_up_at:
+                now = time.monotonic()
+                if now - told_at > TELL_SECONDS:
+                    told_at = now
+                    log.warning("warehouse_busy", seconds=round(now - began_at), error=str(error))
+                if now - began_at > self._wait_seconds:
                     raise WarehouseError(
                         f"{self._path} did not become free within {self._wait_seconds:g} s; "
                         f"end what holds it open: {error}"

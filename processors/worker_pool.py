@@ -190,7 +190,6 @@ class _Worker:
     @classmethod
     async def start(cls, warehouse_path: str) -> _Worker:
         """Start a worker and wait until it is ready. Raises OSError, WorkerLostError."""
-        loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         from_output, to_parent = os.pipe()
         try:
@@ -202,25 +201,47 @@ class _Worker:
         finally:
             theirs.close()
             os.close(to_parent)
-        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=LINE_BYTES_MOST)
-        output = asyncio.StreamReader(limit=OUTPUT_BYTES_LOGGED)
-        transport, _ = await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(output), os.fdopen(from_output, "rb", 0)
-        )
-        worker = cls(process, reader, writer, output, transport)
+        try:
+            worker = await cls._connect(process, ours, from_output)
+        except BaseException:
+            process.kill()
+            process.wait()
+            ours.close()
+            raise
         try:
             async with asyncio.timeout(START_SECONDS):
                 await worker._next()
-        except BaseException as error:
-            worker.terminate()
-            await asyncio.shield(worker.gone())
-            if isinstance(error, TimeoutError):
-                words = f"it was not ready within {START_SECONDS:g} s"
-                raise WorkerLostError("exited", words) from error
-            if isinstance(error, WorkerLostError):
-                raise WorkerLostError(error.kind, worker.with_output(str(error))) from error
+        except TimeoutError as error:
+            await worker.end()
+            words = f"it was not ready within {START_SECONDS:g} s"
+            raise WorkerLostError("exited", words) from error
+        except WorkerLostError as error:
+            await worker.end()
+            raise WorkerLostError(error.kind, worker.with_output(str(error))) from error
+        except BaseException:
+            await worker.end()
             raise
         return worker
+
+    @classmethod
+    async def _connect(
+        cls, process: subprocess.Popen[bytes], channel: socket.socket, output: int
+    ) -> _Worker:
+        printed = asyncio.StreamReader(limit=OUTPUT_BYTES_LOGGED)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(printed), os.fdopen(output, "rb", 0)
+        )
+        try:
+            reader, writer = await asyncio.open_unix_connection(sock=channel, limit=LINE_BYTES_MOST)
+        except BaseException:
+            transport.close()
+            raise
+        return cls(process, reader, writer, printed, transport)
+
+    async def end(self) -> None:
+        """End it, whatever becomes of the task that asks for it."""
+        self.terminate()
+        await asyncio.shield(self.gone())
 
     async def run(
         self, job: Mapping[str, Any], run_id: str, ensure_live: Callable[[], None]
