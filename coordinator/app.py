@@ -71,6 +71,10 @@ log = structlog.get_logger(__name__)
 LOCAL_OWNER = "local"
 """Who local runs are claimed by. It outlives the process, and only one process serves a state file
 (it holds the file's lock), so a restarted one gets the same lease back and finishes the attempt."""
+DELIVERY_SECONDS = 60.0
+"""The longest that one delivery may take. The adapters' own limits are shorter."""
+ASKED_SECONDS = 8.0
+"""How long a sweep that somebody asked for waits for its deliveries."""
 LATE_SECONDS = 5.0
 """How long after its ``run_timeout`` a local run is interrupted where no sweep has said so."""
 
@@ -262,6 +266,8 @@ def build(
         notifiers=notifiers,
         link_base=settings.public_url,
         launches_per_target=settings.launches_per_target,
+        delivery_seconds=DELIVERY_SECONDS,
+        asked_seconds=ASKED_SECONDS,
     )
     quarantine.tell = relay.tell
     sweeper.tell = relay.tell

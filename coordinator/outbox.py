@@ -52,8 +52,6 @@ ANNOUNCEMENTS_AT_ONCE = 16
 NOTICES_PER_NOTIFIER = 4
 STORE_CALLS_AT_ONCE = 32
 """Partitions that are read, or whose deliveries are recorded, at once."""
-DELIVERY_SECONDS = 60.0
-"""The longest that one delivery may take, whatever its adapter allows."""
 LOOSE_NOTICES_LIMIT = 1000
 """Notices that belong to no partition and wait; more are only logged."""
 DUE_PER_ROUND = 200
@@ -67,8 +65,6 @@ IDLE_LOOK = timedelta(seconds=15)
 """How often the store is asked for due effects that no commit of this process told of."""
 NEXT_LOOK = timedelta(seconds=1)
 """The same while the last look left some behind."""
-OTHERS_WAIT_SECONDS = 8.0
-"""How long a sweep that somebody asked for waits for its deliveries."""
 
 OTHERS_GRACE = timedelta(seconds=15)
 """Where many processes share a store: how long an effect is left to the one that committed it."""
@@ -143,13 +139,20 @@ class Relay:
         notifiers: Sequence[Notifier] = (),
         link_base: str | None = None,
         launches_per_target: int = LAUNCHES_PER_TARGET,
+        delivery_seconds: float | None = None,
+        asked_seconds: float | None = None,
     ) -> None:
+        """``delivery_seconds`` is the longest that one delivery may take, whatever its adapter
+        allows; ``asked_seconds`` how long ``deliver_for_others`` waits. Both in real time, and
+        without a limit where the clock is virtual."""
         self._engine = engine
         self._ingest = ingest
         self._launchers = launchers
         self._default = default_target
         self._link_base = link_base
         self._launches_per_target = launches_per_target
+        self._delivery_seconds = delivery_seconds
+        self._asked_seconds = asked_seconds
         self._pending: dict[Target, datetime] = {}
         self._kick = asyncio.Event()
         self._looking: set[Target] = set()
@@ -320,7 +323,7 @@ class Relay:
         await self.discover(ASKED_GRACE if self._scattered else timedelta(0))
         delivering = asyncio.ensure_future(self._until_delivered())
         try:
-            await asyncio.wait({delivering}, timeout=OTHERS_WAIT_SECONDS)
+            await asyncio.wait({delivering}, timeout=self._asked_seconds)
         finally:
             delivering.cancel()
 
@@ -476,13 +479,13 @@ class Relay:
         effect.started = True
         try:
             if (partition := await self._still_asked_for(effect)) is not None:
-                async with asyncio.timeout(DELIVERY_SECONDS):
+                async with asyncio.timeout(self._delivery_seconds):
                     effect.proof = await deliver(effect, partition)
                 lane.failures, lane.last_error = 0, None
         except Exception as error:
             words = error.detail if isinstance(error, CoordinatorError) else repr(error)
             if isinstance(error, TimeoutError):
-                words = f"{lane.name.receiver} took longer than {DELIVERY_SECONDS:g} s"
+                words = f"{lane.name.receiver} took longer than {self._delivery_seconds} s"
             elif not isinstance(error, CoordinatorError):
                 log.exception("an adapter raised", effect_id=effect.entry.effect_id)
             log.warning(
@@ -655,7 +658,7 @@ class Relay:
     ) -> None:
         error: str | None = None
         try:
-            async with asyncio.timeout(DELIVERY_SECONDS):
+            async with asyncio.timeout(self._delivery_seconds):
                 await notifier.notify(notice)
         except CoordinatorError as refusal:
             error = refusal.detail

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from coordinator import app as app_module
 from coordinator import outbox
 from coordinator.adapters.local import LocalLauncher
 from coordinator.adapters.sqlite import SqliteStore
@@ -147,7 +148,7 @@ async def test_a_target_that_hangs_has_its_own_slots() -> None:
 
 
 async def test_a_delivery_that_never_ends_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "DELIVERY_SECONDS", 0.05)
+    monkeypatch.setattr(app_module, "DELIVERY_SECONDS", 0.05)
     outside = Outside(hanging={"http://b"})
     async with serving(bad(1), {LaunchKind.HTTP: outside}) as app:
         await app.ingest.take(load("raw.a"))
