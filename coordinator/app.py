@@ -16,6 +16,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -39,6 +40,7 @@ from coordinator.ports import (
     Entropy,
     Kind,
     Launcher,
+    LocalPool,
     Notice,
     Notifier,
     Op,
@@ -47,7 +49,7 @@ from coordinator.ports import (
     Where,
 )
 from coordinator.registry import Registry, load
-from coordinator.service.engine import Engine
+from coordinator.service.engine import Committed, Engine
 from coordinator.service.ingest import Ingest
 from coordinator.service.loads import Loads
 from coordinator.service.operate import Operate
@@ -61,18 +63,24 @@ from coordinator.terminal import safe, safe_lines
 from coordinator.web.api import create_app
 from coordinator.web.stream import Stream
 from coordinator.wire import instant_text, launch_message, report_status
-from processors.catalog import CATALOG
 from processors.door import Lease
 from processors.errors import DoorUnavailableError, LeaseLostError
 from processors.launch import parse_launch
 from processors.runner import Runner
-from processors.warehouse import DuckDBWarehouse, Warehouse
+from processors.warehouse import Warehouse
+from processors.worker_pool import WorkerPool
 
 log = structlog.get_logger(__name__)
 
 LOCAL_OWNER = "local"
 """Who local runs are claimed by. It outlives the process, and only one process serves a state file
 (it holds the file's lock), so a restarted one gets the same lease back and finishes the attempt."""
+DELIVERY_SECONDS = 60.0
+"""The longest that one delivery may take. The adapters' own limits are shorter."""
+ASKED_SECONDS = 8.0
+"""How long a sweep that somebody asked for waits for its deliveries."""
+LATE_SECONDS = 5.0
+"""How long after its ``run_timeout`` a local run is interrupted where no sweep has said so."""
 
 
 @dataclass(slots=True)
@@ -92,6 +100,7 @@ class Application:
     relay: Relay
     status: StatusViews
     local: LocalLauncher | None = None
+    workers: WorkerPool | None = None
     resources: AsyncExitStack = field(default_factory=AsyncExitStack)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -117,8 +126,24 @@ class Application:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.relay.stop()
         if self.local is not None:
-            await self.local.stop()
+            await self.local.stop(self.settings.shutdown_seconds)
         await self.resources.aclose()
+
+    @property
+    def local_pool(self) -> LocalPool | None:
+        """The pool of local workers; None where this process has none."""
+        local, workers = self.local, self.workers
+        if local is None:
+            return None
+        last = workers.last_replaced if workers else None
+        return LocalPool(
+            workers=local.workers,
+            busy=local.busy,
+            waiting=local.waiting + self.relay.waiting_for_workers,
+            replaced=dict(workers.replaced) if workers else {},
+            last_replaced_at=last.at if last else None,
+            last_replaced=f"{last.run_id}: {last.reason}" if last else "",
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Application]:
@@ -147,7 +172,7 @@ class Application:
                     continue
                 log.info("taking up a local run again", run_id=run.run_id, attempt=run.attempt)
                 message = launch_message(run, spec, self.clock.now())
-                self.local.submit(run.run_id, run.attempt, message)
+                self.local.take_up(run.run_id, run.attempt, message)
             after = page.next_page_token
             if after is None:
                 return
@@ -224,10 +249,14 @@ def build(
     quarantine = Quarantine(engine)
     ingest = Ingest(engine, loads, runs, quarantine)
     sweeper = Sweeper(engine)
-    local = None
+    local = workers = None
     if launchers is None:
-        local = _local_launcher(settings, registry, runs, clock, warehouse, resources)
-        http = HttpLauncher()
+        if warehouse is None:
+            workers = _worker_pool(settings, registry, clock)
+            resources.push_async_callback(workers.closed)
+        local = _local_launcher(settings, registry, runs, clock, warehouse, workers, resources)
+        engine.listen(partial(_end_local, local))
+        http = HttpLauncher(timeout_seconds=settings.launch_timeout_seconds)
         resources.push_async_callback(http.close)
         launchers = {LaunchKind.LOCAL: local, LaunchKind.HTTP: http}
     if notifiers is None:
@@ -240,6 +269,9 @@ def build(
         announcers=announcers,
         notifiers=notifiers,
         link_base=settings.public_url,
+        launches_per_target=settings.launches_per_target,
+        delivery_seconds=DELIVERY_SECONDS,
+        asked_seconds=ASKED_SECONDS,
     )
     quarantine.tell = relay.tell
     sweeper.tell = relay.tell
@@ -259,6 +291,7 @@ def build(
         relay=relay,
         status=StatusViews(engine, default_target(settings)),
         local=local,
+        workers=workers,
         resources=resources,
     )
 
@@ -269,9 +302,13 @@ def _local_launcher(
     runs: Runs,
     clock: Clock,
     warehouse: Warehouse | None,
+    workers: WorkerPool | None,
     resources: AsyncExitStack,
 ) -> LocalLauncher:
-    """Local runs go through the same runner and the same door as remote ones."""
+    """Local runs go through the same runner and the same door as remote ones.
+
+    They execute in worker processes, or where a warehouse is given in threads over it.
+    """
     entrypoints = {p.name: p.entrypoint for p in registry.processors.values() if p.entrypoint}
     nothing = [
         p.name
@@ -288,17 +325,15 @@ def _local_launcher(
     def get_runner() -> Runner:
         nonlocal runner
         if runner is None:
-            house = warehouse or DuckDBWarehouse(settings.duckdb_path, catalog=CATALOG)
             runner = Runner(
                 InProcessDoor(runs),
-                house,
+                warehouse,
                 entrypoints,
                 owner=local_owner(settings),
                 clock=clock.now,
                 max_parallel=settings.workers,
+                execution=workers,
             )
-            if warehouse is None:
-                resources.callback(house.close)
             resources.callback(runner.close)
         return runner
 
@@ -306,6 +341,23 @@ def _local_launcher(
         await get_runner().handle(parse_launch(message))
 
     return LocalLauncher(handle, workers=settings.workers)
+
+
+def _worker_pool(settings: Settings, registry: Registry, clock: Clock) -> WorkerPool:
+    """Worker processes for local runs; none is started before there is a run."""
+
+    def limit(processor: str) -> float | None:
+        spec = registry.processors.get(processor)
+        return spec.policy.run_timeout.total_seconds() + LATE_SECONDS if spec else None
+
+    return WorkerPool(settings.duckdb_path, clock=clock.now, limits=limit)
+
+
+def _end_local(local: LocalLauncher, committed: Sequence[Committed]) -> None:
+    """Interrupt local runs whose attempt is over: timed out, reset, skipped."""
+    for each in committed:
+        for run in each.decision.runs:
+            local.end(run.run_id, run.attempt if run.live else None)
 
 
 class InProcessDoor:
@@ -361,7 +413,8 @@ class InProcessDoor:
 class _Routed:
     """A notifier that takes notices from a least severity upwards."""
 
-    def __init__(self, notifier: Notifier, least: Severity) -> None:
+    def __init__(self, name: str, notifier: Notifier, least: Severity) -> None:
+        self.name = name
         self._notifier = notifier
         self._least = SEVERITIES.index(least)
 
@@ -372,16 +425,16 @@ class _Routed:
 
 
 def _notifiers(settings: Settings, clock: Clock, resources: AsyncExitStack) -> list[Notifier]:
-    found: list[Notifier] = [_Routed(LogNotifier(), settings.log_severity)]
+    found: list[Notifier] = [_Routed("log", LogNotifier(), settings.log_severity)]
     if settings.webhook_url is not None:
         secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else None
         webhook = WebhookNotifier(settings.webhook_url.get_secret_value(), secret, clock.now)
         resources.push_async_callback(webhook.close)
-        found.append(_Routed(webhook, settings.webhook_severity))
+        found.append(_Routed("webhook", webhook, settings.webhook_severity))
     if settings.slack_url is not None:
         slack = SlackNotifier(settings.slack_url.get_secret_value())
         resources.push_async_callback(slack.close)
-        found.append(_Routed(slack, settings.slack_severity))
+        found.append(_Routed("slack", slack, settings.slack_severity))
     return found
 
 

@@ -4,15 +4,21 @@ Owns delivery of launches, announcements and notices, at least once each. An eff
 partition's outbox only when its delivery is proved, or when its reason is gone. A failed delivery
 is tried again for ever, with a pause that grows to a minute. It never decides: proof and failure go
 back as facts.
+
+Every receiver (a launch target, the local pool, a notifier, an announcer) has a lane: a queue and a
+bounded number of deliveries at once. So a receiver that is slow, hangs or refuses holds up its own
+queue and no other (contract section 4).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -29,6 +35,7 @@ from coordinator.ports import (
     Notice,
     Notifier,
     Op,
+    PooledLauncher,
     Query,
     Where,
 )
@@ -39,19 +46,83 @@ from coordinator.wire import launch_message
 
 log = structlog.get_logger(__name__)
 
-DELIVERIES_AT_ONCE = 32
+LAUNCHES_PER_TARGET = 8
+"""Launches on their way to one target at once, where the settings say nothing else."""
+ANNOUNCEMENTS_AT_ONCE = 16
+NOTICES_PER_NOTIFIER = 4
+STORE_CALLS_AT_ONCE = 32
+"""Partitions that are read, or whose deliveries are recorded, at once."""
+LOOSE_NOTICES_LIMIT = 1000
+"""Notices that belong to no partition and wait; more are only logged."""
 DUE_PER_ROUND = 200
+"""Partitions that one look at the store takes up."""
+PAGES_PER_ROUND = 5
 TOLD_LIMIT = 10_000
 NOTICE_PAUSES_SECONDS = (1.0, 5.0, 15.0, 60.0, 60.0)
 RECORD_PAUSES_SECONDS = (0.5, 2.0, 5.0, 15.0)
 """Between the tries to record a delivery that happened."""
 IDLE_LOOK = timedelta(seconds=15)
 """How often the store is asked for due effects that no commit of this process told of."""
+NEXT_LOOK = timedelta(seconds=1)
+"""The same while the last look left some behind."""
 
 OTHERS_GRACE = timedelta(seconds=15)
 """Where many processes share a store: how long an effect is left to the one that committed it."""
 ASKED_GRACE = timedelta(seconds=5)
 """The same where somebody asks for a sweep."""
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+
+class LaneName(NamedTuple):
+    """What a lane leads to: the kind of effect, and a target's address or a notifier's name."""
+
+    kind: EffectKind
+    receiver: str
+
+
+@dataclass(slots=True)
+class Lane:
+    """The deliveries to one receiver: those that wait, and a bounded number on their way."""
+
+    name: LaneName
+    slots: int
+    room: Callable[[], int] | None = None
+    """How many the receiver takes now; None where it does not say."""
+    waiting: deque[Work] = field(default_factory=deque)
+    busy: int = 0
+    failures: int = 0
+    """Deliveries that failed since the last that did not."""
+    last_error: str | None = None
+
+    @property
+    def free(self) -> int:
+        """How many more may start now."""
+        most = self.slots if self.room is None else min(self.slots, self.room())
+        return most - self.busy
+
+
+@dataclass(slots=True)
+class _Effect:
+    """One outbox entry that this process delivers, in one part for each of its receivers."""
+
+    target: Target
+    entry: OutboxEntry
+    lane: LaneName
+    """The (first) lane it is in."""
+    partition: Partition | None
+    """As it was just read; None once the effect had to wait."""
+    parts: int = 1
+    started: bool = False
+    proof: str = ""
+    error: str | None = None
+    withdrawn: bool = False
+    retry: bool = False
+    """Whether the store could not be read, so nothing was tried."""
+
+    @property
+    def key(self) -> tuple[Target, str]:
+        return (self.target, self.entry.effect_id)
 
 
 class Relay:
@@ -67,26 +138,52 @@ class Relay:
         announcers: Sequence[Announcer] = (),
         notifiers: Sequence[Notifier] = (),
         link_base: str | None = None,
+        launches_per_target: int = LAUNCHES_PER_TARGET,
+        delivery_seconds: float | None = None,
+        asked_seconds: float | None = None,
     ) -> None:
+        """``delivery_seconds`` is the longest that one delivery may take, whatever its adapter
+        allows; ``asked_seconds`` how long ``deliver_for_others`` waits. Both in real time, and
+        without a limit where the clock is virtual."""
         self._engine = engine
         self._ingest = ingest
         self._launchers = launchers
         self._default = default_target
-        self._announcers = announcers
-        self._notifiers = notifiers
         self._link_base = link_base
+        self._launches_per_target = launches_per_target
+        self._delivery_seconds = delivery_seconds
+        self._asked_seconds = asked_seconds
         self._pending: dict[Target, datetime] = {}
         self._kick = asyncio.Event()
-        self._busy: set[Target] = set()
+        self._looking: set[Target] = set()
         self._scattered: bool = getattr(engine.store, "scattered", False)
         self._own: set[Target] = set()
         """The partitions whose effects this process's own commits asked for."""
-        self._slots = asyncio.Semaphore(DELIVERIES_AT_ONCE)
+        self._store_calls = asyncio.Semaphore(STORE_CALLS_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = False
         self.deliveries: dict[tuple[str, str], int] = {}
         """(kind of effect, ``delivered`` or ``failed``) → count since the start."""
-        self._told: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._lanes: dict[LaneName, Lane] = {}
+        self._ledger = self._lane(LaneName(EffectKind.ANNOUNCE, "ledger"), ANNOUNCEMENTS_AT_ONCE)
+        self._announcers = [
+            (self._lane(LaneName(EffectKind.ANNOUNCE, name), ANNOUNCEMENTS_AT_ONCE), announcer)
+            for name, announcer in _named(announcers)
+        ]
+        self._notifiers = [
+            (self._lane(LaneName(EffectKind.NOTIFY, name), NOTICES_PER_NOTIFIER), notifier)
+            for name, notifier in _named(notifiers)
+        ]
+        self._effects: dict[tuple[Target, str], _Effect] = {}
+        self._ended: dict[Target, list[_Effect]] = {}
+        """Effects whose delivery is over and not recorded yet."""
+        self._recording: set[Target] = set()
+        self._told: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._notices: set[asyncio.Task[None]] = set()
+        self._next_page: str | None = None
+        for launcher in launchers.values():
+            if isinstance(launcher, PooledLauncher):
+                launcher.on_room = self._pump_all
         engine.listen(self._heard)
 
     def _heard(self, committed: Sequence[Committed]) -> None:
@@ -96,24 +193,56 @@ class Relay:
             before = () if c.before is None else c.before.outbox
             due = min((e.due_at for e in partition.outbox if e not in before), default=None)
             if due is not None:
-                self._own.add((partition.processor, partition.game_date))
-                self._await(partition, due)
+                target = (partition.processor, partition.game_date)
+                self._own.add(target)
+                self._await(target, due)
 
-    def _await(self, partition: Partition, due: datetime) -> None:
-        target = (partition.processor, partition.game_date)
+    def _await(self, target: Target, due: datetime) -> None:
         self._pending[target] = min(due, self._pending.get(target, due))
         self._kick.set()
+
+    # ── looking ──────────────────────────────────────────────────────────────────────────────
 
     @property
     def idle(self) -> bool:
         """Whether nothing this process knows of is due or on its way."""
         now = self._engine.clock.now()
-        return not self._busy and not any(due <= now for due in self._pending.values())
+        on_its_way = self._looking or self._effects or self._tasks
+        return not on_its_way and not any(due <= now for due in self._pending.values())
 
     @property
     def next_due(self) -> datetime | None:
         """When the earliest effect that this process knows of is due."""
         return min(self._pending.values(), default=None)
+
+    @property
+    def lanes(self) -> Sequence[Lane]:
+        """Every receiver that was delivered to since the start, and what waits for it."""
+        return tuple(self._lanes.values())
+
+    @property
+    def waiting_for_workers(self) -> int:
+        """Launches that wait for a worker of this process's own pool."""
+        return sum(len(lane.waiting) for lane in self._lanes.values() if lane.room is not None)
+
+    def in_hand(self, partition: Partition, entry: OutboxEntry) -> bool:
+        """Whether this process is delivering an effect, or has it in a lane's queue."""
+        return ((partition.processor, partition.game_date), entry.effect_id) in self._effects
+
+    @property
+    def taken_up(self) -> int:
+        """How many effects this process is delivering or has in a lane's queue."""
+        return len(self._effects)
+
+    def queued(self, partition: Partition, entry: OutboxEntry) -> bool:
+        """Whether an effect waits for a worker of this process's own pool: work, and no fault."""
+        effect = self._effects.get(((partition.processor, partition.game_date), entry.effect_id))
+        return effect is not None and not effect.started and self._pooled(effect.lane)
+
+    def _pooled(self, name: LaneName) -> bool:
+        return self._lanes[name].room is not None
+
+    # ── the loop ─────────────────────────────────────────────────────────────────────────────
 
     async def run(self) -> None:
         """Deliver for ever. Cancel to stop."""
@@ -130,133 +259,139 @@ class Relay:
                     log.warning("outbox look-up failed", error=error.detail)
                 except Exception:
                     log.exception("outbox look-up failed unexpectedly")
-                look_at = clock.now() + IDLE_LOOK
+                look_at = clock.now() + (IDLE_LOOK if self._next_page is None else NEXT_LOOK)
             self._kick.clear()
             self.start_due()
-            wake = min([look_at, *(d for t, d in self._pending.items() if t not in self._busy)])
+            wake = min([look_at, *(d for t, d in self._pending.items() if t not in self._looking)])
             await time_or_news(clock, self._kick, (wake - clock.now()).total_seconds())
 
     async def discover(self, overdue: timedelta = timedelta(0)) -> int:
         """Ask the store which partitions have due effects: after a start, or another's crash.
 
-        Only those count that have been due for ``overdue``.
+        Only those count that have been due for ``overdue``. One look is bounded; the next goes on
+        where it ended, so that effects which fail for weeks hide none behind them. Returns how
+        many were found that this process did not know of.
         """
         now = self._engine.clock.now()
         known = self._engine.registry.processors
         found = 0
-        after: str | None = None
-        while found < DUE_PER_ROUND:
+        for _ in range(PAGES_PER_ROUND):
             page = await self._engine.store.find(
                 Query(
                     Kind.PARTITION,
                     (Where("outbox_due", Op.LE, now - overdue), *self._engine.mine),
                     order="outbox_due",
                     limit=DUE_PER_ROUND,
-                    after=after,
+                    after=self._next_page,
                 )
             )
             for _, partition in page.items:
+                target = (partition.processor, partition.game_date)
                 # One that the registry no longer has keeps its intents, and nobody's turn.
-                if partition.processor in known:
-                    self._pending.setdefault((partition.processor, partition.game_date), now)
+                if partition.processor not in known or target in self._pending:
+                    continue
+                if target not in self._looking and any(
+                    self._begins_at(e, target) <= now and (target, e.effect_id) not in self._effects
+                    for e in partition.outbox
+                ):
+                    self._pending[target] = now
                     found += 1
-            after = page.next_page_token
-            if after is None:
+            self._next_page = page.next_page_token
+            if self._next_page is None or found >= DUE_PER_ROUND:
                 break
         return found
 
     def start_due(self) -> None:
-        """Start delivering for every partition that is due and not being delivered already."""
+        """Start looking at every partition that is due and not being looked at already."""
         now = self._engine.clock.now()
         for target, due in list(self._pending.items()):
-            if due <= now and target not in self._busy:
+            if due <= now and target not in self._looking:
                 del self._pending[target]
-                self._busy.add(target)
-                task = asyncio.create_task(self._partition(target))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._looking.add(target)
+                self._start(self._look(target))
 
     async def drain(self) -> None:
-        """Deliver everything that is due now, and wait for it."""
-        await self.discover()
+        """Deliver everything that is due now, and wait for it; not for a worker to be free."""
+        self._next_page = None
+        while await self.discover() or self._next_page is not None:
+            self.start_due()
         self.start_due()
         while self._tasks:
             await asyncio.gather(*list(self._tasks))
             self.start_due()
 
     async def deliver_for_others(self) -> None:
-        """Deliver what others should have delivered, and wait for it: a scheduler's call."""
+        """Deliver what others should have delivered, and wait for it: a scheduler's call.
+
+        It waits a bounded time; what is not delivered by then goes on.
+        """
         await self.discover(ASKED_GRACE if self._scattered else timedelta(0))
+        delivering = asyncio.ensure_future(self._until_delivered())
+        try:
+            await asyncio.wait({delivering}, timeout=self._asked_seconds)
+        finally:
+            delivering.cancel()
+
+    async def _until_delivered(self) -> None:
         self.start_due()
-        await asyncio.gather(*list(self._tasks))
+        while self._tasks:
+            await asyncio.wait(list(self._tasks))
+            self.start_due()
 
     async def stop(self) -> None:
         """Cancel what is on its way; it is still in the outbox."""
+        self._stopped = True
         tasks = [*self._tasks, *self._notices]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _partition(self, target: Target) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ── one partition ────────────────────────────────────────────────────────────────────────
+
+    async def _look(self, target: Target) -> None:
+        """Put what is due of one partition into the lanes of its receivers."""
         try:
-            async with self._slots:
-                await self._deliver_due(target)
+            async with self._store_calls:
+                partition = await self._read(target)
+            spec = self._engine.registry.processors.get(target[0])
+            if partition is not None and spec is not None:
+                now = self._engine.clock.now()
+                for entry in partition.outbox:
+                    if self._begins_at(entry, target) <= now:
+                        self._enqueue(target, entry, partition, spec)
+                self._await_later(partition)
         except CoordinatorError as error:
-            log.warning("delivery was not recorded", target=target, error=error.detail)
+            log.warning("an outbox cannot be read", target=target, error=error.detail)
             self._pending.setdefault(target, self._engine.clock.now() + timedelta(seconds=1))
         except Exception:
             log.exception("delivery failed unexpectedly", target=target)
             self._pending.setdefault(target, self._engine.clock.now() + timedelta(seconds=10))
         finally:
-            self._busy.discard(target)
+            self._looking.discard(target)
             self._kick.set()
 
-    async def _deliver_due(self, target: Target) -> None:
-        spec = self._engine.registry.processors.get(target[0])
+    async def _read(self, target: Target) -> Partition | None:
         key = partition_key(*target)
         partition: Partition | None = (await self._engine.store.get([key]))[key]
-        if partition is None or spec is None:
-            return  # a processor that the registry no longer has keeps its intents
-        now = self._engine.clock.now()
-        due = [e for e in partition.outbox if self._begins_at(e, target) <= now]
-        if not due:
-            later = min((self._begins_at(e, target) for e in partition.outbox), default=None)
-            if later is not None:
-                self._pending[target] = later
-            else:
-                self._own.discard(target)  # somebody else delivered it
-            return
-        facts: list[Fact] = []
-        for entry in due:
-            try:
-                proof = await self._deliver(entry, partition, spec)
-            except Exception as error:
-                words = error.detail if isinstance(error, CoordinatorError) else repr(error)
-                if not isinstance(error, CoordinatorError):
-                    log.exception("an adapter raised", effect_id=entry.effect_id)
-                log.warning("delivery failed", effect_id=entry.effect_id, error=words)
-                facts.append(DeliveryFailed(effect_id=entry.effect_id, error=words))
-                self._count(entry, "failed")
-            else:
-                facts.append(Delivered(effect_id=entry.effect_id, message_id=proof))
-                self._count(entry, "delivered")
-        left = (await self._record(spec, target[1], facts)).partition
-        if left.outbox_due is not None:
-            self._await(left, left.outbox_due)
-        else:
-            self._own.discard(target)
+        return partition
 
-    async def _record(self, spec: ProcessorSpec, date: str, facts: Sequence[Fact]) -> Decision:
-        """Write down what was proved. Patiently: what is not written down is delivered again."""
-        for pause in RECORD_PAUSES_SECONDS:
-            try:
-                return await self._engine.apply(spec, date, facts)
-            except Unavailable as error:
-                log.warning(
-                    "a delivery is not recorded yet", target=(spec.name, date), error=error.detail
-                )
-            await self._engine.clock.sleep(pause)
-        return await self._engine.apply(spec, date, facts)
+    def _await_later(self, partition: Partition) -> None:
+        """Come back to a partition when the next of its effects is due that is in no lane."""
+        target = (partition.processor, partition.game_date)
+        if not partition.outbox:
+            self._own.discard(target)  # everything is delivered, by whomever
+        later = [
+            self._begins_at(e, target)
+            for e in partition.outbox
+            if (target, e.effect_id) not in self._effects
+        ]
+        if later:
+            self._await(target, min(later))
 
     def _begins_at(self, entry: OutboxEntry, target: Target) -> datetime:
         """When to deliver an effect. Two launches of one attempt are harmless; of two notices one
@@ -265,56 +400,199 @@ class Relay:
             return entry.due_at + OTHERS_GRACE
         return entry.due_at
 
+    # ── lanes ────────────────────────────────────────────────────────────────────────────────
+
+    def _lane(self, name: LaneName, slots: int, room: Callable[[], int] | None = None) -> Lane:
+        if name not in self._lanes:
+            self._lanes[name] = Lane(name, slots, room)
+        return self._lanes[name]
+
+    def _launch_lane(self, spec: ProcessorSpec) -> Lane:
+        target = self._launch_target(spec)
+        receiver = f"{target.kind.value} {target.address}".strip()
+        launcher, room = self._launchers.get(target.kind), None
+        if isinstance(launcher, PooledLauncher):
+            pool: PooledLauncher = launcher
+
+            def room() -> int:
+                return pool.room
+
+        return self._lane(LaneName(EffectKind.LAUNCH, receiver), self._launches_per_target, room)
+
+    def _enqueue(
+        self, target: Target, entry: OutboxEntry, partition: Partition, spec: ProcessorSpec
+    ) -> None:
+        if (target, entry.effect_id) in self._effects:
+            return
+        parts: list[tuple[Lane, Callable[[_Effect, Partition], Awaitable[str]]]]
+        if entry.kind is EffectKind.LAUNCH:
+            parts = [(self._launch_lane(spec), partial(self._launch, spec))]
+        elif entry.kind is EffectKind.ANNOUNCE:
+            parts = [(self._ledger, partial(self._announce, spec))]
+            parts += [
+                (lane, partial(self._announce_outside, lane, a)) for lane, a in self._announcers
+            ]
+        else:
+            parts = [(lane, partial(self._notify, lane, n)) for lane, n in self._notifiers]
+        effect = _Effect(
+            target,
+            entry,
+            parts[0][0].name if parts else LaneName(entry.kind, ""),
+            partition,
+            len(parts),
+        )
+        self._effects[effect.key] = effect
+        for lane, deliver in parts:
+            self._submit(lane, partial(self._part, effect, lane, deliver))
+        if not parts:
+            self._finish(effect)
+        elif any(lane.waiting for lane, _ in parts):
+            effect.partition = None
+
+    def _submit(self, lane: Lane, work: Work) -> None:
+        lane.waiting.append(work)
+        self._pump(lane)
+
+    def _pump(self, lane: Lane) -> None:
+        """Start as many of a lane's deliveries as may be on their way."""
+        while lane.waiting and lane.free > 0 and not self._stopped:
+            lane.busy += 1
+            self._start(self._in_lane(lane, lane.waiting.popleft()))
+
+    def _pump_all(self) -> None:
+        for lane in self._lanes.values():
+            self._pump(lane)
+
+    async def _in_lane(self, lane: Lane, work: Work) -> None:
+        try:
+            await work()
+        except asyncio.CancelledError:
+            lane.busy -= 1
+            raise
+        lane.busy -= 1
+        self._pump(lane)
+
+    # ── one delivery ─────────────────────────────────────────────────────────────────────────
+
+    async def _part(
+        self,
+        effect: _Effect,
+        lane: Lane,
+        deliver: Callable[[_Effect, Partition], Awaitable[str]],
+    ) -> None:
+        """Deliver an effect to one of its receivers."""
+        effect.started = True
+        try:
+            if (partition := await self._still_asked_for(effect)) is not None:
+                async with asyncio.timeout(self._delivery_seconds):
+                    effect.proof = await deliver(effect, partition)
+                lane.failures, lane.last_error = 0, None
+        except Exception as error:
+            words = error.detail if isinstance(error, CoordinatorError) else repr(error)
+            if isinstance(error, TimeoutError):
+                words = f"{lane.name.receiver} took longer than {self._delivery_seconds} s"
+            elif not isinstance(error, CoordinatorError):
+                log.exception("an adapter raised", effect_id=effect.entry.effect_id)
+            log.warning(
+                "delivery failed",
+                effect_id=effect.entry.effect_id,
+                receiver=lane.name.receiver,
+                error=words,
+            )
+            effect.error = words
+            lane.failures, lane.last_error = lane.failures + 1, words
+        effect.parts -= 1
+        if effect.parts == 0:
+            self._finish(effect)
+
+    async def _still_asked_for(self, effect: _Effect) -> Partition | None:
+        """The partition, read again if the effect had to wait; None if nothing is to be done."""
+        if effect.partition is not None:
+            return effect.partition
+        try:
+            async with self._store_calls:
+                partition = await self._read(effect.target)
+        except CoordinatorError as error:
+            log.warning("an outbox cannot be read", target=effect.target, error=error.detail)
+            effect.retry = True
+            return None
+        if partition is None or all(
+            e.effect_id != effect.entry.effect_id for e in partition.outbox
+        ):
+            effect.withdrawn = True
+            return None
+        return partition
+
+    def _finish(self, effect: _Effect) -> None:
+        """Every part is over: have it recorded, together with what else of the partition is."""
+        self._kick.set()
+        if effect.withdrawn or effect.retry:
+            del self._effects[effect.key]
+            pause = timedelta(seconds=1 if effect.retry else 0)
+            self._await(effect.target, self._engine.clock.now() + pause)
+            return
+        self._count(effect.entry, "delivered" if effect.error is None else "failed")
+        self._ended.setdefault(effect.target, []).append(effect)
+        if effect.target not in self._recording:
+            self._recording.add(effect.target)
+            self._start(self._record_ended(effect.target))
+
+    async def _record_ended(self, target: Target) -> None:
+        """Write down what became of a partition's deliveries, until nothing is left to write."""
+        try:
+            while effects := self._ended.pop(target, []):
+                try:
+                    spec = self._engine.registry.processors[target[0]]
+                    decision = await self._record(spec, target[1], [_fact(e) for e in effects])
+                except CoordinatorError as error:
+                    log.warning("delivery was not recorded", target=target, error=error.detail)
+                    self._await(target, self._engine.clock.now() + timedelta(seconds=1))
+                except Exception:
+                    log.exception("delivery failed unexpectedly", target=target)
+                    self._await(target, self._engine.clock.now() + timedelta(seconds=10))
+                else:
+                    self._forget(effects)
+                    self._await_later(decision.partition)
+                    continue
+                self._forget(effects)
+        finally:
+            self._recording.discard(target)
+            self._kick.set()
+
+    def _forget(self, effects: Sequence[_Effect]) -> None:
+        for effect in effects:
+            self._effects.pop(effect.key, None)
+
+    async def _record(self, spec: ProcessorSpec, date: str, facts: Sequence[Fact]) -> Decision:
+        """Write down what was proved. Patiently: what is not written down is delivered again."""
+        for pause in RECORD_PAUSES_SECONDS:
+            try:
+                async with self._store_calls:
+                    return await self._engine.apply(spec, date, facts)
+            except Unavailable as error:
+                log.warning(
+                    "a delivery is not recorded yet", target=(spec.name, date), error=error.detail
+                )
+            await self._engine.clock.sleep(pause)
+        return await self._engine.apply(spec, date, facts)
+
     def _count(self, entry: OutboxEntry, result: str) -> None:
         key = (entry.kind.value, result)
         self.deliveries[key] = self.deliveries.get(key, 0) + 1
 
-    async def _deliver(self, entry: OutboxEntry, partition: Partition, spec: ProcessorSpec) -> str:
-        if entry.kind is EffectKind.LAUNCH:
-            return await self._launch(partition, spec)
-        if entry.kind is EffectKind.ANNOUNCE:
-            return await self._announce(entry, spec)
-        await self._tell_all(self._notice(entry, partition))
-        return entry.effect_id
+    # ── receivers ────────────────────────────────────────────────────────────────────────────
 
-    async def _tell_all(self, notice: Notice) -> None:
-        """Tell every notifier once: a retry for the sake of one does not repeat the others."""
-        for place, notifier in enumerate(self._notifiers):
-            name = (notice.notice_id, place)
-            if name in self._told:
-                continue
-            await notifier.notify(notice)
-            self._told[name] = None
-            if len(self._told) > TOLD_LIMIT:
-                self._told.popitem(last=False)
+    def _launch_target(self, spec: ProcessorSpec) -> LaunchTarget:
+        target = spec.launch or self._default
+        if target.kind is LaunchKind.PUBSUB and not target.address:
+            return LaunchTarget(kind=LaunchKind.PUBSUB, address=f"nba-phase{spec.phase}-trigger")
+        return target
 
-    def tell(self, notice: Notice) -> None:
-        """Deliver a notice that belongs to no partition, in the background.
-
-        What it tells of is durable elsewhere (quarantine, the sweep's metrics), so a notice lost
-        with the process loses no fact.
-        """
-        task = asyncio.create_task(self._tell_patiently(notice))
-        self._notices.add(task)
-        task.add_done_callback(self._notices.discard)
-
-    async def _tell_patiently(self, notice: Notice) -> None:
-        for pause in NOTICE_PAUSES_SECONDS:
-            try:
-                await self._tell_all(notice)
-            except CoordinatorError as error:
-                log.warning("a notice was not delivered", kind=notice.kind, error=error.detail)
-                await self._engine.clock.sleep(pause)
-            else:
-                return
-
-    async def _launch(self, partition: Partition, spec: ProcessorSpec) -> str:
+    async def _launch(self, spec: ProcessorSpec, effect: _Effect, partition: Partition) -> str:
         run = partition.live
         if run is None:
             raise Bug(f"{partition.id} has a launch in its outbox and no live run")
-        target = spec.launch or self._default
-        if target.kind is LaunchKind.PUBSUB and not target.address:
-            target = LaunchTarget(kind=LaunchKind.PUBSUB, address=f"nba-phase{spec.phase}-trigger")
+        target = self._launch_target(spec)
         launcher = self._launchers.get(target.kind)
         if launcher is None:
             raise Unavailable(
@@ -324,13 +602,76 @@ class Relay:
         message: dict[str, Any] = launch_message(run, spec, self._engine.clock.now())
         return await launcher.launch(target, spec, run, message)
 
-    async def _announce(self, entry: OutboxEntry, spec: ProcessorSpec) -> str:
-        if entry.announcement is None:
-            raise Bug(f"{entry.effect_id} announces nothing")
-        await self._ingest.announce(entry.announcement, spec.name)
-        for announcer in self._announcers:
-            await announcer.announce(entry.announcement)
-        return entry.effect_id
+    async def _announce(self, spec: ProcessorSpec, effect: _Effect, partition: Partition) -> str:
+        if effect.entry.announcement is None:
+            raise Bug(f"{effect.entry.effect_id} announces nothing")
+        await self._ingest.announce(effect.entry.announcement, spec.name)
+        return effect.entry.effect_id
+
+    async def _announce_outside(
+        self, lane: Lane, announcer: Announcer, effect: _Effect, partition: Partition
+    ) -> str:
+        arrival = effect.entry.announcement
+        if arrival is not None:
+            name = f"{partition.id}:{effect.entry.effect_id}"
+            await self._once(lane, name, lambda: announcer.announce(arrival))
+        return effect.entry.effect_id
+
+    async def _notify(
+        self, lane: Lane, notifier: Notifier, effect: _Effect, partition: Partition
+    ) -> str:
+        notice = self._notice(effect.entry, partition)
+        await self._once(lane, notice.notice_id, lambda: notifier.notify(notice))
+        return effect.entry.effect_id
+
+    async def _once(self, lane: Lane, name: str, deliver: Callable[[], Awaitable[Any]]) -> None:
+        """Deliver to one of several receivers: a retry for the sake of one repeats no other."""
+        key = (name, lane.name.receiver)
+        if key in self._told:
+            return
+        await deliver()
+        self._told[key] = None
+        if len(self._told) > TOLD_LIMIT:
+            self._told.popitem(last=False)
+
+    def tell(self, notice: Notice) -> None:
+        """Deliver a notice that belongs to no partition, in the background.
+
+        What it tells of is durable elsewhere (quarantine, the sweep's metrics), so a notice lost
+        with the process loses no fact.
+        """
+        for lane, notifier in self._notifiers:
+            if len(self._notices) >= LOOSE_NOTICES_LIMIT:
+                log.warning("a notice was dropped: too many wait", kind=notice.kind)
+                return
+            task = asyncio.create_task(self._tell_patiently(lane, notifier, notice))
+            self._notices.add(task)
+            task.add_done_callback(self._notices.discard)
+
+    async def _tell_patiently(self, lane: Lane, notifier: Notifier, notice: Notice) -> None:
+        for pause in NOTICE_PAUSES_SECONDS:
+            over: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+            self._submit(lane, partial(self._tell, notifier, notice, over))
+            error = await over
+            if error is None:
+                return
+            log.warning("a notice was not delivered", kind=notice.kind, error=error)
+            await self._engine.clock.sleep(pause)
+
+    async def _tell(
+        self, notifier: Notifier, notice: Notice, over: asyncio.Future[str | None]
+    ) -> None:
+        error: str | None = None
+        try:
+            async with asyncio.timeout(self._delivery_seconds):
+                await notifier.notify(notice)
+        except CoordinatorError as refusal:
+            error = refusal.detail
+        except Exception as raised:
+            log.exception("an adapter raised", kind=notice.kind)
+            error = repr(raised)
+        if not over.done():
+            over.set_result(error)
 
     def _notice(self, entry: OutboxEntry, partition: Partition) -> Notice:
         link = None
@@ -347,3 +688,17 @@ class Relay:
             notice_id=f"{partition.id}:{entry.effect_id}",
             at=entry.created_at,
         )
+
+
+def _fact(effect: _Effect) -> Fact:
+    if effect.error is None:
+        return Delivered(effect_id=effect.entry.effect_id, message_id=effect.proof)
+    return DeliveryFailed(effect_id=effect.entry.effect_id, error=effect.error)
+
+
+def _named(receivers: Iterable[Any]) -> list[tuple[str, Any]]:
+    """Receivers with a name each: their own, or that of their type and place."""
+    return [
+        (getattr(each, "name", None) or f"{type(each).__name__} {place}", each)
+        for place, each in enumerate(receivers, 1)
+    ]

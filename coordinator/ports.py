@@ -193,6 +193,44 @@ class Launcher(Protocol):
         ...
 
 
+@runtime_checkable
+class PooledLauncher(Protocol):
+    """A launcher that executes launches itself, so many at a time.
+
+    A launch that finds no room waits in the outbox: it is delivered when a worker takes it
+    (contract section 4).
+    """
+
+    on_room: Callable[[], None]
+    """Called whenever there may be room again."""
+
+    @property
+    def room(self) -> int:
+        """How many launches it would take at once now."""
+        ...
+
+    async def launch(
+        self, target: LaunchTarget, spec: ProcessorSpec, run: Run, message: Mapping[str, Any]
+    ) -> str:
+        """As ``Launcher.launch``; a worker takes it at once. Raises ``Unavailable``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalPool:
+    """How the pool of local workers does."""
+
+    workers: int
+    busy: int
+    waiting: int
+    """Launches that wait for a worker."""
+    replaced: Mapping[str, int]
+    """Why workers were replaced since the start → how often."""
+    last_replaced_at: datetime | None = None
+    last_replaced: str = ""
+    """During which run a worker was last replaced, and why."""
+
+
 class Announcer(Protocol):
     """Tells the world outside that an output was loaded."""
 

@@ -60,7 +60,32 @@ class Settings(BaseSettings):
         "local",
         description="Default launch target where the registry names none: local, or an http URL.",
     )
-    workers: int = Field(2, ge=1, le=64, description="Local runs that execute at a time.")
+    workers: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="Local runs that execute at a time, each in a process of its own.",
+    )
+    shutdown_seconds: float = Field(
+        5.0,
+        ge=0.0,
+        le=3600.0,
+        description="How long a stop waits for local runs to end. Those that go on are "
+        "interrupted; the next start runs them again under the same lease.",
+    )
+    launches_per_target: int = Field(
+        8,
+        ge=1,
+        le=256,
+        description="Launches on their way to one HTTP target at a time. Each target has its own, "
+        "so one that hangs delays no other.",
+    )
+    launch_timeout_seconds: float = Field(
+        10.0,
+        gt=0.0,
+        le=55.0,
+        description="How long an HTTP target may take to answer a launch, headers included.",
+    )
     public_url: str | None = Field(None, description="Base URL that links in notices start with.")
     webhook_url: SecretStr | None = Field(None, description="POST notices here, as JSON.")
     webhook_secret: SecretStr | None = Field(

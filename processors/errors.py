@@ -44,6 +44,17 @@ class StaleGenerationError(WarehouseError):
         self.held = held
 
 
+class WorkerLostError(ProcessorError):
+    """A worker process ended, or went out of control, before its run did.
+
+    `kind` is `exited` or `killed`.
+    """
+
+    def __init__(self, kind: str, words: str) -> None:
+        super().__init__(words)
+        self.kind = kind
+
+
 class EntrypointError(ProcessorError):
     """An entrypoint string does not lead to a processor."""
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import structlog
 from starlette.applications import Starlette
@@ -23,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from processors.base import RunContext, RunResult, RunStatus, failed
+from processors.base import RunResult
 from processors.door import HttpDoor, Lease, RunDoor
 from processors.errors import (
     BadLaunchError,
@@ -31,7 +30,8 @@ from processors.errors import (
     EntrypointError,
     LeaseLostError,
 )
-from processors.launch import Launch, load_entrypoint, parse_launch, unwrap
+from processors.execution import Execution, ThreadExecution, execute
+from processors.launch import Launch, parse_launch, unwrap
 from processors.warehouse import Warehouse
 
 __all__ = [
@@ -65,38 +65,6 @@ class RunReport:
     result: RunResult | None = None
 
 
-def execute(
-    entrypoint: str,
-    launch: Launch | Mapping[str, Any],
-    warehouse: Warehouse,
-    now: datetime,
-    *,
-    ensure_live: Callable[[], None] | None = None,
-) -> RunResult:
-    """Run what `entrypoint` names for the launch's date and generation, in this thread.
-
-    `now` becomes `computed_at`. `ensure_live` is asked just before the rows are committed. Every
-    Exception becomes a `failed` result that says its type and message; LeaseLostError alone is
-    raised, because there is nobody to tell.
-    """
-    try:
-        read = launch if isinstance(launch, Launch) else parse_launch(launch)
-        processor = load_entrypoint(entrypoint)
-        context = RunContext(read.game_date, read.generation, now, ensure_live)
-        return _known(processor.run(warehouse, context), entrypoint)
-    except LeaseLostError:
-        raise
-    except Exception as error:  # the boundary: whatever a processor raises is a failed run
-        log.exception("run_failed", entrypoint=entrypoint)
-        return failed(error)
-
-
-def _known(result: object, entrypoint: str) -> RunResult:
-    if isinstance(result, RunResult) and result.status in get_args(RunStatus):
-        return result
-    return RunResult("failed", None, f"{entrypoint} ended without a known outcome: {result!r:.200}")
-
-
 class Runner:
     """Takes launches and sees each through. `handle` may run many times at once.
 
@@ -107,21 +75,28 @@ class Runner:
     def __init__(
         self,
         door: RunDoor,
-        warehouse: Warehouse,
+        warehouse: Warehouse | None,
         entrypoints: Mapping[str, str],
         *,
         owner: str,
         clock: Callable[[], datetime],
         max_parallel: int = 2,
+        execution: Execution | None = None,
     ) -> None:
-        """`entrypoints` maps a processor's name to `module:attr`; `owner` names this runner."""
+        """`entrypoints` maps a processor's name to `module:attr`; `owner` names this runner.
+
+        It executes in threads over `warehouse`, unless `execution` says otherwise.
+        """
+        if execution is None:
+            if warehouse is None:
+                raise TypeError("a runner needs a warehouse or an execution")
+            execution = ThreadExecution(warehouse, threads=max_parallel)
         self._door = door
-        self._warehouse = warehouse
+        self._execution = execution
         self._entrypoints = entrypoints
         self._owner = owner
         self._clock = clock
         self._room = asyncio.Semaphore(max_parallel)
-        self._threads = ThreadPoolExecutor(max_parallel, thread_name_prefix="run")
 
     def accept(self, body: Any) -> Launch:
         """Read a launch, bare or in a push envelope.
@@ -149,32 +124,30 @@ class Runner:
             return await self._run(launch, lease)
 
     def close(self) -> None:
-        """Wait for what is executing and release the threads."""
-        self._threads.shutdown(wait=True)
+        """Release what executing takes; see `Execution.close`."""
+        self._execution.close()
 
     async def _run(self, launch: Launch, lease: Lease) -> RunReport:
         held = _HeldLease(self._door, launch.run_id, lease, self._clock)
         beating = asyncio.create_task(held.keep())
         entrypoint = self._entrypoints.get(launch.processor, "")
+        executing = asyncio.create_task(
+            self._execution.run(entrypoint, launch, self._clock(), held.ensure_live)
+        )
         try:
-            result = await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._execute, entrypoint, launch, held
-            )
+            await asyncio.wait({executing, beating}, return_when=asyncio.FIRST_COMPLETED)
+            if held.lost and self._execution.interrupts:
+                executing.cancel()
+                await asyncio.wait({executing})
+            result = None if executing.cancelled() else await executing
         finally:
-            beating.cancel()
-            with suppress(asyncio.CancelledError):
-                await beating
+            for task in (executing, beating):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
         if result is None or held.lost:
             return self._told(launch, "lease_lost")
         return await self._report(launch, held.token, result)
-
-    def _execute(self, entrypoint: str, launch: Launch, held: _HeldLease) -> RunResult | None:
-        try:
-            return execute(
-                entrypoint, launch, self._warehouse, self._clock(), ensure_live=held.ensure_live
-            )
-        except LeaseLostError:
-            return None
 
     async def _report(self, launch: Launch, token: str, result: RunResult) -> RunReport:
         try:

@@ -10,7 +10,9 @@ SAFE_DIVIDE; and TIMESTAMP_DIFF counts boundaries, so no ages are computed in SQ
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,12 +23,24 @@ from typing import Any, Protocol
 
 import duckdb
 import sqlglot
+import structlog
 from sqlglot import exp
 
 from processors.errors import StaleGenerationError, WarehouseError
 from processors.schema import Catalog, Table
 
+log = structlog.get_logger(__name__)
+
 Row = dict[str, Any]
+
+IDLE_SECONDS = 0.05
+"""How long a shared file is kept open for a next call."""
+HELD_SECONDS_MOST = 1.0
+"""How long a shared file is kept open from one call to the next."""
+TELL_SECONDS = 15.0
+"""How often the log says that somebody waits for a shared file."""
+TURN_SECONDS = 0.02
+"""How often a process that waits for a shared file tries."""
 
 FENCE_DDL = (
     "CREATE TABLE IF NOT EXISTS nba_orchestration.partition_writes "
@@ -227,6 +241,144 @@ class DuckDBWarehouse:
                 cursor.rollback()
                 raise
             cursor.commit()
+
+
+class SharedDuckDBWarehouse:
+    """A warehouse in one DuckDB file that several processes take turns with.
+
+    DuckDB gives a file to one process at a time, so it is open only while it is used: it is let go
+    when a call is not followed by another at once, and after a second in any case. Other processes
+    get their turn then, also those that only load or look.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        catalog: Catalog,
+        threads: int = 1,
+        wait_seconds: float = math.inf,
+    ) -> None:
+        """Nothing is opened yet. `wait_seconds` is how long a call waits for its turn.
+
+        By default it waits as long as its run may take, and the log says who holds the file.
+        """
+        self._path = str(path)
+        self._catalog = catalog
+        self._threads = threads
+        self._wait_seconds = wait_seconds
+        self._lock = threading.RLock()
+        self._house: DuckDBWarehouse | None = None
+        self._opened_at = 0.0
+        self._users = 0
+        self._timer: threading.Timer | None = None
+
+    def query(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Row]:
+        """See Warehouse.query. Raises WarehouseError where the file does not become free."""
+        with self._turn() as house:
+            return house.query(sql, params)
+
+    def row_count(self, table: str, game_date: date) -> int:
+        """See Warehouse.row_count. Raises WarehouseError where the file does not become free."""
+        with self._turn() as house:
+            return house.row_count(table, game_date)
+
+    def replace_date(
+        self,
+        table: str,
+        game_date: date,
+        select_sql: str,
+        params: Mapping[str, Any],
+        *,
+        generation: int,
+        computed_at: datetime,
+        before_commit: Callable[[], None] | None = None,
+    ) -> int:
+        """See Warehouse.replace_date. Raises WarehouseError where the file does not become free."""
+        with self._turn() as house:
+            return house.replace_date(
+                table,
+                game_date,
+                select_sql,
+                params,
+                generation=generation,
+                computed_at=computed_at,
+                before_commit=before_commit,
+            )
+
+    def replace_rows(
+        self,
+        table: str,
+        game_date: date,
+        rows: Sequence[Sequence[Any]],
+        *,
+        game_ids: Sequence[str] | None = None,
+    ) -> Replaced:
+        """See Warehouse.replace_rows. Raises WarehouseError where the file does not become free."""
+        with self._turn() as house:
+            return house.replace_rows(table, game_date, rows, game_ids=game_ids)
+
+    def release(self) -> None:
+        """Let go of the file now, unless it is in use."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            if self._house is not None and not self._users:
+                self._house.close()
+                self._house = None
+
+    def close(self) -> None:
+        """See Warehouse.close."""
+        self.release()
+
+    @contextmanager
+    def _turn(self) -> Iterator[DuckDBWarehouse]:
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            if self._house is None:
+                self._house = self._open()
+                self._opened_at = time.monotonic()
+            house = self._house
+            self._users += 1
+        try:
+            yield house
+        finally:
+            self._used()
+
+    def _used(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users or self._path == ":memory:":
+                return
+            if time.monotonic() - self._opened_at < HELD_SECONDS_MOST:
+                self._timer = threading.Timer(IDLE_SECONDS, self.release)
+                self._timer.daemon = True
+                self._timer.start()
+                return
+            self.release()
+        time.sleep(TURN_SECONDS)  # somebody who waits looks this often
+
+    def _open(self) -> DuckDBWarehouse:
+        began_at = told_at = time.monotonic()
+        while True:
+            try:
+                return DuckDBWarehouse(self._path, catalog=self._catalog, threads=self._threads)
+            except duckdb.IOException as error:
+                if "lock" not in str(error):
+                    raise
+                now = time.monotonic()
+                if now - told_at > TELL_SECONDS:
+                    told_at = now
+                    log.warning("warehouse_busy", seconds=round(now - began_at), error=str(error))
+                if now - began_at > self._wait_seconds:
+                    raise WarehouseError(
+                        f"{self._path} did not become free within {self._wait_seconds:g} s; "
+                        f"end what holds it open: {error}"
+                    ) from error
+            time.sleep(TURN_SECONDS)
 
 
 @dataclass(frozen=True)

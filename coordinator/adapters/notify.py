@@ -6,6 +6,7 @@ the outbox keeps it and tries again.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -23,12 +24,16 @@ from tenacity import (
 )
 
 from coordinator.errors import Unavailable
+from coordinator.outgoing import make_client, post
 from coordinator.ports import Notice
 from coordinator.wire import notice_message
 
 log = structlog.get_logger("coordinator.notices")
 
 TIMEOUT_SECONDS = 10.0
+"""For one try."""
+TOTAL_SECONDS = 20.0
+"""For all tries of one delivery; after that the outbox tries again."""
 TRIES = 3
 
 
@@ -60,7 +65,7 @@ class WebhookNotifier:
         self._url = url
         self._secret = secret
         self._now = now
-        self._client = httpx.AsyncClient(timeout=TIMEOUT_SECONDS, follow_redirects=False)
+        self._client = make_client()
 
     async def notify(self, notice: Notice) -> None:
         """Deliver, with a few tries. Raises ``Unavailable``."""
@@ -81,7 +86,7 @@ class SlackNotifier:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._client = httpx.AsyncClient(timeout=TIMEOUT_SECONDS, follow_redirects=False)
+        self._client = make_client()
 
     async def notify(self, notice: Notice) -> None:
         """Deliver, with a few tries. Raises ``Unavailable``."""
@@ -110,6 +115,16 @@ def _plain(text: str) -> str:
 
 async def _post(client: httpx.AsyncClient, url: str, body: bytes, headers: dict[str, str]) -> None:
     host = urlsplit(url).hostname or "the webhook"  # the path of a webhook may be its secret
+    try:
+        async with asyncio.timeout(TOTAL_SECONDS):
+            await _post_patiently(client, url, body, headers, host)
+    except TimeoutError as error:
+        raise Unavailable(f"{host} did not answer within {TOTAL_SECONDS:g} s") from error
+
+
+async def _post_patiently(
+    client: httpx.AsyncClient, url: str, body: bytes, headers: dict[str, str], host: str
+) -> None:
     async for attempt in AsyncRetrying(
         stop=stop_after_attempt(TRIES),
         wait=wait_random_exponential(multiplier=0.2, max=2),
@@ -117,9 +132,6 @@ async def _post(client: httpx.AsyncClient, url: str, body: bytes, headers: dict[
         reraise=True,
     ):
         with attempt:
-            try:
-                answer = await client.post(url, content=body, headers=headers)
-            except httpx.HTTPError as error:
-                raise Unavailable(f"{host} cannot be reached: {type(error).__name__}") from error
+            answer = await post(client, url, body, headers, seconds=TIMEOUT_SECONDS, name=host)
             if not answer.is_success:
-                raise Unavailable(f"{host} answered {answer.status_code}")
+                raise Unavailable(f"{host} answered {answer.status}")

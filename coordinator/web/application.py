@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from coordinator.outbox import Relay
-from coordinator.ports import Clock
+from coordinator.ports import Clock, LocalPool
 from coordinator.service.engine import Engine
 from coordinator.service.ingest import Ingest
 from coordinator.service.operate import Operate
@@ -44,3 +44,8 @@ class Application(Protocol):
 
     @property
     def status(self) -> StatusViews: ...
+
+    @property
+    def local_pool(self) -> LocalPool | None:
+        """The pool of local workers; None where this process has none."""
+        ...

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from coordinator.core.words import words_for
+from coordinator.core.words import counted, words_for
 from coordinator.errors import CoordinatorError, Unavailable
 from coordinator.ports import Kind, Op, Query, Where
 from coordinator.service.sweep import LATE_AFTER
@@ -23,6 +23,9 @@ STORE_SECONDS = 2.0
 OUTBOX_LATE_SECONDS = 120.0
 """An effect that nobody has tried to deliver for this long: the relay stands still."""
 _LOOKED_AT = 100
+"""Partitions with due effects that are read, beside those that this process has taken up."""
+_LOOKED_AT_MOST = 1000
+_RECEIVERS_NAMED = 5
 _RETRY_WITHIN = timedelta(seconds=61)
 """Failed deliveries are due again within a minute, so this finds those that are being retried."""
 
@@ -34,7 +37,7 @@ class Lags:
     outbox_seconds: float = 0.0
     """Since when the oldest effect that is due, or that has failed before, waits for delivery."""
     untried_seconds: float = 0.0
-    """The same among those that are due and that nobody has tried yet."""
+    """The same among those that are due and that nobody has tried yet or is delivering."""
     sweep_seconds: float = 0.0
     """By how much the earliest ``wake_at`` lies in the past."""
     sweep_age_seconds: float | None = None
@@ -53,7 +56,7 @@ async def lags(application: Application) -> Lags:
                     Kind.PARTITION,
                     (Where("outbox_due", Op.LE, now + _RETRY_WITHIN),),
                     order="outbox_due",
-                    limit=_LOOKED_AT,
+                    limit=min(_LOOKED_AT + application.relay.taken_up, _LOOKED_AT_MOST),
                 )
             )
             awake, _ = await engine.first(
@@ -72,7 +75,9 @@ async def lags(application: Application) -> Lags:
     untried = [0.0]
     for partition in due:
         for entry in partition.outbox:
-            if entry.tries:
+            if application.relay.queued(partition, entry):
+                continue  # it waits for a free worker, which no fault delays
+            if entry.tries or application.relay.in_hand(partition, entry):
                 waiting.append((now - entry.created_at).total_seconds())
             elif entry.due_at <= now:
                 untried.append((now - entry.due_at).total_seconds())
@@ -150,4 +155,45 @@ async def readiness(application: Application) -> tuple[bool, dict[str, Any]]:
             "last_at": instant_text(application.sweeper.last_at),
             "detail": sweep,
         },
+        **_receivers(application),
+        **_workers(application),
+    }
+
+
+def _receivers(application: Application) -> dict[str, Any]:
+    """Which receivers take nothing. That is for a person to mend, and no fault of this service."""
+    failing = [lane for lane in application.relay.lanes if lane.failures]
+    if not failing:
+        return {}
+    failing.sort(key=lambda lane: -lane.failures)
+    words = "; ".join(
+        f"{lane.name.kind.value} to {lane.name.receiver}: the last "
+        f"{counted(lane.failures, 'delivery', 'deliveries')} failed, {len(lane.waiting)} more wait; "
+        f"{lane.last_error}"
+        for lane in failing[:_RECEIVERS_NAMED]
+    )
+    return {"receivers": {"ok": True, "failing": len(failing), "detail": words}}
+
+
+def _workers(application: Application) -> dict[str, Any]:
+    """How the local workers do. A long queue is work, and no fault."""
+    pool = application.local_pool
+    if pool is None:
+        return {}
+    waiting = counted(pool.waiting, "launch", "launches")
+    words = f"{pool.busy} of {counted(pool.workers, 'worker')} busy, {waiting} waiting."
+    replaced = sum(pool.replaced.values())
+    if replaced:
+        words += (
+            f" Workers were replaced {counted(replaced, 'time')} since the start, the last at "
+            f"{instant_text(pool.last_replaced_at)}: {pool.last_replaced}"
+        )
+    return {
+        "workers": {
+            "ok": True,
+            "busy": pool.busy,
+            "waiting": pool.waiting,
+            "replaced": replaced,
+            "detail": words,
+        }
     }

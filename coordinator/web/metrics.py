@@ -158,6 +158,8 @@ class _Counters(Collector):
             partitions.add_metric((status,), count)
         yield partitions
         yield from self._lags()
+        yield from self._lanes()
+        yield from self._workers()
         yield from self._store()
 
     def _lags(self) -> Iterable[Metric]:
@@ -183,6 +185,52 @@ class _Counters(Collector):
             "Sweeps that stopped at their limit.",
             value=self._application.sweeper.limit_reached,
         )
+
+    def _lanes(self) -> Iterable[Metric]:
+        """What waits for each receiver, and which of them fails."""
+        labels = ("kind", "receiver")
+        waiting = GaugeMetricFamily(
+            "coordinator_deliveries_waiting",
+            "Effects that are due and wait for their turn at a receiver.",
+            labels=labels,
+        )
+        active = GaugeMetricFamily(
+            "coordinator_deliveries_active", "Deliveries on their way.", labels=labels
+        )
+        failing = GaugeMetricFamily(
+            "coordinator_deliveries_failing",
+            "Deliveries to a receiver that failed since the last that did not.",
+            labels=labels,
+        )
+        for lane in self._application.relay.lanes:
+            name = (lane.name.kind.value, lane.name.receiver)
+            waiting.add_metric(name, len(lane.waiting))
+            active.add_metric(name, lane.busy)
+            failing.add_metric(name, lane.failures)
+        yield from (waiting, active, failing)
+
+    def _workers(self) -> Iterable[Metric]:
+        """The pool of local workers, where this process has one."""
+        pool = self._application.local_pool
+        if pool is None:
+            return
+        yield GaugeMetricFamily(
+            "coordinator_workers", "Local runs that may execute at a time.", value=pool.workers
+        )
+        yield GaugeMetricFamily(
+            "coordinator_workers_busy", "Local runs that execute now.", value=pool.busy
+        )
+        yield GaugeMetricFamily(
+            "coordinator_workers_waiting", "Launches that wait for a worker.", value=pool.waiting
+        )
+        replaced = CounterMetricFamily(
+            "coordinator_workers_replaced",
+            "Worker processes replaced, by why: exited, killed, interrupted, threads.",
+            labels=("reason",),
+        )
+        for reason, count in sorted(pool.replaced.items()):
+            replaced.add_metric((reason,), count)
+        yield replaced
 
     def _store(self) -> Iterable[Metric]:
         """The counters that the store in use keeps; another store may keep none."""

@@ -677,6 +677,10 @@ class HealthPart(BaseModel):
     others: list[str] | None = Field(
         None, description="Other registries that count as served over the same store, by hash."
     )
+    failing: int | None = Field(None, description="Receivers whose last delivery failed.")
+    busy: int | None = Field(None, description="Local runs that execute now.")
+    waiting: int | None = Field(None, description="Launches that wait for a local worker.")
+    replaced: int | None = Field(None, description="Worker processes replaced since the start.")
 
 
 class Health(Answer):
@@ -689,7 +693,10 @@ class Readiness(Answer):
     """Whether the service is ready, part by part."""
 
     status: Literal["ready", "not_ready"] = Field(description="All parts together.")
-    parts: dict[str, HealthPart] = Field(description="`registry`, `store`, `outbox`, `sweep`.")
+    parts: dict[str, HealthPart] = Field(
+        description="`registry`, `store`, `outbox`, `sweep`; `receivers` while one of them takes "
+        "nothing; `workers` where local runs execute here."
+    )
 
 
 # ── runs ─────────────────────────────────────────────────────────────────────────────────────

@@ -6,6 +6,7 @@ and its warehouse lie in one folder; where its state lies is for the caller to s
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -97,6 +99,12 @@ class Service:
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """Its log lines of one event."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        read = (json.loads(line) for line in lines if line.startswith("{"))
+        return [line for line in read if line.get("event") == event]
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:

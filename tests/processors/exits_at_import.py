@@ -1,0 +1,5 @@
+"""A module that ends whoever imports it."""
+
+import sys
+
+sys.exit(5)
