@@ -206,6 +206,10 @@ class DateStatus(Answer):
 
     game_date: GameDate = Field(description=_GAME_DATE)
     games: list[str] | None = Field(description="Games the calendar expects; null: unknown.")
+    loads_known: bool = Field(
+        description="Whether any load is recorded for the date, failed ones too; those of the "
+        "calendar's table do not count."
+    )
     registry_hash: str = Field(description="The registry in use.")
     pauses: list[PauseOut] = Field(description="Every pause in force.")
     quarantine_open: int = Field(
