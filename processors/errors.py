@@ -58,3 +58,7 @@ class LeaseLostError(ProcessorError):
 
 class DoorUnavailableError(ProcessorError):
     """The coordinator could not be reached or answered out of contract; worth another try."""
+
+
+class DoorRejectedError(ProcessorError):
+    """The coordinator says that the request itself is wrong; sending it again changes nothing."""
