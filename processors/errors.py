@@ -62,3 +62,7 @@ class DoorUnavailableError(ProcessorError):
 
 class DoorRejectedError(ProcessorError):
     """The coordinator says that the request itself is wrong; sending it again changes nothing."""
+
+
+class SpoolError(ProcessorError):
+    """The spool of unsent events cannot keep or hand out an event; the text says why."""
