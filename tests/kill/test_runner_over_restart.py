@@ -81,7 +81,9 @@ def service(tmp_path: Path, warehouse: DuckDBWarehouse) -> Iterator[Service]:
     Gated.began.clear()
     Gated.may_end.clear()
     served = Service(tmp_path, f"sqlite:{tmp_path / 'state.db'}")
-    client = httpx.AsyncClient(base_url=served.url)
+    # It keeps no connection, so it can be closed outside of the loop that used it.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    client = httpx.AsyncClient(base_url=served.url, limits=limits)
     runner = Runner(
         HttpDoor(client, call_seconds=2),
         warehouse,
