@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -266,13 +267,16 @@ class HttpTransport:
 
         `try_seconds` is the longest that one try may take of the time that a call has.
         """
-        self._client = httpx.AsyncClient(base_url=base_url, auth=auth, timeout=try_seconds)
+        self._base_url = base_url
+        self._auth = auth
         self._clock = clock
         self._new_id = new_id
         self._subscription = subscription
         self._try_seconds = try_seconds
         self._waits = jittered(first_wait_seconds, max_wait_seconds)
-        self._loop = _LoopThread()
+        self._opening = threading.Lock()
+        self._closed = False
+        self._open()
 
     def publish(self, message: Mapping[str, Any], *, seconds: float = BUDGET_SECONDS) -> str:
         """Deliver one message within `seconds` in all.
@@ -282,8 +286,21 @@ class HttpTransport:
         """
         message_id = self._new_id()
         envelope = push_envelope(message, message_id, self._clock(), self._subscription)
-        self._loop.run(self._deliver(json.dumps(envelope).encode(), seconds))
+        body = json.dumps(envelope).encode()
+        with self._opening:
+            if self._closed:
+                raise RuntimeError("this transport is closed")
+            if self._pid != os.getpid():  # a forked process has none of its parent's threads
+                self._open()
+        self._loop.run(self._deliver(body, seconds), seconds + RETURN_SECONDS)
         return message_id
+
+    def _open(self) -> None:
+        self._pid = os.getpid()
+        self._client = httpx.AsyncClient(
+            base_url=self._base_url, auth=self._auth, timeout=self._try_seconds
+        )
+        self._loop = _LoopThread()
 
     async def _deliver(self, body: bytes, seconds: float) -> None:
         give_up_at = time.monotonic() + seconds
@@ -319,8 +336,13 @@ class HttpTransport:
                             break
 
     def close(self) -> None:
-        """Close the connections."""
-        self._loop.close(self._client.aclose())
+        """Close the connections. A second time it does nothing."""
+        with self._opening:
+            if self._closed:
+                return
+            self._closed = True
+        if self._pid == os.getpid():
+            self._loop.close(self._client.aclose())
 
     def __enter__(self) -> Self:
         """Return the transport itself."""
@@ -340,6 +362,9 @@ REST_SECONDS = 0.2
 REST_BYTES = 16 * 1024
 """How long, and how much, the body of an answer is read whose status said all."""
 
+RETURN_SECONDS = 2.0
+"""How much later than its end a call may come back from the thread that does it."""
+
 
 class _LoopThread:
     """An event loop in a thread of its own.
@@ -355,24 +380,19 @@ class _LoopThread:
         )
         self._thread.start()
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` there and wait for it; raises what it raises."""
-        if self._loop.is_closed():
-            work.close()
-            raise RuntimeError("this transport is closed")
+    def run(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
+        """Run `work` there and wait `seconds` for it; raises what it raises, and TimeoutError."""
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            return future.result()
+            return future.result(seconds)
         except BaseException:
             future.cancel()
             raise
 
     def close(self, last: Coroutine[Any, Any, None]) -> None:
-        """Run `last`, then end the thread. A second time it does nothing."""
-        if self._loop.is_closed():
-            last.close()
-            return
-        self.run(last)
+        """Run `last`, then end the thread."""
+        with suppress(TimeoutError):
+            self.run(last, RETURN_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
