@@ -213,7 +213,7 @@ def events_of(season: Season, folder: Path, nights: int) -> list[dict[str, Any]]
     kept: list[dict[str, Any]] = []
 
     class Keep:
-        def publish(self, message: Mapping[str, Any]) -> str:
+        def publish(self, message: Mapping[str, Any], *, seconds: float) -> str:
             kept.append(dict(message))
             return str(len(kept))
 

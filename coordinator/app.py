@@ -331,6 +331,7 @@ def _local_launcher(
                 entrypoints,
                 owner=local_owner(settings),
                 clock=clock.now,
+                monotonic=clock.monotonic,
                 max_parallel=settings.workers,
                 execution=workers,
             )
@@ -374,11 +375,15 @@ class InProcessDoor:
             return None
         except Unavailable as error:
             raise DoorUnavailableError(error.detail) from error
-        return Lease(
-            run.lease_token or "",
-            run.lease_expires_at,
-            {"lease_expires_at": instant_text(run.lease_expires_at)},
-        )
+        granted = {
+            "run_id": run.run_id,
+            "processor": run.processor,
+            "game_date": run.game_date,
+            "generation": run.generation,
+            "attempt": run.attempt,
+            "lease_expires_at": instant_text(run.lease_expires_at),
+        }
+        return Lease(run.lease_token or "", self._runs.lease_seconds(run), granted)
 
     async def heartbeat(self, run_id: str, lease_token: str) -> Lease:
         """Prolong the lease."""
@@ -388,7 +393,7 @@ class InProcessDoor:
             raise LeaseLostError(error.detail) from error
         except Unavailable as error:
             raise DoorUnavailableError(error.detail) from error
-        return Lease(lease_token, run.lease_expires_at)
+        return Lease(lease_token, self._runs.lease_seconds(run))
 
     async def complete(
         self,

@@ -65,6 +65,7 @@ from coordinator.registry_yaml import (
 KEYS: Mapping[str, tuple[str, ...]] = {
     "registry": ("version", "timezone", "calendar", "defaults", "tables", "processors"),
     "calendar": ("table", "known_from"),
+    "defaults": (*POLICY_KEYS, "launch"),
     "table": ("aliases", "grain", "enabled"),
     "processor": (
         *("aliases", "phase", "output", "requires", "entrypoint", "launch"),
@@ -274,6 +275,7 @@ def parse(text: str, name: str = "registry.yaml") -> Registry:
 # ── reading values ───────────────────────────────────────────────────────────────────────────
 
 _NOTHING: Any = object()
+_BUILT_IN = Policy()
 
 
 class _Policies(Values):
@@ -300,7 +302,7 @@ class _Policies(Values):
     # policies
 
     def policy(self, found: Fields, path: str) -> dict[str, Any]:
-        """The policy keys among ``found``, as arguments of ``Policy``."""
+        """The policy keys among ``found``, as arguments of ``Policy``; ``null`` is the built-in."""
         policy: dict[str, Any] = {}
         for key in POLICY_KEYS:
             if key in found:
@@ -310,9 +312,8 @@ class _Policies(Values):
         return policy
 
     def _policy_value(self, key: str, node: Node, path: str) -> Any:
-        nothing = isinstance(node, Scalar) and node.value is None
-        if key in ("not_before", "deadline") and nothing:
-            return None
+        if _is_null(node):
+            return getattr(_BUILT_IN, key)
         value: Any
         match key:
             case "not_before":
@@ -321,7 +322,7 @@ class _Policies(Values):
             case "deadline":
                 value = self._deadline(node, path)
             case "schedule":
-                value = () if nothing else self._schedule(node, path)
+                value = self._schedule(node, path)
             case "max_refires":
                 value = self.integer(node, path, 0, 1000)
             case "attempts":
@@ -397,6 +398,10 @@ class _Policies(Values):
         return LaunchTarget(kind=LaunchKind(kind), address=address)
 
 
+def _is_null(node: Node) -> bool:
+    return isinstance(node, Scalar) and node.value is None
+
+
 def _misspelt(node: Node, found: Fields) -> bool:
     """Whether a mapping held unknown keys, so that a missing one has been told of already."""
     return isinstance(node, Entries) and len(found) < len(node.items)
@@ -461,6 +466,7 @@ class _Builder:
         self.calendar_table: str | None = None
         self.known_from: str | None = None
         self.defaults: dict[str, Any] = {}
+        self.default_launch: LaunchTarget | None = None
         self.tables: dict[str, TableSpec] = {}
         self.raw: list[_RawProcessor] = []
         self.specs: dict[str, ProcessorSpec] = {}
@@ -490,8 +496,9 @@ class _Builder:
             self._read_timezone(found["timezone"][1])
         if "defaults" in found:
             node = found["defaults"][1]
-            defaults = self.values.fields(node, "defaults", POLICY_KEYS, empty=True) or {}
+            defaults = self.values.fields(node, "defaults", KEYS["defaults"], empty=True) or {}
             self.defaults = self.values.policy(defaults, "defaults")
+            self.default_launch = self._read_launch(defaults, "defaults", None)
         if "tables" in found:
             for name, node in self.values.named(found["tables"][1], "tables", MAX_TABLES):
                 self._read_table(name, node)
@@ -699,9 +706,7 @@ class _Builder:
             if entrypoint is not None and not _ENTRYPOINT.fullmatch(entrypoint):
                 sentence = f'{shown(node)} is no entry point; write "package.module:Name"'
                 self.values.wrong(node, f"{path}.entrypoint", sentence)
-        launch = None
-        if "launch" in found:
-            launch = self.values.launch(found["launch"][1], f"{path}.launch")
+        launch = self._read_launch(found, path, self.default_launch)
         self.specs[raw.key.text] = ProcessorSpec(
             name=raw.key.text,
             phase=raw.phase,
@@ -723,6 +728,15 @@ class _Builder:
             entrypoint=entrypoint,
             launch=launch,
         )
+
+    def _read_launch(
+        self, found: Fields, path: str, default: LaunchTarget | None
+    ) -> LaunchTarget | None:
+        """The launch target of a mapping; None where ``null`` leaves it to the deployment."""
+        if "launch" not in found:
+            return default
+        node = found["launch"][1]
+        return None if _is_null(node) else self.values.launch(node, f"{path}.launch")
 
     def _read_requirements(
         self, raw: _RawProcessor, node: Node, disabled: list[str]

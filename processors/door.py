@@ -1,43 +1,54 @@
 """The coordinator's door for runs, as the runner sees it, and the way to it over HTTP.
 
-Owns: the RunDoor port, the Lease, and their HTTP spelling (contract section 5.3). Refuses:
-executing anything.
+Owns: the RunDoor port, the Lease, and their HTTP spelling (contract section 5.3), one bounded
+request a call. Refuses: retrying, which the runner does, and executing anything.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Protocol
 from urllib.parse import quote
 
 import httpx
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from processors.base import RunStatus
-from processors.errors import DoorUnavailableError, LeaseLostError
-from processors.publisher import worth_retrying
+from processors.errors import DoorRejectedError, DoorUnavailableError, LeaseLostError
+from processors.retry import is_rejected
 
 REFUSALS = (404, 409, 410)
 """Answers that are a rule's no, final for this attempt."""
+
+CALL_SECONDS = 10.0
+"""Longest that one call may take, from connecting to the last byte of the answer."""
+
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+MAX_LEASE_SECONDS = 366 * 86_400.0
 
 
 @dataclass(frozen=True)
 class Lease:
     """The time-bounded right to a run. `answer` is all that the coordinator said with it.
 
-    `lease_expires_at` is None only after a heartbeat whose answer names no instant: the lease then
-    lasts as long again as it did at first.
+    `lease_seconds` is how long the lease still lasted when the coordinator answered. It is a
+    duration, so that clocks need not agree: count it on a monotonic clock from before the request.
+    None only after a heartbeat whose answer names none: the lease then lasts as long again as it
+    did at first.
     """
 
     lease_token: str
-    lease_expires_at: datetime | None
+    lease_seconds: float | None
     answer: Mapping[str, Any] = field(default_factory=dict)
 
 
 class RunDoor(Protocol):
-    """Claiming, keeping and completing runs. All raise DoorUnavailableError when out of reach."""
+    """Claiming, keeping and completing runs, one try a call.
+
+    All raise DoorUnavailableError where another try may succeed, DoorRejectedError where not.
+    """
 
     async def claim(self, run_id: str, *, owner: str, attempt: int) -> Lease | None:
         """Claim one attempt; None where it is refused (409: taken, stale or over)."""
@@ -56,44 +67,38 @@ class RunDoor(Protocol):
         record_count: int | None,
         error: str | None,
     ) -> bool:
-        """Report how the run ended; False where the report is refused (409)."""
+        """Report how the run ended; False where the report is refused (409).
+
+        May be repeated: the same report with the same token is accepted again.
+        """
         ...
 
 
 class HttpDoor:
-    """The door over HTTP. Retries what is worth retrying, jittered and bounded."""
+    """The door over HTTP. Every call is bounded in time and size, however the server answers."""
 
-    def __init__(
-        self,
-        client: httpx.AsyncClient,
-        *,
-        attempts: int = 5,
-        first_wait_seconds: float = 0.2,
-        max_wait_seconds: float = 5.0,
-    ) -> None:
+    def __init__(self, client: httpx.AsyncClient, *, call_seconds: float = CALL_SECONDS) -> None:
         """`client` has the coordinator's base URL and credentials; its owner closes it."""
         self._client = client
-        self._attempts = attempts
-        self._first_wait_seconds = first_wait_seconds
-        self._max_wait_seconds = max_wait_seconds
+        self._call_seconds = call_seconds
 
     async def claim(self, run_id: str, *, owner: str, attempt: int) -> Lease | None:
         """See RunDoor.claim."""
         answer = await self._post(run_id, "claim", {"owner": owner, "attempt": attempt})
         if answer is None:
             return None
-        token, expires_at = answer.get("lease_token"), _expiry(answer)
-        if not isinstance(token, str) or expires_at is None:
+        token = answer.get("lease_token")
+        seconds = _seconds(answer, "lease_seconds", "heartbeat_timeout_seconds")
+        if not isinstance(token, str) or not token or seconds is None:
             raise DoorUnavailableError(f"claim of {run_id}: the answer carries no readable lease")
-        return Lease(token, expires_at, answer)
+        return Lease(token, seconds, answer)
 
     async def heartbeat(self, run_id: str, lease_token: str) -> Lease:
-        """See RunDoor.heartbeat; one request only, since the next beat is the retry."""
-        body = {"lease_token": lease_token}
-        answer = await self._post(run_id, "heartbeat", body, attempts=1)
+        """See RunDoor.heartbeat."""
+        answer = await self._post(run_id, "heartbeat", {"lease_token": lease_token})
         if answer is None:
             raise LeaseLostError(f"{run_id}: the lease is no longer this runner's")
-        return Lease(lease_token, _expiry(answer), answer)
+        return Lease(lease_token, _seconds(answer, "lease_seconds"), answer)
 
     async def complete(
         self,
@@ -114,48 +119,56 @@ class HttpDoor:
         return await self._post(run_id, "complete", body) is not None
 
     async def _post(
-        self, run_id: str, verb: str, body: Mapping[str, Any], *, attempts: int | None = None
+        self, run_id: str, verb: str, body: Mapping[str, Any]
     ) -> Mapping[str, Any] | None:
         """The answer of a 2xx, None for 404, 409 and 410."""
+        what = f"{verb} of {run_id}"
         path = f"/v1/runs/{quote(run_id, safe=':')}/{verb}"
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(worth_retrying),
-            stop=stop_after_attempt(attempts or self._attempts),
-            wait=wait_random_exponential(
-                multiplier=self._first_wait_seconds, max=self._max_wait_seconds
-            ),
-            reraise=True,
-        )
         try:
-            response: httpx.Response = await retrying(self._send, path, body)
+            async with (
+                asyncio.timeout(self._call_seconds),
+                self._client.stream("POST", path, json=body) as response,
+            ):
+                if response.status_code in REFUSALS:
+                    return None
+                response.raise_for_status()
+                return _object(await _read(response, what), what)
+        except TimeoutError as error:
+            raise DoorUnavailableError(
+                f"{what}: no whole answer within {self._call_seconds:g} s"
+            ) from error
         except httpx.HTTPError as error:
-            raise DoorUnavailableError(f"{verb} of {run_id}: {error!r}") from error
-        if response.status_code in REFUSALS:
-            return None
-        return _object(response, f"{verb} of {run_id}")
-
-    async def _send(self, path: str, body: Mapping[str, Any]) -> httpx.Response:
-        response = await self._client.post(path, json=body)
-        if response.status_code not in REFUSALS:
-            response.raise_for_status()
-        return response
+            kind = DoorRejectedError if is_rejected(error) else DoorUnavailableError
+            raise kind(f"{what}: {error!r}") from error
 
 
-def _object(response: httpx.Response, what: str) -> Mapping[str, Any]:
-    if not response.content:
+async def _read(response: httpx.Response, what: str) -> bytes:
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            raise DoorUnavailableError(f"{what}: the answer is longer than {MAX_ANSWER_BYTES:,} B")
+    return bytes(body)
+
+
+def _object(content: bytes, what: str) -> Mapping[str, Any]:
+    if not content:
         return {}
     try:
-        body = response.json()
-    except ValueError as error:
+        body = json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise DoorUnavailableError(f"{what}: the answer is not JSON") from error
     if not isinstance(body, dict):
         raise DoorUnavailableError(f"{what}: the answer is not a JSON object")
     return body
 
 
-def _expiry(answer: Mapping[str, Any]) -> datetime | None:
-    try:
-        expires_at = datetime.fromisoformat(answer["lease_expires_at"])
-    except (KeyError, TypeError, ValueError):
-        return None
-    return expires_at if expires_at.tzinfo is not None else None
+def _seconds(answer: Mapping[str, Any], *names: str) -> float | None:
+    """The first of these fields that holds a duration, in seconds."""
+    for name in names:
+        value = answer.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        if 0 <= value <= MAX_LEASE_SECONDS:
+            return float(value)
+    return None

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from datetime import date
 
+SHOWN_CHARS = 200
+"""Longest that a value stands in the text of an error."""
+
 
 class ProcessorError(Exception):
     """Root of every error raised on purpose by this package."""
@@ -16,13 +19,30 @@ class LayoutError(ProcessorError):
     """A file does not have the promised column layout; the text names place, value and the mend."""
 
     def __init__(self, file: str, line: int, column: str, value: str, mend: str) -> None:
-        """Build the text. `line` is 1-based and counts the header line."""
-        super().__init__(f"{file}, line {line}, column {column!r}: {value!r}: {mend}")
+        """Build the text. `line` is 1-based and counts the header line.
+
+        `column` is empty where the mistake is not in a column; a long `value` is cut in the text.
+        """
+        place = f"{file}, line {line}" + (f", column {column!r}" if column else "")
+        shown = f" {value[:SHOWN_CHARS]!r}:" if value or column else ""
+        super().__init__(f"{place}:{shown} {mend}")
         self.file = file
         self.line = line
         self.column = column
         self.value = value
         self.mend = mend
+
+
+class RowError(ProcessorError):
+    """A row breaks a rule of its table; the text names table, row, column, value and the fix."""
+
+    def __init__(self, table: str, row: str, column: str, value: object, fix: str) -> None:
+        """Build the text. `row` says which one it is, such as its game and player."""
+        super().__init__(f"{table}, {row}, column {column!r}: {value!r}: {fix}")
+        self.table = table
+        self.column = column
+        self.value = value
+        self.fix = fix
 
 
 class WarehouseError(ProcessorError):
@@ -69,3 +89,11 @@ class LeaseLostError(ProcessorError):
 
 class DoorUnavailableError(ProcessorError):
     """The coordinator could not be reached or answered out of contract; worth another try."""
+
+
+class DoorRejectedError(ProcessorError):
+    """The coordinator says that the request itself is wrong; sending it again changes nothing."""
+
+
+class SpoolError(ProcessorError):
+    """The spool of unsent events cannot keep or hand out an event; the text says why."""

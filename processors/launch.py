@@ -7,8 +7,8 @@ taking an entrypoint from a message; code is named by configuration only.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -17,6 +17,11 @@ from typing import Any
 
 from processors.base import Processor
 from processors.errors import BadLaunchError, EntrypointError
+
+SHOWN_CHARS = 120
+"""Longest that a value stands in an error."""
+
+_RUN_ID = re.compile(r"(.+):(\d{4}-\d{2}-\d{2}):([1-9]\d{0,17})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,17 @@ class Launch:
 
 
 def parse_launch(body: Mapping[str, Any]) -> Launch:
-    """Read a launch object; raises BadLaunchError that names the field and what it should hold."""
+    """Read a launch object.
+
+    Raises BadLaunchError that names the field and what it should hold: one that is absent or
+    misspelt, and one that differs from what `run_id` says, since rows would be written under the
+    wrong date or fencing number (contract sections 1 and 6).
+    """
     kind = body.get("event_type", "run_requested")
     if kind != "run_requested":
-        raise BadLaunchError(f"event_type is {kind!r}; a launch says 'run_requested'")
+        raise BadLaunchError(f"event_type is {shown(kind)}; a launch says 'run_requested'")
     correlation_id = body.get("correlation_id")
-    return Launch(
+    launch = Launch(
         run_id=_text(body, "run_id"),
         processor=_text(body, "processor"),
         game_date=_date(body, "game_date"),
@@ -47,6 +57,42 @@ def parse_launch(body: Mapping[str, Any]) -> Launch:
         correlation_id=correlation_id if isinstance(correlation_id, str) else None,
         raw=body,
     )
+    named = _RUN_ID.fullmatch(launch.run_id)
+    if named is None:
+        raise BadLaunchError(
+            f"run_id is {shown(launch.run_id)}; it must read PROCESSOR:YYYY-MM-DD:GENERATION"
+        )
+    for field, of_run, own in (
+        ("processor", named[1], launch.processor),
+        ("game_date", named[2], launch.game_date.isoformat()),
+        ("generation", named[3], str(launch.generation)),
+    ):
+        if of_run != own:
+            raise BadLaunchError(
+                f"{field} is {shown(own)}, and run_id {shown(launch.run_id)} says "
+                f"{shown(of_run)}; a launch must agree with its run"
+            )
+    return launch
+
+
+def check_claim(launch: Launch, answer: Mapping[str, Any]) -> None:
+    """Compare a launch with what the coordinator granted, which is the truth about the run.
+
+    Fields that the answer leaves out are not compared. Raises BadLaunchError for one that differs.
+    """
+    for field, own in (
+        ("run_id", launch.run_id),
+        ("processor", launch.processor),
+        ("game_date", launch.game_date.isoformat()),
+        ("generation", launch.generation),
+        ("attempt", launch.attempt),
+    ):
+        granted = answer.get(field, own)
+        if type(granted) is not type(own) or granted != own:
+            raise BadLaunchError(
+                f"{field} is {shown(own)} in the launch and {shown(granted)} in the run that was "
+                f"claimed; nothing is executed"
+            )
 
 
 def unwrap(body: Any) -> Mapping[str, Any]:
@@ -59,13 +105,28 @@ def unwrap(body: Any) -> Mapping[str, Any]:
     message = body.get("message")
     if not isinstance(message, Mapping):
         return body
+    data = message.get("data")
+    if not isinstance(data, str):
+        raise BadLaunchError("message.data must be base64 of a JSON object")
     try:
-        inner = json.loads(base64.b64decode(message.get("data") or "", validate=True))
-    except (ValueError, TypeError, binascii.Error) as error:
+        inner = json.loads(base64.b64decode(data, validate=True))
+    except RecursionError as error:
+        raise BadLaunchError("message.data holds JSON that is nested too deeply") from error
+    except ValueError as error:
         raise BadLaunchError(f"message.data must be base64 of a JSON object: {error}") from error
     if not isinstance(inner, Mapping):
         raise BadLaunchError("message.data must hold a JSON object")
     return inner
+
+
+def shown(value: object) -> str:
+    """A value as an error shows it: quoted, control characters escaped, bounded in length."""
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    text = ascii(value)
+    return text if len(text) <= SHOWN_CHARS else text[: SHOWN_CHARS - 1] + "…"
 
 
 def load_entrypoint(entrypoint: str) -> Processor:
@@ -96,7 +157,7 @@ def load_entrypoint(entrypoint: str) -> Processor:
 def _text(body: Mapping[str, Any], name: str) -> str:
     value = body.get(name)
     if not isinstance(value, str) or not value:
-        raise BadLaunchError(f"{name} is {value!r}; it must be a text that is not empty")
+        raise BadLaunchError(f"{name} is {shown(value)}; it must be a text that is not empty")
     return value
 
 
@@ -107,12 +168,12 @@ def _date(body: Mapping[str, Any], name: str) -> date:
     except ValueError:
         parsed = None
     if parsed is None or parsed.isoformat() != value:
-        raise BadLaunchError(f"{name} is {value!r}; it must be a date as YYYY-MM-DD")
+        raise BadLaunchError(f"{name} is {shown(value)}; it must be a date as YYYY-MM-DD")
     return parsed
 
 
 def _positive(body: Mapping[str, Any], name: str) -> int:
     value = body.get(name)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise BadLaunchError(f"{name} is {value!r}; it must be a whole number from 1")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 10**18:
+        raise BadLaunchError(f"{name} is {shown(value)}; it must be a whole number from 1")
     return value

@@ -8,7 +8,9 @@ outcome that is not known is a failure, never a success.
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -18,20 +20,23 @@ from typing import Any, Literal
 
 import structlog
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from processors.base import RunResult
+from processors.base import RunResult, failed
 from processors.door import HttpDoor, Lease, RunDoor
 from processors.errors import (
     BadLaunchError,
+    DoorRejectedError,
     DoorUnavailableError,
     EntrypointError,
     LeaseLostError,
 )
 from processors.execution import Execution, ThreadExecution, execute
-from processors.launch import Launch, parse_launch, unwrap
+from processors.launch import Launch, check_claim, parse_launch, unwrap
+from processors.retry import FIRST_WAIT_SECONDS, MAX_WAIT_SECONDS, jittered
 from processors.warehouse import Warehouse
 
 __all__ = [
@@ -48,6 +53,15 @@ log = structlog.get_logger(__name__)
 
 SHORTEST_BEAT_SECONDS = 0.05
 
+CLAIM_SECONDS = 300.0
+"""How long a claim is tried again while the coordinator cannot be reached."""
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+"""Most bytes of a launch that is posted here; a larger body is not read on."""
+
+BODY_SECONDS = 30.0
+"""Longest that reading the body of a launch may take."""
+
 Outcome = Literal["reported", "refused", "lease_lost", "unreported", "not_claimed", "unreachable"]
 
 
@@ -56,7 +70,7 @@ class RunReport:
     """What became of one launch here.
 
     `reported`: the coordinator took the result. `refused`: it did not (stale). `lease_lost`: the
-    result was discarded. `unreported`: the coordinator stayed out of reach, so the lease runs out.
+    result was discarded. `unreported`: the coordinator stayed out of reach until the lease ended.
     `not_claimed`: another owner has it, or it is over. `unreachable`: it could not even be claimed.
     """
 
@@ -80,12 +94,20 @@ class Runner:
         *,
         owner: str,
         clock: Callable[[], datetime],
+        monotonic: Callable[[], float] = time.monotonic,
         max_parallel: int = 2,
         execution: Execution | None = None,
+        claim_seconds: float = CLAIM_SECONDS,
+        first_wait_seconds: float = FIRST_WAIT_SECONDS,
+        max_wait_seconds: float = MAX_WAIT_SECONDS,
     ) -> None:
-        """`entrypoints` maps a processor's name to `module:attr`; `owner` names this runner.
+        """Build a runner; `entrypoints` maps a processor's name to `module:attr`.
 
-        It executes in threads over `warehouse`, unless `execution` says otherwise.
+        `owner` names this runner. It executes in threads over `warehouse`, unless `execution` says
+        otherwise. `clock` gives `computed_at`; leases are counted on `monotonic`, in seconds. While
+        the coordinator is out of reach a claim is tried again for `claim_seconds` and a report
+        until the lease ends, after jittered waits from `first_wait_seconds` up to
+        `max_wait_seconds`.
         """
         if execution is None:
             if warehouse is None:
@@ -96,6 +118,9 @@ class Runner:
         self._entrypoints = entrypoints
         self._owner = owner
         self._clock = clock
+        self._monotonic = monotonic
+        self._claim_seconds = claim_seconds
+        self._waits = jittered(first_wait_seconds, max_wait_seconds)
         self._room = asyncio.Semaphore(max_parallel)
 
     def accept(self, body: Any) -> Launch:
@@ -114,22 +139,52 @@ class Runner:
         """Claim, execute and report one attempt; problems end in the report, never raised."""
         async with self._room:
             try:
-                lease = await self._door.claim(
-                    launch.run_id, owner=self._owner, attempt=launch.attempt
-                )
-            except DoorUnavailableError as error:
+                held = await self._claim(launch)
+            except (DoorUnavailableError, DoorRejectedError) as error:
                 return self._told(launch, "unreachable", error=str(error))
-            if lease is None:
+            if held is None:
                 return self._told(launch, "not_claimed")
-            return await self._run(launch, lease)
+            return await self._run(launch, held)
 
     def close(self) -> None:
         """Release what executing takes; see `Execution.close`."""
         self._execution.close()
 
-    async def _run(self, launch: Launch, lease: Lease) -> RunReport:
-        held = _HeldLease(self._door, launch.run_id, lease, self._clock)
+    async def _claim(self, launch: Launch) -> _HeldLease | None:
+        """Claim the attempt; a claim that went through unanswered is granted again."""
+
+        async def once() -> _HeldLease | None:
+            asked_at = self._monotonic()
+            lease = await self._door.claim(launch.run_id, owner=self._owner, attempt=launch.attempt)
+            if lease is None:
+                return None
+            return _HeldLease(self._door, launch.run_id, lease, asked_at, self._monotonic)
+
+        give_up_at = self._monotonic() + self._claim_seconds
+        retrying = self._retrying("claim", launch, lambda _: self._monotonic() >= give_up_at)
+        return await retrying(once)
+
+    async def _run(self, launch: Launch, held: _HeldLease) -> RunReport:
+        """Execute and report. The lease is kept until the report is through."""
         beating = asyncio.create_task(held.keep())
+        try:
+            try:
+                check_claim(launch, held.answer)
+            except BadLaunchError as error:
+                return await self._report(launch, held, failed(error))
+            result = await self._execute(launch, held, beating)
+            if result is None or held.lost:
+                return self._told(launch, "lease_lost")
+            return await self._report(launch, held, result)
+        finally:
+            beating.cancel()
+            with suppress(asyncio.CancelledError):
+                await beating
+
+    async def _execute(
+        self, launch: Launch, held: _HeldLease, beating: asyncio.Task[None]
+    ) -> RunResult | None:
+        """Execute while the lease is kept; None where it was lost."""
         entrypoint = self._entrypoints.get(launch.processor, "")
         executing = asyncio.create_task(
             self._execution.run(entrypoint, launch, self._clock(), held.ensure_live)
@@ -139,28 +194,54 @@ class Runner:
             if held.lost and self._execution.interrupts:
                 executing.cancel()
                 await asyncio.wait({executing})
-            result = None if executing.cancelled() else await executing
+            return None if executing.cancelled() else await executing
         finally:
-            for task in (executing, beating):
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
-        if result is None or held.lost:
-            return self._told(launch, "lease_lost")
-        return await self._report(launch, held.token, result)
+            executing.cancel()
+            with suppress(asyncio.CancelledError):
+                await executing
 
-    async def _report(self, launch: Launch, token: str, result: RunResult) -> RunReport:
-        try:
-            taken = await self._door.complete(
+    async def _report(self, launch: Launch, held: _HeldLease, result: RunResult) -> RunReport:
+        """Report the result, again and again until the lease ends: reports may be repeated."""
+
+        async def once() -> bool:
+            return await self._door.complete(
                 launch.run_id,
-                token,
+                held.token,
                 status=result.status,
                 record_count=result.record_count,
                 error=result.error,
             )
-        except DoorUnavailableError as error:
+
+        # Only time ends it. A beat may be refused because an unanswered report went through, and
+        # the next report then learns that.
+        retrying = self._retrying("complete", launch, lambda _: held.seconds_left <= 0)
+        try:
+            taken: bool = await retrying(once)
+        except (DoorUnavailableError, DoorRejectedError) as error:
             return self._told(launch, "unreported", result, error=str(error))
         return self._told(launch, "reported" if taken else "refused", result)
+
+    def _retrying(
+        self, what: str, launch: Launch, stop: Callable[[RetryCallState], bool]
+    ) -> AsyncRetrying:
+        def note(state: RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            log.warning(
+                "coordinator_unreachable",
+                call=what,
+                run_id=launch.run_id,
+                attempt=launch.attempt,
+                tries=state.attempt_number,
+                error=str(error),
+            )
+
+        return AsyncRetrying(
+            retry=retry_if_exception_type(DoorUnavailableError),
+            stop=stop,
+            wait=self._waits,
+            before_sleep=note,
+            reraise=True,
+        )
 
     def _told(
         self, launch: Launch, outcome: Outcome, result: RunResult | None = None, **more: str
@@ -179,26 +260,36 @@ class Runner:
 
 
 class _HeldLease:
-    """A lease that is kept alive by heartbeats at a third of its time, until it is lost."""
+    """A lease that is kept alive by heartbeats at a third of its time, until it is lost.
+
+    Its end is counted in seconds from just before the request that was answered, so it never
+    outlasts the coordinator's, whatever the clocks of the two machines show.
+    """
 
     def __init__(
-        self, door: RunDoor, run_id: str, lease: Lease, clock: Callable[[], datetime]
+        self,
+        door: RunDoor,
+        run_id: str,
+        lease: Lease,
+        asked_at: float,
+        monotonic: Callable[[], float],
     ) -> None:
         self._door = door
         self._run_id = run_id
-        self._token = lease.lease_token
-        self._clock = clock
-        self._expires_at = lease.lease_expires_at or clock()
-        self._length = self._expires_at - clock()
+        self.token = lease.lease_token
+        self.answer = lease.answer
+        self._monotonic = monotonic
+        self._length = lease.lease_seconds or 0.0
+        self._ends_at = asked_at + self._length
         self._lost = threading.Event()
 
     @property
-    def token(self) -> str:
-        return self._token
+    def lost(self) -> bool:
+        return self._lost.is_set() or self.seconds_left <= 0
 
     @property
-    def lost(self) -> bool:
-        return self._lost.is_set() or self._seconds_left() <= 0
+    def seconds_left(self) -> float:
+        return self._ends_at - self._monotonic()
 
     def ensure_live(self) -> None:
         """Raise LeaseLostError where the lease is lost; called from the executing thread."""
@@ -208,28 +299,38 @@ class _HeldLease:
     async def keep(self) -> None:
         """Beat until cancelled or lost. An unanswered beat is tried again while time is left."""
         while not self.lost:
-            await asyncio.sleep(max(SHORTEST_BEAT_SECONDS, self._seconds_left() / 3))
+            pause = max(SHORTEST_BEAT_SECONDS, self.seconds_left / 3)
+            await asyncio.sleep(pause)
+            asked_at = self._monotonic()
             try:
-                kept = await self._door.heartbeat(self._run_id, self.token)
-                self._expires_at = kept.lease_expires_at or self._clock() + self._length
+                async with asyncio.timeout(pause):
+                    kept = await self._door.heartbeat(self._run_id, self.token)
             except LeaseLostError:
                 self._lost.set()
-            except DoorUnavailableError as error:
-                log.warning("heartbeat_unanswered", run_id=self._run_id, error=str(error))
+            except (DoorUnavailableError, DoorRejectedError, TimeoutError) as error:
+                log.warning("heartbeat_unanswered", run_id=self._run_id, error=repr(error))
+            else:
+                seconds = self._length if kept.lease_seconds is None else kept.lease_seconds
+                self._ends_at = asked_at + seconds
         self._lost.set()
 
-    def _seconds_left(self) -> float:
-        return (self._expires_at - self._clock()).total_seconds()
 
-
-def create_runner_app(runner: Runner, *, max_pending: int = 64) -> Starlette:
+def create_runner_app(
+    runner: Runner,
+    *,
+    max_pending: int = 64,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    body_seconds: float = BODY_SECONDS,
+) -> Starlette:
     """An app that launches are POSTed to (at `/` or `/launch`), for `http` and push targets.
 
     202 once accepted; the run then goes on in the background. The same attempt of a run that is
-    still here is accepted and not started twice. A bare body that cannot be read is 422; one in a
-    push envelope is acknowledged (204) and logged, since redelivery would not mend it: the
-    coordinator's claim timeout makes it news. 503 while `max_pending` launches are here. Shutting
-    down waits for what is executing. `GET /healthz` says how many launches are here.
+    still here is accepted and not started twice. A bare body that cannot be read is 422, one that
+    is not JSON or nested too deeply 400; an unusable launch in a push envelope is acknowledged
+    (204) and logged, since redelivery changes nothing about it: the coordinator's claim timeout
+    makes it news. 413 for a body over `max_body_bytes`, 408 for one that is not there after
+    `body_seconds`. 503 while `max_pending` launches are here. Shutting down waits for what is
+    executing. `GET /healthz` says how many launches are here.
     """
     pending: dict[tuple[str, int], asyncio.Task[RunReport]] = {}
 
@@ -240,9 +341,24 @@ def create_runner_app(runner: Runner, *, max_pending: int = 64) -> Starlette:
 
     async def receive(request: Request) -> Response:
         try:
-            body = await request.json()
+            async with asyncio.timeout(body_seconds):
+                content = await _read_body(request, max_body_bytes)
+        except TimeoutError:
+            return _problem(408, f"The body did not arrive within {body_seconds:g} seconds.")
+        except ClientDisconnect:
+            return _problem(400, "The connection closed before the body was there.")
+        if content is None:
+            return _problem(
+                413, f"The body is longer than {max_body_bytes:,} bytes; a launch is far shorter."
+            )
+        try:
+            body = json.loads(content)
+        except RecursionError:
+            return _problem(
+                400, "The body is JSON that is nested too deeply; post a launch object."
+            )
         except ValueError:
-            return _problem(422, "The body is not JSON; post a launch object.")
+            return _problem(400, "The body is not JSON; post a launch object.")
         try:
             launch = runner.accept(body)
         except (BadLaunchError, EntrypointError) as error:
@@ -277,10 +393,32 @@ def create_runner_app(runner: Runner, *, max_pending: int = 64) -> Starlette:
     )
 
 
+async def _read_body(request: Request, most: int) -> bytes | None:
+    """The body; None, without reading on, where it is longer than `most` bytes."""
+    declared = request.headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and (len(declared) > 18 or int(declared) > most):
+        return None
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            return None
+    return bytes(body)
+
+
 def _problem(status: int, detail: str) -> JSONResponse:
-    titles = {422: "Unprocessable launch", 503: "Runner full"}
+    titles = {
+        400: "Unreadable body",
+        408: "Body too slow",
+        413: "Body too large",
+        422: "Unprocessable launch",
+        503: "Runner full",
+    }
+    # What is left of a body that was not read is not worth reading for the connection's sake.
+    headers = {"Connection": "close"} if status in (408, 413) else None
     return JSONResponse(
         {"type": "about:blank", "title": titles[status], "status": status, "detail": detail},
         status_code=status,
         media_type="application/problem+json",
+        headers=headers,
     )

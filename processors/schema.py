@@ -19,12 +19,14 @@ class Table:
 
     `columns` keeps the order of the stored columns. `key` names the columns that are unique within
     a date. `grain` is the contract's: whether one load covers a date or some of its games.
+    `max_rows_per_game` is the most rows that one game can have; None: as many as the key allows.
     """
 
     name: str
     columns: Mapping[str, BigQueryType]
     key: tuple[str, ...]
     grain: Grain = "date"
+    max_rows_per_game: int | None = None
 
     @property
     def dataset(self) -> str:

@@ -26,7 +26,7 @@ import sqlglot
 import structlog
 from sqlglot import exp
 
-from processors.errors import StaleGenerationError, WarehouseError
+from processors.errors import RowError, StaleGenerationError, WarehouseError
 from processors.schema import Catalog, Table
 
 log = structlog.get_logger(__name__)
@@ -83,7 +83,9 @@ class Warehouse(Protocol):
         `generation` (the fencing number) and `computed_at` are added to every row. A
         `before_commit` that raises undoes everything. Returns the number of rows now there.
 
-        Raises StaleGenerationError where a newer generation already wrote this table and date.
+        Raises StaleGenerationError where a newer generation already wrote this table and date,
+        RowError where the rows break a rule of the table: its key is not unique or not whole, a
+        game has too many rows, a row is of another date.
         """
         ...
 
@@ -97,7 +99,9 @@ class Warehouse(Protocol):
     ) -> Replaced:
         """Replace the date's rows, or only those of `game_ids`, with `rows`, in one transaction.
 
-        `rows` are in the order of the table's columns.
+        `rows` are in the order of the table's columns. Raises RowError, and replaces nothing, where
+        the date would then break a rule of the table (see replace_date), or a row is of another
+        game than `game_ids`.
         """
         ...
 
@@ -171,8 +175,17 @@ class DuckDBWarehouse:
         with self._transaction() as cursor:
             self._check_fence(cursor, table, game_date, generation)
             cursor.execute(f"DELETE FROM {table} WHERE game_date = ?", [game_date])
-            _run(cursor, insert, stamped)
+            inserted = int(_run(cursor, insert, stamped).fetchall()[0][0])
             rows = _count(cursor, table, game_date)
+            if rows != inserted:
+                raise RowError(
+                    table,
+                    f"{inserted - rows} rows",
+                    "game_date",
+                    "another date",
+                    f"the rows of a run for {game_date} must be of that date",
+                )
+            _check_rows(cursor, declared, game_date)
             _raise_fence(cursor, table, game_date, generation, rows, computed_at)
             if before_commit is not None:
                 before_commit()
@@ -188,6 +201,7 @@ class DuckDBWarehouse:
     ) -> Replaced:
         """See Warehouse.replace_rows."""
         declared = self._table(table)
+        _check_scope(declared, game_date, rows, game_ids)
         where = "game_date = ?"
         args: list[Any] = [game_date]
         if game_ids is not None:
@@ -197,6 +211,7 @@ class DuckDBWarehouse:
             deleted = cursor.execute(f"DELETE FROM {table} WHERE {where}", args).fetchall()[0][0]
             if rows:
                 _bulk_insert(cursor, declared, rows)
+            _check_rows(cursor, declared, game_date)
         return Replaced(deleted=int(deleted), inserted=len(rows))
 
     def close(self) -> None:
@@ -405,17 +420,70 @@ def to_duckdb(sql: str) -> Statement:
     return Statement(trees[0].sql(dialect="duckdb", comments=False), names)
 
 
-def _run(cursor: duckdb.DuckDBPyConnection, sql: str, params: Mapping[str, Any]) -> None:
+def _run(
+    cursor: duckdb.DuckDBPyConnection, sql: str, params: Mapping[str, Any]
+) -> duckdb.DuckDBPyConnection:
     statement = to_duckdb(sql)
     missing = statement.params - params.keys()
     if missing:
         raise WarehouseError(f"SQL parameters without a value: {', '.join(sorted(missing))}")
-    cursor.execute(statement.sql, {name: params[name] for name in statement.params})
+    return cursor.execute(statement.sql, {name: params[name] for name in statement.params})
 
 
 def _count(cursor: duckdb.DuckDBPyConnection, table: str, game_date: date) -> int:
     counted = cursor.execute(f"SELECT count(*) FROM {table} WHERE game_date = ?", [game_date])
     return int(counted.fetchall()[0][0])
+
+
+def _check_scope(
+    table: Table,
+    game_date: date,
+    rows: Sequence[Sequence[Any]],
+    game_ids: Sequence[str] | None,
+) -> None:
+    """Refuse rows that a later replacement of the same date and games would not replace."""
+    names = list(table.columns)
+    day, game = names.index("game_date"), names.index("game_id")
+    for number, row in enumerate(rows, start=1):
+        if row[day] != game_date:
+            rule = f"these rows replace those of {game_date}; load each date by itself"
+            raise RowError(table.name, f"row {number}", "game_date", str(row[day]), rule)
+        if game_ids is not None and row[game] not in game_ids:
+            rule = f"these rows replace those of {', '.join(game_ids)[:200]}; name this game too"
+            raise RowError(table.name, f"row {number}", "game_id", row[game], rule)
+
+
+def _check_rows(cursor: duckdb.DuckDBPyConnection, table: Table, game_date: date) -> None:
+    """Refuse a date whose rows break a declared rule of the table, before it is committed."""
+    day = game_date.isoformat()
+    key = ", ".join(table.key)
+    absent = " OR ".join(f"{column} IS NULL" for column in table.key)
+    broken = cursor.execute(
+        f"SELECT {key}, count(*) FROM {table.name} WHERE game_date = ? GROUP BY {key} "
+        f"HAVING count(*) > 1 OR {absent} ORDER BY ALL LIMIT 1",
+        [game_date],
+    ).fetchall()
+    if broken:
+        *values, times = broken[0]
+        found = ", ".join(
+            f"{name} {value!r}" for name, value in zip(table.key, values, strict=True)
+        )
+        fix = f"{times} rows have this key; it must be unique within a date, so keep one of them"
+        if None in values:
+            fix = "no column of a row's key may be empty; fill it in, or leave the row out"
+        raise RowError(table.name, day, key, found, fix)
+    if table.max_rows_per_game is None:
+        return
+    crowded = cursor.execute(
+        f"SELECT game_id, count(*) FROM {table.name} WHERE game_date = ? GROUP BY game_id "
+        "HAVING count(*) > ? ORDER BY ALL LIMIT 1",
+        [game_date, table.max_rows_per_game],
+    ).fetchall()
+    if crowded:
+        game_id, times = crowded[0]
+        rule = f"a game has at most {table.max_rows_per_game} rows here, this one {times}"
+        fix = "look for wrong teams among its inputs, and load them again"
+        raise RowError(table.name, day, "game_id", game_id, f"{rule}; {fix}")
 
 
 def _raise_fence(

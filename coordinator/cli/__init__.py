@@ -106,6 +106,7 @@ _verb(act.sweep, ACT)
 
 _events = _group("events", SEND, "Send events.", "coordinator events send night.json")
 _events.command("send")(send.send)
+_events.command("flush")(send.flush)
 _calendar = _group(
     "calendar",
     SEND,

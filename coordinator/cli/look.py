@@ -141,9 +141,9 @@ def status(
 
 
 def _hint(answer: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> None:
-    """What to do about a date of which nothing was heard; on an off day there is nothing to do."""
+    """What to do about a date without any load; on an off day there is nothing to do."""
     games = answer.get("games")
-    if games == [] or any(item["generation"] or item["requirements"]["met"] for item in items):
+    if games == [] or answer["loads_known"] or any(item["generation"] for item in items):
         return
     calendar = ", or tell which games there are with `coordinator calendar load FILE`"
     sentence(

@@ -1,4 +1,4 @@
-"""Verbs that send events: ``events send`` and ``calendar load``.
+"""Verbs that send events: ``events send``, ``events flush`` and ``calendar load``.
 
 Owns reading of files and of the schedule, batching and the account of what came of each event.
 Refuses to judge an event: the service says what is wrong with it.
@@ -30,6 +30,8 @@ EVENTS_PER_CALL = 200
 PAUSES_SECONDS = (1.0, 3.0)
 """Before a call that the service could not take just now is sent again."""
 ROWS_SHOWN = 200
+FLUSH_STEP_SECONDS = 10.0
+"""After so long a flush shows how far it is."""
 GOOD_OUTCOMES = frozenset({"applied", "duplicate", "superseded", "ignored"})
 
 File = Annotated[
@@ -70,6 +72,77 @@ def send(
     else:
         _show(events, results, outcomes)
     if any(outcome not in GOOD_OUTCOMES for outcome in outcomes):
+        raise typer.Exit(verbs.REFUSED)
+
+
+@verb
+def flush(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="The spool's folder.", show_default=False)
+    ],
+    timeout: Annotated[
+        float,
+        typer.Option("--timeout", metavar="SECONDS", min=1, max=86_400, help="Give up after this."),
+    ] = 300,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Send the events that a publisher keeps in its spool, oldest first.
+
+    A publisher sends them itself, at its next load; this is for a spool whose loads have stopped,
+    or as a job of its own. Nothing is lost or sent out of order where both do it at once. The exit
+    code is 1 if any was rejected or could not be read (they lie in FOLDER/set-aside), 3 if events
+    are still kept because the service is out of reach.
+
+    Examples:
+
+        coordinator events flush /var/spool/coordinator
+        coordinator events flush /var/spool/coordinator --timeout 30 --json
+    """
+    import uuid
+
+    from coordinator.cli.local import quiet_logs
+    from processors.errors import SpoolError
+    from processors.publisher import HttpTransport, RawDataPubSubPublisher
+    from processors.spool import Spool
+
+    if not folder.is_dir():
+        raise Unusable(f"{folder} is no folder; name the spool of a publisher")
+
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    def new_id() -> str:
+        return uuid.uuid4().hex
+
+    quiet_logs()
+    until = time.monotonic() + timeout
+    sent = aside = 0
+    try:
+        spool = Spool(folder)
+        with HttpTransport(url, clock=now, new_id=new_id) as transport, progress() as bar:
+            publisher = RawDataPubSubPublisher(transport, clock=now, new_id=new_id, spool=spool)
+            task = bar.add_task("Sending kept events", total=spool.state().events)
+            while True:
+                left = until - time.monotonic()
+                flushed = publisher.flush(min(left, FLUSH_STEP_SECONDS))
+                sent, aside = sent + flushed.sent, aside + flushed.set_aside
+                bar.update(task, completed=sent + aside)
+                over = time.monotonic() >= until
+                if not flushed.kept or over or not (flushed.sent or flushed.set_aside):
+                    break
+    except SpoolError as error:
+        raise Unusable(str(error)) from error
+    if as_json:
+        emit({"sent": sent, "kept": flushed.kept, "set_aside": aside, "error": flushed.error})
+    else:
+        sentence(f"{count(sent, 'event')} sent, {flushed.kept} kept, {aside} set aside.")
+        if aside:
+            sentence(f"Look at what was set aside in {folder / 'set-aside'}.", "yellow")
+    if flushed.kept:
+        note(f"{count(flushed.kept, 'event')} could not be sent: {flushed.error}")
+        raise typer.Exit(verbs.OUT_OF_REACH)
+    if aside:
         raise typer.Exit(verbs.REFUSED)
 
 

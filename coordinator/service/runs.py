@@ -63,6 +63,12 @@ class Runs:
         assert reply.run is not None
         return reply.run
 
+    def lease_seconds(self, run: Run) -> float:
+        """How many seconds a run's lease lasts from now on, never below 0."""
+        if run.lease_expires_at is None:
+            return 0.0
+        return max(0.0, (run.lease_expires_at - self._engine.clock.now()).total_seconds())
+
     async def complete(
         self,
         run_id: str,

@@ -111,6 +111,7 @@ class StatusViews:
         return {
             "game_date": game_date,
             "games": None if calendar is None else list(calendar.games),
+            "loads_known": await self._loads_known(game_date),
             "registry_hash": self._engine.registry.registry_hash,
             "pauses": [pause_view(c.pause) for c in pauses if c.pause is not None],
             "quarantine_open": await self._quarantine_open(),
@@ -136,6 +137,14 @@ class StatusViews:
         whole = partition_whole(seen.partition, spec, seen.verdict, waited_for, stored=seen.stored)
         target = self._target(spec)
         return {**whole, "runs": [run_whole(r, target, seen.partition) for _, r in runs.items]}
+
+    async def _loads_known(self, game_date: str) -> bool:
+        """Whether the ledger holds a load for a date, of any table but the calendar's."""
+        page = await self._engine.store.find(
+            Query(Kind.TABLE_DATE, (Where("game_date", Op.EQ, game_date),), limit=2)
+        )
+        calendar = self._engine.registry.calendar_table
+        return any(loads.table != calendar for _, loads in page.items)
 
     async def due(self) -> View:
         """What a sweep now would look at, at most a thousand; nothing is decided."""

@@ -43,6 +43,10 @@ _PROCESSOR = "Name of the processor."
 _GAME_DATE = "The game date, YYYY-MM-DD."
 _DRY_RUN = "Only answer what it would do, and change nothing."
 _REASON = "Why, for whoever reads the audit log."
+_LEASE_SECONDS = (
+    "How long the lease lasts from this answer on. Count it on a monotonic clock from before the "
+    "request, and send a heartbeat well before it is over: clocks need not agree."
+)
 _NEXT = "Give it as `page_token` for the next page; null on the last one."
 
 
@@ -210,6 +214,10 @@ class DateStatus(Answer):
 
     game_date: GameDate = Field(description=_GAME_DATE)
     games: list[str] | None = Field(description="Games the calendar expects; null: unknown.")
+    loads_known: bool = Field(
+        description="Whether any load is recorded for the date, failed ones too; those of the "
+        "calendar's table do not count."
+    )
     registry_hash: str = Field(description="The registry in use.")
     pauses: list[PauseOut] = Field(description="Every pause in force.")
     quarantine_open: int = Field(
@@ -714,7 +722,10 @@ class Claim(Answer):
 
     run_id: str = Field(description="The run.")
     lease_token: str = Field(description="Proves the lease; send it with every report.")
-    lease_expires_at: Instant = Field(description="Send a heartbeat before this.")
+    lease_seconds: float = Field(ge=0, description=_LEASE_SECONDS)
+    lease_expires_at: Instant = Field(
+        description="When the lease ends, on the service's clock; for people and logs."
+    )
     heartbeat_timeout_seconds: float = Field(description="How long each heartbeat lasts.")
     processor: str = Field(description=_PROCESSOR)
     phase: int = Field(description="Its phase.")
@@ -745,7 +756,10 @@ class Heartbeat(Answer):
     """A lease, extended."""
 
     run_id: str = Field(description="The run.")
-    lease_expires_at: Instant = Field(description="Send the next heartbeat before this.")
+    lease_seconds: float = Field(ge=0, description=_LEASE_SECONDS)
+    lease_expires_at: Instant = Field(
+        description="When the lease ends, on the service's clock; for people and logs."
+    )
 
 
 class CompleteRequest(Asked):

@@ -30,7 +30,8 @@ def add(app: FastAPI, application: Application) -> None:
         """One owner gets one attempt. The same owner asking again for the same attempt gets the
         same token. 409 where it is taken, stale or over: then leave the run alone."""
         run = await runs.claim(run_id, body.owner, body.attempt)
-        return claim_view(run, application.engine.registry.processors[run.processor])
+        spec = application.engine.registry.processors[run.processor]
+        return claim_view(run, spec, runs.lease_seconds(run))
 
     @app.post(
         "/v1/runs/{run_id}/heartbeat",
@@ -43,7 +44,11 @@ def add(app: FastAPI, application: Application) -> None:
     async def heartbeat(run_id: str, body: models.HeartbeatRequest) -> View:
         """409 where the lease is no longer this runner's: then stop, and discard the result."""
         run = await runs.heartbeat(run_id, body.lease_token)
-        return {"run_id": run.run_id, "lease_expires_at": instant_text(run.lease_expires_at)}
+        return {
+            "run_id": run.run_id,
+            "lease_seconds": runs.lease_seconds(run),
+            "lease_expires_at": instant_text(run.lease_expires_at),
+        }
 
     @app.post(
         "/v1/runs/{run_id}/complete",
@@ -64,11 +69,12 @@ def add(app: FastAPI, application: Application) -> None:
         return {"run_id": run_id, "status": body.status}
 
 
-def claim_view(run: Run, spec: ProcessorSpec) -> View:
+def claim_view(run: Run, spec: ProcessorSpec, lease_seconds: float) -> View:
     """A granted run, with all that its runner needs."""
     return {
         "run_id": run.run_id,
         "lease_token": run.lease_token,
+        "lease_seconds": lease_seconds,
         "lease_expires_at": instant_text(run.lease_expires_at),
         "heartbeat_timeout_seconds": spec.policy.heartbeat_timeout.total_seconds(),
         "processor": run.processor,

@@ -128,6 +128,6 @@ _DEFENSE_COLUMNS: Mapping[str, BigQueryType] = {
 
 ANALYTICS_TABLES = (
     Table(PLAYER_GAME_SUMMARY, _PLAYER_COLUMNS, ("game_id", "team", "player")),
-    Table(TEAM_OFFENSE, _OFFENSE_COLUMNS, ("game_id", "team")),
-    Table(TEAM_DEFENSE, _DEFENSE_COLUMNS, ("game_id", "team")),
+    Table(TEAM_OFFENSE, _OFFENSE_COLUMNS, ("game_id", "team"), max_rows_per_game=2),
+    Table(TEAM_DEFENSE, _DEFENSE_COLUMNS, ("game_id", "team"), max_rows_per_game=2),
 )

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from processors.errors import ProcessorError
+from processors.errors import ProcessorError, RowError
 from processors.publisher import Event, RawDataPubSubPublisher
 from processors.raw import tables as raw
 from processors.raw.rows import content_hash, rows_of
-from processors.raw.season import Game, Season
+from processors.raw.season import Game, Season, broken_rule
 from processors.warehouse import Replaced, Warehouse
 
 PROCESSOR_NAMES = {
@@ -78,12 +78,25 @@ class RawLoader:
         """Replace the rows of `table` for the date, or only those of `game_ids`, and tell.
 
         The event's status is `success`, or `no_data` where the season has no such games; its
-        timestamp is `loaded_at`. Raises ProcessorError for an unknown table or game; nothing is
-        raised where publishing fails.
+        timestamp is `loaded_at`. Raises ProcessorError for an unknown table or game, RowError where
+        rows contradict the schedule, each other or the game's arithmetic: then the warehouse keeps
+        what it had, and a `failed` event says so. Nothing is raised where publishing fails.
         """
         games = self._games(table, game_date, game_ids)
-        rows = rows_of(self._season, table, games, loaded_at, self._seed)
-        replaced = self._warehouse.replace_rows(table, game_date, rows, game_ids=game_ids)
+        try:
+            self._check_lines(table, games)
+            rows = rows_of(self._season, table, games, loaded_at, self._seed)
+            replaced = self._warehouse.replace_rows(table, game_date, rows, game_ids=game_ids)
+        except RowError as error:
+            self.tell_failed(
+                table,
+                game_date,
+                error=str(error),
+                failed_at=loaded_at,
+                game_ids=[game.game_id for game in games],
+                origin=origin,
+            )
+            raise
         metadata: dict[str, Any] = {
             "content_hash": content_hash(table, rows),
             "rows_inserted": replaced.inserted,
@@ -130,6 +143,16 @@ class RawLoader:
         if unknown:
             raise ProcessorError(f"{table} {game_date}: no data for games {', '.join(unknown)}")
         return [by_id[game_id] for game_id in game_ids]
+
+    def _check_lines(self, table: str, games: Sequence[Game]) -> None:
+        if table in (raw.SCHEDULE, raw.SCOREBOARD):
+            return
+        for game in games:
+            for line in self._season.lines_of[game.game_id]:
+                if (broken := broken_rule(line, game)) is not None:
+                    column, fix = broken
+                    row = f"game {game.game_id}, player {line.player}"
+                    raise RowError(table, row, column, getattr(line, column), fix)
 
     def _event(
         self,

@@ -8,6 +8,7 @@ file, line, column, value and the mend.
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -32,7 +33,16 @@ BOX_COLUMNS = (
 )
 SCHEDULE_FILES = "schedule*.csv"
 BOX_FILES = "player_box_scores*.csv"
-_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+MAX_FILE_BYTES = 256 * 1024 * 1024
+MAX_COUNT = 999
+"""Most that a count or score may be; no game comes near it."""
+MAX_TEXT_CHARS = 200
+
+_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_DECIMAL = re.compile(r"\d{1,3}(\.\d{1,6})?", re.ASCII)
+_COUNT_RULE = f"write a whole number of 0 or more, at most {MAX_COUNT}"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_TEXT_RULE = f"must not be empty; write 1 to {MAX_TEXT_CHARS} characters without control characters"
 
 
 class Game(NamedTuple):
@@ -114,7 +124,8 @@ class Season:
 def read_folder(folder: Path) -> Season:
     """Read every `schedule*.csv` and `player_box_scores*.csv` of `folder`.
 
-    Raises FileNotFoundError where a kind of file is absent, LayoutError at the first bad value.
+    Raises FileNotFoundError where a kind of file is absent, LayoutError at the first bad value or
+    broken rule, and where a file is no UTF-8 or no CSV.
     """
     games = [_game(row) for row in _rows(folder, SCHEDULE_FILES, SCHEDULE_COLUMNS)]
     lines: list[PlayerLine] = []
@@ -127,14 +138,48 @@ def read_folder(folder: Path) -> Season:
         game = known.get(line.game_id)
         if game is None:
             raise row.error("game_id", "no schedule file has this game; add it there")
-        if game.game_date != line.game_date:
-            raise row.error("game_date", f"the schedule says {game.game_date} for this game")
+        if (broken := broken_rule(line, game)) is not None:
+            raise row.error(*broken)
         key = (line.game_id, line.team, line.player)
         if key in seen:
             raise row.error("player", "a second line of this player in this game; keep one")
         seen.add(key)
         lines.append(line)
     return Season(tuple(games), tuple(lines))
+
+
+def broken_rule(line: PlayerLine, game: Game) -> tuple[str, str] | None:
+    """The column of a player's line that breaks a rule, and what to do; None where none does.
+
+    `game` is the line's game in the schedule: it alone says who played, and where.
+    """
+    home, away = game.home_team, game.away_team
+    played = f"the schedule has {away} at {home} for this game"
+    if line.game_date != game.game_date:
+        return "game_date", f"the schedule says {game.game_date} for this game"
+    if line.team not in (home, away):
+        return "team", f"{played}; write one of the two"
+    other = away if line.team == home else home
+    if line.opponent != other:
+        return "opponent", f"{played}; write {other} for a player of {line.team}"
+    if line.is_home != (line.team == home):
+        return "is_home", f"{played}; write 1 for the home team, 0 for the visitors"
+    for made, attempted in (("fgm", "fga"), ("fg3m", "fg3a"), ("ftm", "fta")):
+        if getattr(line, made) > getattr(line, attempted):
+            most = getattr(line, attempted)
+            return made, f"must be at most {attempted}, {most}; correct whichever is off"
+    for part, whole in (("fg3m", "fgm"), ("fg3a", "fga")):
+        if getattr(line, part) > getattr(line, whole):
+            most = getattr(line, whole)
+            return part, f"three-pointers are part of {whole}, {most}; correct whichever is off"
+    if line.pts != 2 * line.fgm + line.fg3m + line.ftm:
+        return "pts", "must be 2 * (fgm - fg3m) + 3 * fg3m + ftm; correct whichever is off"
+    if line.reb != line.oreb + line.dreb:
+        return "reb", "must be oreb + dreb; correct whichever is off"
+    for column in COUNTS:
+        if not 0 <= getattr(line, column) <= MAX_COUNT:
+            return column, _COUNT_RULE
+    return None
 
 
 def write_folder(season: Season, folder: Path) -> tuple[Path, Path]:
@@ -164,10 +209,10 @@ class _Row:
             raise self.error(column, mend) from None
 
     def text(self, column: str) -> str:
-        return self.read(column, _text, "must not be empty")
+        return self.read(column, _text, _TEXT_RULE)
 
     def count(self, column: str) -> int:
-        return self.read(column, _count, "write a whole number of 0 or more")
+        return self.read(column, _count, _COUNT_RULE)
 
     def score(self, column: str) -> int | None:
         if not self.cells[column]:
@@ -179,36 +224,37 @@ class _Row:
 
 
 def _game(row: _Row) -> Game:
-    return Game(
+    game = Game(
         game_id=row.text("game_id"),
         game_date=row.day("game_date"),
         tipoff_utc=row.read("tipoff_utc", _instant, "write it as 2024-10-22T23:30:00Z"),
         season_type=row.text("season_type"),
-        label=row.cells["label"],
+        label=row.text("label") if row.cells["label"] else "",
         away_team=row.text("away_team"),
         home_team=row.text("home_team"),
         away_score=row.score("away_score"),
         home_score=row.score("home_score"),
         status=row.text("status"),
     )
+    if game.away_team == game.home_team:
+        raise row.error("away_team", "a team does not play itself; write the visitors")
+    if (game.away_score is None) != (game.home_score is None):
+        column = "away_score" if game.away_score is None else "home_score"
+        raise row.error(column, "a game has both scores or none; add this one")
+    return game
 
 
 def _line(row: _Row) -> PlayerLine:
-    line = PlayerLine(
+    return PlayerLine(
         row.text("game_id"),
         row.day("game_date"),
         row.text("team"),
         row.text("opponent"),
         row.read("is_home", _flag, "write 1 for the home team, 0 for the visitors"),
         row.text("player"),
-        row.read("minutes", _minutes, "write decimal minutes of 0 or more, such as 26.08"),
+        row.read("minutes", _minutes, "write decimal minutes of 0 to 100, such as 26.08"),
         *(row.count(column) for column in COUNTS),
     )
-    if line.pts != 2 * line.fgm + line.fg3m + line.ftm:
-        raise row.error("pts", "must be 2 * (fgm - fg3m) + 3 * fg3m + ftm; mend whichever is off")
-    if line.reb != line.oreb + line.dreb:
-        raise row.error("reb", "must be oreb + dreb; mend whichever is off")
-    return line
 
 
 def _rows(folder: Path, pattern: str, columns: tuple[str, ...]) -> Iterator[_Row]:
@@ -216,24 +262,46 @@ def _rows(folder: Path, pattern: str, columns: tuple[str, ...]) -> Iterator[_Row
     if not files:
         raise FileNotFoundError(f"no file {pattern} in {folder}; the folder needs at least one")
     for path in files:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            yield from _rows_of(path.name, stream, columns)
+        yield from _rows_of(path.name, _read_text(path), columns)
 
 
-def _rows_of(file: str, stream: Iterable[str], columns: tuple[str, ...]) -> Iterator[_Row]:
-    reader = csv.reader(stream)
-    header = next(reader, [])
-    for column in columns:
-        if header.count(column) != 1:
-            mend = f"the header must name {column!r} once; it needs {', '.join(columns)}"
-            raise LayoutError(file, 1, column, ",".join(header), mend)
-    for cells in reader:
-        if not cells:
-            continue
-        if len(cells) != len(header):
-            mend = f"this line has {len(cells)} cells, the header {len(header)}"
-            raise LayoutError(file, reader.line_num, header[-1], ",".join(cells), mend)
-        yield _Row(file, reader.line_num, dict(zip(header, cells, strict=True)))
+def _read_text(path: Path) -> str:
+    with path.open("rb") as stream:
+        content = stream.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise LayoutError(
+            path.name, 1, "", "", f"is longer than {MAX_FILE_BYTES:,} bytes; split the file"
+        )
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        bad = repr(content[error.start : error.start + 1])[1:]
+        raise LayoutError(
+            path.name, line, "", bad, "is no UTF-8 from this byte on; save the file as UTF-8"
+        ) from error
+
+
+def _rows_of(file: str, text: str, columns: tuple[str, ...]) -> Iterator[_Row]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = next(reader, [])
+        for column in columns:
+            if header.count(column) != 1:
+                mend = f"the header must name {column!r} once; it needs {', '.join(columns)}"
+                raise LayoutError(file, 1, column, ",".join(header), mend)
+        for cells in reader:
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                mend = f"this line has {len(cells)} cells, the header {len(header)}"
+                raise LayoutError(file, reader.line_num, header[-1], ",".join(cells), mend)
+            yield _Row(file, reader.line_num, dict(zip(header, cells, strict=True)))
+    except csv.Error as error:
+        line = max(1, reader.line_num)
+        mend = f"is no CSV ({error}); look for a quotation mark that is not closed"
+        raise LayoutError(file, line, "", "", mend) from error
 
 
 def _refuse_repeats(folder: Path) -> None:
@@ -260,13 +328,13 @@ def _cell(value: object) -> object:
 
 
 def _text(value: str) -> str:
-    if not value.strip():
+    if not value.strip() or len(value) > MAX_TEXT_CHARS or _CONTROL.search(value):
         raise ValueError
     return value
 
 
 def _count(value: str) -> int:
-    if not (value.isascii() and value.isdigit()):
+    if not (value.isascii() and value.isdigit() and len(value) <= len(str(MAX_COUNT))):
         raise ValueError
     return int(value)
 
@@ -291,10 +359,9 @@ def _flag(value: str) -> bool:
 
 
 def _minutes(value: str) -> float:
-    minutes = float(value)
-    if not 0 <= minutes <= 100:
+    if not _DECIMAL.fullmatch(value) or float(value) > 100:
         raise ValueError
-    return minutes
+    return float(value)
 
 
 def _grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, tuple[T, ...]]:

@@ -111,7 +111,7 @@ RAW_TABLES = (
     Table(GAMEBOOK, _PLAYER_COLUMNS, _PLAYER_KEY, grain="game"),
     Table(BDL_BOXSCORES, _PLAYER_COLUMNS, _PLAYER_KEY),
     Table(SCOREBOARD, _SCOREBOARD_COLUMNS, ("game_id",)),
-    Table(TEAM_STATS, _TEAM_COLUMNS, ("game_id", "team")),
+    Table(TEAM_STATS, _TEAM_COLUMNS, ("game_id", "team"), max_rows_per_game=2),
     Table(ODDS_API_PROPS, _PROP_COLUMNS, _PROP_KEY),
     Table(BETTINGPROS_PROPS, _PROP_COLUMNS, _PROP_KEY),
     Table(BIGDATABALL_PBP, _PLAY_COLUMNS, ("game_id", "event_num")),

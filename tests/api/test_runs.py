@@ -30,6 +30,8 @@ def test_a_run_is_claimed_kept_and_completed(service: Service) -> None:
     assert granted["skip_downstream"] is False
     service.clock.ahead += timedelta(minutes=1)
     kept = service.post(f"/v1/runs/{run_id}/heartbeat", {"lease_token": granted["lease_token"]})
+    assert 299 < granted["lease_seconds"] <= granted["heartbeat_timeout_seconds"] == 300
+    assert 299 < kept["lease_seconds"] <= 300
     before, after = (datetime.fromisoformat(x["lease_expires_at"]) for x in (granted, kept))
     assert after - before >= timedelta(minutes=1)
     body = {"lease_token": granted["lease_token"], "status": "success", "record_count": 42}
@@ -71,6 +73,16 @@ def test_an_announcement_that_comes_back_as_a_message_is_a_duplicate(service: Se
 def test_the_same_owner_gets_the_same_token_again(service: Service) -> None:
     run_id = service.fire()
     assert service.claim(run_id)["lease_token"] == service.claim(run_id)["lease_token"]
+
+
+def test_a_lease_is_answered_as_what_is_left_of_it(service: Service) -> None:
+    run_id = service.fire()
+    first = service.claim(run_id)
+    service.clock.ahead += timedelta(minutes=2)
+    again = service.claim(run_id)
+    before, after = (datetime.fromisoformat(x["lease_expires_at"]) for x in (first, again))
+    gained = (after - before).total_seconds()
+    assert again["lease_seconds"] == pytest.approx(first["lease_seconds"] - 120 + gained, abs=2)
 
 
 def test_another_owner_is_refused(service: Service) -> None:

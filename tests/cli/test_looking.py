@@ -91,6 +91,21 @@ def test_a_window_is_drawn_by_its_dates_unmet_first(service: Service) -> None:
     assert "None" not in "\n".join(lines)
 
 
+@pytest.mark.parametrize(("count", "status"), [(1, "success"), (None, "failed"), (0, "no_data")])
+def test_status_does_not_say_that_no_loads_are_known_where_there_are_some(
+    service: Service, count: int | None, status: str
+) -> None:
+    calendar(service, "2025-11-15", *GAMES)
+    assert "No loads are known for 2025-11-15" in call(service, "status", "2025-11-15").out
+    service.send(target_table="raw.box", record_count=count, status=status, game_ids=GAMES[:1])
+    shown = call(service, "status", "2025-11-15")
+    assert "No loads are known" not in shown.out
+    answer = service.get("/v1/status/2025-11-15")
+    assert answer["loads_known"] is True
+    summary = next(item for item in answer["items"] if item["processor"] == "Summary")
+    assert (summary["requirements"]["met"], summary["generation"]) == (0, 0)
+
+
 def test_status_names_the_quarantine_and_hints_at_what_is_lacking_alone(service: Service) -> None:
     calendar(service, "2025-11-14", *GAMES)
     calendar(service, "2025-11-15", *GAMES)

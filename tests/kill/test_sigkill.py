@@ -44,7 +44,7 @@ class Collected:
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
 
-    def publish(self, message: Mapping[str, Any]) -> str:
+    def publish(self, message: Mapping[str, Any], *, seconds: float) -> str:
         self.events.append(dict(message))
         return str(len(self.events))
 

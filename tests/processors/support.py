@@ -30,7 +30,7 @@ class KeepingTransport:
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
 
-    def publish(self, message: Mapping[str, Any]) -> str:
+    def publish(self, message: Mapping[str, Any], *, seconds: float) -> str:
         self.messages.append(dict(message))
         return f"m{len(self.messages)}"
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from processors.errors import LayoutError, ProcessorError
+from processors.errors import LayoutError, ProcessorError, RowError
+from processors.raw import season as season_module
 from processors.raw import tables as raw
 from processors.raw.loader import PROCESSOR_NAMES
 from processors.raw.season import Season, read_folder, write_folder
@@ -95,6 +96,159 @@ def test_a_bad_cell_of_a_line_is_named(folder: Path, column: str, value: str, sa
     assert (caught.value.line, caught.value.column) == (5, column)
     assert caught.value.value == value
     assert said in str(caught.value)
+
+
+def test_a_line_that_contradicts_the_schedule_is_named(folder: Path) -> None:
+    game = next(g for g in read_folder(folder).games if g.game_id == "0022400001")
+    home, away = game.home_team, game.away_team
+    for column, value, said in [
+        ("team", "XXX", f"the schedule has {away} at {home} for this game; write one of the two"),
+        ("team", away, f"write {home} for a player of {away}"),
+        ("opponent", "XXX", f"write {away} for a player of {home}"),
+        ("opponent", home, f"write {away} for a player of {home}"),
+        ("is_home", "0", "write 1 for the home team, 0 for the visitors"),
+    ]:
+        found = refusal_of(folder, column, value)
+        assert said in str(found), (column, value)
+        assert (found.file, found.line) == ("player_box_scores.csv", 5)
+        assert found.column == ("opponent" if (column, value) == ("team", away) else column)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("fgm", "99", "must be at most fga"),
+        ("fg3m", "98", "must be at most fg3a"),
+        ("ftm", "97", "must be at most fta"),
+        ("fg3a", "96", "three-pointers are part of fga"),
+        ("reb", "95", "must be oreb + dreb"),
+        ("ast", "1000", "at most 999"),
+        ("ast", "9" * 30, "at most 999"),
+        ("ast", "9" * 5000, "at most 999"),
+        ("ast", "\u0663", "write a whole number"),
+        ("minutes", "1e1", "write decimal minutes"),
+        ("minutes", "1_0", "write decimal minutes"),
+        ("minutes", "100.1", "write decimal minutes of 0 to 100"),
+        ("minutes", "\u0663", "write decimal minutes"),
+        ("player", "Ivo\x1b[31m Ash", "without control characters"),
+        ("player", "x" * 201, "1 to 200 characters"),
+        ("game_date", "\u0662\u0660\u0662\u0664-10-22", "write a calendar date"),
+    ],
+)
+def test_a_value_that_no_game_has_is_named(
+    folder: Path, column: str, value: str, said: str
+) -> None:
+    found = refusal_of(folder, column, value)
+    assert found.line == 5
+    assert found.column == column
+    assert said in str(found)
+    assert len(str(found)) < 600
+
+
+def refusal_of(folder: Path, column: str, value: str) -> LayoutError:
+    """What reading says with one cell of the fourth player line changed; then it is as before."""
+    box = folder / "player_box_scores.csv"
+    before = box.read_text()
+    lines = before.splitlines()
+    cells = lines[4].split(",")
+    cells[lines[0].split(",").index(column)] = value
+    lines[4] = ",".join(cells)
+    box.write_text("\n".join(lines) + "\n")
+    try:
+        with pytest.raises(LayoutError) as caught:
+            read_folder(folder)
+    finally:
+        box.write_text(before)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("away_team", "HOME", "a team does not play itself"),
+        ("away_score", "", "a game has both scores or none"),
+        ("home_score", "1000", "at most 999"),
+    ],
+)
+def test_a_game_that_cannot_be_is_named(folder: Path, column: str, value: str, said: str) -> None:
+    schedule = folder / "schedule.csv"
+    header, line, *rest = schedule.read_text().splitlines()
+    names, cells = header.split(","), line.split(",")
+    cells[names.index(column)] = cells[names.index("home_team")] if value == "HOME" else value
+    schedule.write_text("\n".join([header, ",".join(cells), *rest]) + "\n")
+    with pytest.raises(LayoutError, match=said) as caught:
+        read_folder(folder)
+    assert (caught.value.file, caught.value.line, caught.value.column) == (
+        "schedule.csv",
+        2,
+        column,
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "content", "said"),
+    [
+        (3, b"\xff", "is no UTF-8 from this byte on; save the file as UTF-8"),
+        (4, "caf\u00e9".encode("latin-1"), "is no UTF-8"),
+        (3, b'"not closed', "is no CSV"),
+        (3, b'"a"b,c', "is no CSV"),
+        (3, b"x" * 200_000, "is no CSV (field larger than field limit"),
+    ],
+)
+@pytest.mark.parametrize("file", ["schedule.csv", "player_box_scores.csv"])
+def test_what_cannot_be_decoded_or_is_no_csv_names_file_and_line(
+    folder: Path, file: str, line: int, content: bytes, said: str
+) -> None:
+    path = folder / file
+    lines = path.read_bytes().splitlines()
+    lines[line - 1] = content
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    with pytest.raises(LayoutError) as caught:
+        read_folder(folder)
+    assert caught.value.file == file
+    assert caught.value.line >= line
+    assert str(caught.value).startswith(f"{file}, line ")
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_file_in_utf16_or_of_endless_length_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = folder / "player_box_scores.csv"
+    text = box.read_text()
+    box.write_text(text, encoding="utf-16")
+    with pytest.raises(LayoutError, match=r"line 1: .* is no UTF-8"):
+        read_folder(folder)
+    box.write_text(text, encoding="utf-8-sig")
+    assert read_folder(folder).lines
+    monkeypatch.setattr(season_module, "MAX_FILE_BYTES", 1000)
+    with pytest.raises(LayoutError, match="is longer than 1,000 bytes"):
+        read_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("is_home", None), ("team", "XXX"), ("opponent", "XXX"), ("fgm", 999), ("pts", 1)],
+)
+@pytest.mark.parametrize("table", [raw.GAMEBOOK, raw.BDL_BOXSCORES, raw.TEAM_STATS])
+def test_a_load_of_bad_rows_fails_tells_so_and_replaces_nothing(
+    bench: Bench, season: Season, table: str, column: str, value: object
+) -> None:
+    bench.loader.load(table, DAY, loaded_at=NOW)
+    before = bench.rows(f"SELECT * FROM {table} ORDER BY game_id, team, pts, minutes")
+    first = season.lines[0]
+    bad = first._replace(**{column: not first.is_home if value is None else value})
+    other = Bench(Season(season.games, (bad, *season.lines[1:])), bench.warehouse)
+    with pytest.raises(RowError) as caught:
+        other.loader.load(table, DAY, loaded_at=NOW, game_ids=[first.game_id])
+    assert caught.value.column == column
+    for part in (table, first.game_id, first.player, column, repr(getattr(bad, column))):
+        assert part in str(caught.value)
+    assert bench.rows(f"SELECT * FROM {table} ORDER BY game_id, team, pts, minutes") == before
+    (told,) = other.transport.messages
+    assert (told["status"], told["game_ids"]) == ("failed", [first.game_id])
+    assert told["metadata"]["error"] == str(caught.value)
 
 
 def test_repeats_and_short_lines_are_refused(folder: Path) -> None:

@@ -5,8 +5,9 @@ import base64
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -59,9 +60,16 @@ def now() -> datetime:
 
 @dataclass
 class Door:
-    """The claim door of contract 5.3 over HTTP; leases last `lease_seconds`."""
+    """The claim door of contract 5.3 over HTTP; leases last `lease_seconds`.
+
+    `clock_ahead` is how far its clock is ahead of the runner's; `granted` is said beside the lease.
+    """
 
     lease_seconds: float = 30.0
+    clock_ahead: timedelta = timedelta(0)
+    says_seconds: bool = True
+    granted: dict[str, Any] = field(default_factory=dict)
+    claims: int = 0
     lose_after_beats: int | None = None
     broken_answers: int = 0
     silent_beats: bool = False
@@ -72,14 +80,21 @@ class Door:
     url: str = ""
 
     def lease(self, run_id: str) -> dict[str, Any]:
-        expires = now() + timedelta(seconds=self.lease_seconds)
-        return {
+        expires = now() + self.clock_ahead + timedelta(seconds=self.lease_seconds)
+        answer = {
             "lease_token": f"token-{run_id}",
+            "lease_seconds": self.lease_seconds,
+            "heartbeat_timeout_seconds": self.lease_seconds,
             "lease_expires_at": expires.isoformat().replace("+00:00", "Z"),
             "inputs": [],
+            **self.granted,
         }
+        if not self.says_seconds:
+            del answer["lease_seconds"]
+        return answer
 
     async def claim(self, request: Request) -> Response:
+        self.claims += 1
         if self.broken_answers:
             self.broken_answers -= 1
             return Response(status_code=503)
@@ -125,6 +140,7 @@ def serving(app: Starlette) -> Iterator[str]:
     """Serve `app` on a free port by uvicorn in a thread; yields its URL."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
+        listener.listen()
         config = uvicorn.Config(app, log_level="error", ws="none")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -144,14 +160,31 @@ def door() -> Iterator[Door]:
         yield served
 
 
-def runner_of(bench: Bench, client: httpx.AsyncClient, **more: str) -> Runner:
-    http = HttpDoor(client, attempts=3, first_wait_seconds=0.01, max_wait_seconds=0.02)
-    return Runner(http, bench.warehouse, {**ENTRYPOINTS, **more}, owner="runner-1", clock=now)
+def runner_of(
+    bench: Bench,
+    client: httpx.AsyncClient,
+    claim_seconds: float = 10,
+    monotonic: Callable[[], float] = time.monotonic,
+    **more: str,
+) -> Runner:
+    return Runner(
+        HttpDoor(client, call_seconds=2),
+        bench.warehouse,
+        {**ENTRYPOINTS, **more},
+        owner="runner-1",
+        clock=now,
+        monotonic=monotonic,
+        claim_seconds=claim_seconds,
+        first_wait_seconds=0.01,
+        max_wait_seconds=0.05,
+    )
 
 
-async def handle(bench: Bench, door: Door, body: dict[str, Any], **more: str) -> Any:
+async def handle(
+    bench: Bench, door: Door, body: dict[str, Any], claim_seconds: float = 10, **more: str
+) -> Any:
     async with httpx.AsyncClient(base_url=door.url) as client:
-        runner = runner_of(bench, client, **more)
+        runner = runner_of(bench, client, claim_seconds, **more)
         try:
             return await runner.handle(runner.accept(body))
         finally:
@@ -236,24 +269,124 @@ async def test_a_lost_lease_discards_result_and_rows(bench: Bench, door: Door) -
     assert bench.warehouse.row_count(TEAM_OFFENSE, DAY) == 0
 
 
-async def test_a_completion_that_is_refused_or_unanswered_is_no_success(
-    bench: Bench, door: Door
+@pytest.mark.parametrize("ahead", [timedelta(minutes=5), timedelta(minutes=-10)])
+@pytest.mark.parametrize("says_seconds", [True, False])
+async def test_clocks_need_not_agree_about_a_lease(
+    bench: Bench, door: Door, ahead: timedelta, says_seconds: bool
 ) -> None:
+    bench.load(DAY, raw.BDL_BOXSCORES)
+    door.clock_ahead, door.lease_seconds, door.says_seconds = ahead, 0.4, says_seconds
+    report = await handle(bench, door, launch(), **{OFFENSE: f"{HERE}:Slow"})
+    assert report.outcome == "reported"
+    assert len(door.beats) >= 2
+
+
+async def test_a_lease_is_counted_from_before_the_request(bench: Bench, door: Door) -> None:
+    """What the answer took on its way has gone by of the lease."""
+    bench.load(DAY, raw.BDL_BOXSCORES)
+    seconds = iter([100.0, 100.0])  # until when to claim, and the claim; all later is an hour on
     async with httpx.AsyncClient(base_url=door.url) as client:
-        http = HttpDoor(client)
-        assert not await http.complete(
+        runner = runner_of(bench, client, monotonic=lambda: next(seconds, 100.0 + 3600))
+        report = await runner.handle(runner.accept(launch()))
+        runner.close()
+    assert (report.outcome, door.completed) == ("lease_lost", {})
+    assert bench.warehouse.row_count(TEAM_OFFENSE, DAY) == 0
+
+
+async def test_a_refused_completion_is_no_success(bench: Bench, door: Door) -> None:
+    async with httpx.AsyncClient(base_url=door.url) as client:
+        assert not await HttpDoor(client).complete(
             "a:2024-10-22:1", "stale", status="success", record_count=1, error=None
         )
-    door.deaf_to_completions = True
+
+
+async def test_an_unanswered_completion_is_repeated_until_the_lease_ends(
+    bench: Bench, door: Door
+) -> None:
+    door.deaf_to_completions, door.lease_seconds, door.lose_after_beats = True, 0.5, 2
     report = await handle(bench, door, launch())
     assert (report.outcome, door.completed) == ("unreported", {})
+    assert len(door.beats) >= 2, "it did not go on beating"
 
 
-async def test_a_door_out_of_order_is_tried_again_then_given_up(bench: Bench, door: Door) -> None:
-    door.broken_answers = 2
+async def test_a_completion_outlasts_a_coordinator_that_is_out_of_order(
+    bench: Bench, door: Door
+) -> None:
+    bench.load(DAY, raw.BDL_BOXSCORES)
+    door.deaf_to_completions, door.lease_seconds = True, 0.6
+    running = asyncio.create_task(handle(bench, door, launch()))
+    await until(lambda: len(door.beats) >= 4)
+    door.deaf_to_completions = False
+    assert (await running).outcome == "reported"
+    assert door.completed[launch()["run_id"]]["status"] == "success"
+
+
+async def test_a_claim_is_tried_again_for_its_time_and_then_given_up(
+    bench: Bench, door: Door
+) -> None:
+    door.broken_answers = 12
     assert (await handle(bench, door, launch())).outcome == "reported"
-    door.broken_answers = 3
-    assert (await handle(bench, door, launch(generation=2))).outcome == "unreachable"
+    door.broken_answers = 10**6
+    report = await handle(bench, door, launch(generation=2), claim_seconds=0.3)
+    assert report.outcome == "unreachable"
+
+
+@pytest.mark.parametrize(
+    "granted",
+    [
+        {"game_date": "2024-10-23"},
+        {"generation": 2},
+        {"generation": 2**62},
+        {"generation": "1"},
+        {"processor": "TeamDefenseSummaryProcessor"},
+        {"attempt": 2},
+        {"run_id": f"{OFFENSE}:2024-10-23:1"},
+    ],
+)
+async def test_what_the_claim_answers_is_the_truth(
+    bench: Bench, door: Door, granted: dict[str, Any]
+) -> None:
+    bench.load(DAY, raw.BDL_BOXSCORES)
+    door.granted = granted
+    report = await handle(bench, door, launch())
+    told = door.completed[report.run_id]
+    assert told["status"] == "failed"
+    assert f"{next(iter(granted))} is " in told["error"]
+    assert "in the run that was claimed" in told["error"]
+    assert bench.warehouse.row_count(TEAM_OFFENSE, DAY) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("game_date", "2024-10-23"),
+        ("generation", 2),
+        ("generation", 2**62),
+        ("generation", 2**58),
+        ("processor", "TeamDefenseSummaryProcessor"),
+        ("run_id", f"{OFFENSE}:2024-10-22:01"),
+        ("run_id", f"{OFFENSE}:2024-10-22"),
+        ("run_id", "nonsense"),
+    ],
+)
+async def test_a_launch_that_differs_from_its_run_is_never_claimed(
+    bench: Bench, door: Door, name: str, value: object
+) -> None:
+    bench.load(DAY, raw.BDL_BOXSCORES)
+    body = {**launch(), name: value}
+    with pytest.raises(BadLaunchError, match=name):
+        await handle(bench, door, body)
+    async with httpx.AsyncClient(base_url=door.url) as client:
+        app = create_runner_app(runner_of(bench, client))
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://runner") as posting:
+            bare = await posting.post("/", json=body)
+            pushed = await posting.post("/", json=push(body))
+    assert (bare.status_code, pushed.status_code) == (422, 204)
+    assert name in bare.json()["detail"]
+    assert execute(ENTRYPOINTS[OFFENSE], body, bench.warehouse, NOW).status == "failed"
+    assert door.claims == 0
+    assert bench.warehouse.row_count(TEAM_OFFENSE, DAY) == 0
 
 
 async def test_a_heartbeat_that_is_refused_or_unanswered_is_told_apart(door: Door) -> None:
@@ -337,9 +470,85 @@ async def test_the_app_refuses_bare_nonsense_and_acknowledges_pushed_nonsense(
             unknown = await posting.post("/", json=launch("NobodyProcessor"))
             bad = await posting.post("/", content=b"{")
             pushed = await posting.post("/", json={"message": {"data": "!"}})
-    assert (unknown.status_code, bad.status_code, pushed.status_code) == (422, 422, 204)
+    assert (unknown.status_code, bad.status_code, pushed.status_code) == (422, 400, 204)
     assert unknown.headers["content-type"] == "application/problem+json"
     assert "no entrypoint for 'NobodyProcessor'" in unknown.json()["detail"]
+
+
+@contextmanager
+def runner_serving(bench: Bench, **more: Any) -> Iterator[str]:
+    """The runner's app in a real server, before a coordinator that nobody reaches."""
+    client = httpx.AsyncClient(base_url="http://127.0.0.1:9")
+    with serving(create_runner_app(runner_of(bench, client, 0), **more)) as url:
+        yield url
+
+
+def nested(depth: int) -> bytes:
+    return b'{"run_id": ' + b"[" * depth + b"]" * depth + b"}"
+
+
+@pytest.mark.parametrize("depth", [500, 900, 990, 100_000, 1_000_000])
+def test_deep_json_is_refused_in_words(bench: Bench, depth: int) -> None:
+    data = base64.b64encode(nested(depth)).decode()
+    with runner_serving(bench) as url, httpx.Client(base_url=url) as posting:
+        bare = posting.post("/", content=nested(depth))
+        wrapped = posting.post("/", json={"message": {"data": data}})
+        assert posting.get("/healthz").json() == {"status": "ok", "pending": 0}
+    assert bare.status_code in (400, 422)
+    assert bare.headers["content-type"] == "application/problem+json"
+    assert "nested too deeply" in bare.json()["detail"] or "run_id" in bare.json()["detail"]
+    assert wrapped.status_code == 204
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"\xff\xfe", b"nonsense", b"[]", b"3", b'{"generation": 1' + b"0" * 5000 + b"}"]
+    + [
+        json.dumps({**launch(), "run_id": text}).encode()
+        for text in ("\ud800:a:1", "\x00", "x" * 9999)
+    ],
+)
+def test_malformed_launches_are_refused_in_words(bench: Bench, body: bytes) -> None:
+    with runner_serving(bench) as url:
+        answer = httpx.post(f"{url}/", content=body)
+    assert answer.status_code in (400, 422)
+    assert answer.json()["status"] == answer.status_code
+    assert 10 < len(answer.json()["detail"]) < 500
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_large_body_is_refused_and_not_read_on(bench: Bench, chunked: bool) -> None:
+    sent = 0
+
+    def megabytes() -> Iterator[bytes]:
+        nonlocal sent
+        for _ in range(50):
+            sent += 1
+            yield b" " * 1024 * 1024
+
+    with runner_serving(bench) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            length = f"Content-Length: {50 * 1024 * 1024}"
+            kind = "Transfer-Encoding: chunked" if chunked else length
+            head = f"POST / HTTP/1.1\r\nHost: runner\r\n{kind}\r\n\r\n"
+            connection.sendall(head.encode())
+            with suppress(ConnectionError):
+                for block in megabytes():
+                    framed = b"100000\r\n" + block + b"\r\n" if chunked else block
+                    connection.sendall(framed)
+            answer = connection.makefile("rb").read(4000)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"4,194,304 bytes" in answer
+    assert sent < 50, "the whole body was taken in"
+
+
+def test_a_body_that_drips_is_given_up(bench: Bench) -> None:
+    with runner_serving(bench, body_seconds=0.3) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(b"POST / HTTP/1.1\r\nHost: runner\r\nContent-Length: 99\r\n\r\n{")
+            assert connection.makefile("rb").readline().startswith(b"HTTP/1.1 408 ")
 
 
 def test_execute_runs_a_launch_in_this_thread(bench: Bench) -> None:

@@ -6,12 +6,14 @@ from datetime import date
 import pytest
 
 from processors.analytics.tables import PLAYER_GAME_SUMMARY, TEAM_OFFENSE
+from processors.base import Processor
 from processors.catalog import CATALOG
-from processors.errors import StaleGenerationError, WarehouseError
+from processors.errors import RowError, StaleGenerationError, WarehouseError
 from processors.raw import tables as raw
 from processors.raw.rows import rows_of
+from processors.runner import execute
 from processors.warehouse import DuckDBWarehouse, to_duckdb
-from tests.processors.support import NOW, Bench
+from tests.processors.support import NOW, PROCESSORS, Bench
 
 DAY = date(2024, 10, 22)
 NO_ROWS = f"SELECT * FROM {TEAM_OFFENSE} WHERE FALSE"
@@ -44,6 +46,8 @@ def test_the_fence_counts_rows_that_came_from_elsewhere(bench: Bench) -> None:
     row = [None] * len(columns)
     row[list(columns).index("game_date")] = DAY  # type: ignore[call-overload]
     row[list(columns).index("generation")] = 9  # type: ignore[call-overload]
+    row[list(columns).index("game_id")] = "g1"  # type: ignore[call-overload]
+    row[list(columns).index("team")] = "BOS"  # type: ignore[call-overload]
     bench.warehouse.replace_rows(TEAM_OFFENSE, DAY, [row])
     with pytest.raises(StaleGenerationError, match="generation 9"):
         bench.warehouse.replace_date(TEAM_OFFENSE, DAY, NO_ROWS, {}, generation=8, computed_at=NOW)
@@ -113,3 +117,76 @@ def test_a_load_of_some_games_leaves_the_others(bench: Bench) -> None:
     assert replaced.deleted == replaced.inserted == len(rows)
     expected = len(rows) + len(bench.season.lines_of[second.game_id])
     assert bench.warehouse.row_count(raw.GAMEBOOK, DAY) == expected
+
+
+def scoreboard(game_id: str | None, day: date = DAY) -> tuple[object, ...]:
+    return (game_id, day, "NYK", "BOS", 109, 132, "Final", NOW)
+
+
+@pytest.mark.parametrize(
+    ("rows", "column", "said"),
+    [
+        ([scoreboard("g1"), scoreboard("g1")], "game_id", "2 rows have this key; it must be uniq"),
+        ([scoreboard(None)], "game_id", "no column of a row's key may be empty"),
+        ([scoreboard("g1", date(2024, 10, 23))], "game_date", "load each date by itself"),
+        ([scoreboard("g9")], "game_id", "name this game too"),
+    ],
+)
+def test_rows_that_break_a_rule_of_the_table_replace_nothing(
+    warehouse: DuckDBWarehouse, rows: list[tuple[object, ...]], column: str, said: str
+) -> None:
+    warehouse.replace_rows(raw.SCOREBOARD, DAY, [scoreboard("g1"), scoreboard("g2")])
+    game_ids = None if rows[0][0] is None else ["g1", "g3"]
+    with pytest.raises(RowError, match=said) as caught:
+        warehouse.replace_rows(raw.SCOREBOARD, DAY, rows, game_ids=game_ids)
+    assert (caught.value.table, caught.value.column) == (raw.SCOREBOARD, column)
+    held = warehouse.query(f"SELECT game_id FROM {raw.SCOREBOARD} ORDER BY game_id")
+    assert [row["game_id"] for row in held] == ["g1", "g2"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("is_home = NOT is_home", "2 rows have this key"),
+        ("opponent = 'XXX'", "2 rows have this key"),
+        ("team = 'XXX'", "a game has at most 2 rows here, this one 3"),
+    ],
+)
+@pytest.mark.parametrize("processor", PROCESSORS[:2])
+def test_a_run_over_rows_that_give_a_game_more_than_two_teams_fails_and_replaces_nothing(
+    bench: Bench, processor: type[Processor], change: str, said: str
+) -> None:
+    """However the rows came in: somebody else may have written them."""
+    bench.load(DAY, raw.BDL_BOXSCORES)
+    bench.run(DAY)
+    before = bench.rows(f"SELECT * FROM {processor.output} ORDER BY game_id, team")
+    connection = bench.warehouse._root.cursor()
+    connection.execute(
+        f"UPDATE {raw.BDL_BOXSCORES} SET {change} WHERE game_date = ? AND player = "
+        f"(SELECT min(player) FROM {raw.BDL_BOXSCORES})",
+        [DAY],
+    )
+    connection.close()
+    entrypoint = f"processors.analytics:{processor.__name__}"
+    launch = {
+        "run_id": f"{processor.name}:{DAY}:2",
+        "processor": processor.name,
+        "game_date": DAY.isoformat(),
+        "generation": 2,
+        "attempt": 1,
+    }
+    result = execute(entrypoint, launch, bench.warehouse, NOW)
+    assert result.status == "failed"
+    assert said in str(result.error)
+    assert bench.rows(f"SELECT * FROM {processor.output} ORDER BY game_id, team") == before
+
+
+def test_a_run_writes_no_rows_of_another_date(warehouse: DuckDBWarehouse) -> None:
+    columns = [
+        c for c in CATALOG.get(TEAM_OFFENSE).columns if c not in ("generation", "computed_at")
+    ]  # type: ignore[union-attr]
+    values = {"game_id": "'g1'", "team": "'BOS'", "game_date": "DATE '2024-10-23'"}
+    select = "SELECT " + ", ".join(f"{values.get(c, 'NULL')} AS {c}" for c in columns)
+    with pytest.raises(RowError, match="must be of that date"):
+        warehouse.replace_date(TEAM_OFFENSE, DAY, select, {}, generation=1, computed_at=NOW)
+    assert warehouse.row_count(TEAM_OFFENSE, date(2024, 10, 23)) == 0

@@ -27,7 +27,7 @@ processors:
     phase: 3
     output: nba_analytics.player_game_summary
     requires:
-      - {table: nba_raw.nbac_gamebook_player_stats, critical: true, expected_count_per_game: 18,
+      - {table: nba_raw.nbac_gamebook_player_stats, critical: true, expected_count_per_game: 16,
          max_age_hours_warn: 12, max_age_hours_fail: 24}
       - {any_of: [nba_raw.bigdataball_play_by_play, nba_raw.nbac_play_by_play], prefer_for: 30m, critical: false}
       - {at_least: 2, of: [nba_raw.a, nba_raw.b, nba_raw.c], critical: true}

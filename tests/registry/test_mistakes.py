@@ -108,7 +108,6 @@ POLICIES = [
     ("grace: «-5m", "grace", "is no duration"),
     ("grace: «15 m", "grace", "is no duration"),
     ("grace: «31d", "grace", "longer than the most, 30d"),
-    ("grace: «null", "grace", "is no duration"),
     ("run_timeout: «0s", "run_timeout", "leaves no time at all"),
     ("heartbeat_timeout: «0s", "heartbeat_timeout", "leaves no time at all"),
     ("claim_timeout: «0m", "claim_timeout", "leaves no time at all"),
@@ -260,6 +259,19 @@ def test_a_wrong_policy_is_refused_in_a_processor_and_in_the_defaults(
 @pytest.mark.parametrize(("line", "key", "sentence"), OTHER_KEYS)
 def test_a_wrong_entry_point_or_launch_is_refused(line: str, key: str, sentence: str) -> None:
     assert_refused(changed(PLAYERS, f"    {line}\n"), f"processors.Players.{key}", sentence)
+
+
+@pytest.mark.parametrize(("line", "key", "sentence"), [o for o in OTHER_KEYS if "launch" in o[0]])
+def test_a_wrong_default_launch_is_refused(line: str, key: str, sentence: str) -> None:
+    assert_refused(changed("  cooldown: 2h", f"  {line}"), f"defaults.{key}", sentence)
+
+
+@pytest.mark.parametrize(
+    "key", ["aliases", "phase", "output", "requires", "entrypoint", "active_from"]
+)
+def test_what_is_a_processors_own_is_no_default(key: str) -> None:
+    text = changed("  cooldown: 2h", f"  «{key}: x")
+    assert_refused(text, f"defaults.{key}", "unknown key")
 
 
 @pytest.mark.parametrize(("line", "key", "sentence"), LINES)

@@ -33,12 +33,17 @@ def rows(section: str) -> dict[str, list[str]]:
     return {key: [cell.strip() for cell in cells.split(" | ")] for key, cells in found}
 
 
-@pytest.mark.parametrize("section", [*KEYS, "policy"])
+@pytest.mark.parametrize("section", [*(k for k in KEYS if k != "defaults"), "policy"])
 def test_every_key_has_its_row_and_every_row_its_key(section: str) -> None:
     keys = {**KEYS, "policy": POLICY_KEYS}[section]
     if section == "processor":
         keys = tuple(k for k in keys if k not in POLICY_KEYS)
     assert set(rows(section)) == set(keys)
+
+
+def test_the_page_says_what_defaults_may_hold() -> None:
+    assert set(KEYS["defaults"]) == {*POLICY_KEYS, "launch"}
+    assert "[policy key](#policies) and [`launch`](#a-launch)" in PAGE
 
 
 def test_the_page_and_the_code_name_the_same_policy_defaults() -> None:

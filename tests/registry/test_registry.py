@@ -25,7 +25,7 @@ from coordinator.core.spec import (
     Window,
 )
 from coordinator.registry import Registry, diff, load, parse
-from coordinator.registry_meaning import duration_text
+from coordinator.registry_meaning import POLICY_KEYS, duration_text
 from tests.registry.examples import CONTRACT, SMALL, changed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,7 +60,7 @@ def test_the_example_of_the_contract_means_what_it_says() -> None:
                 key=gamebook,
                 kind=RequirementKind.TABLE,
                 sources=(gamebook,),
-                expected_count_per_game=18,
+                expected_count_per_game=16,
                 max_age_warn=12 * HOUR,
                 max_age_fail=24 * HOUR,
             ),
@@ -180,6 +180,38 @@ def test_nothing_takes_a_default_deadline_not_before_or_schedule_away() -> None:
     assert (players.deadline, players.not_before, players.schedule) == (None, None, ())
     assert (teams.deadline is None, teams.not_before is None) == (False, False)
     assert len(teams.schedule) == 1
+
+
+@pytest.mark.parametrize("key", [k for k in POLICY_KEYS if k != "grace"])
+def test_nothing_takes_any_default_away(key: str) -> None:
+    value = {
+        "not_before": "{at: '09:00'}",
+        "deadline": "{at: '10:00'}",
+        "schedule": "[{at: '11:00'}]",
+        "max_refires": "7",
+        "attempts": "7",
+        "off_day": "run",
+    }.get(key, "7m")
+    defaults = changed("  cooldown: 2h\n", f"  {key}: {value}\n")
+    registry = parse(changed("    grace: 15m\n", f"    {key}: null\n", defaults))
+    players, teams = registry.processors["Players"].policy, registry.processors["Teams"].policy
+    assert getattr(players, key) == getattr(Policy(), key) != getattr(teams, key)
+
+
+def test_a_default_launch_holds_where_a_processor_names_none_and_nothing_takes_it_away() -> None:
+    defaults = changed("  cooldown: 2h\n", "  launch: {pubsub: nba-phase3-trigger}\n")
+    topic = LaunchTarget(kind=LaunchKind.PUBSUB, address="nba-phase3-trigger")
+    local = LaunchTarget(kind=LaunchKind.LOCAL)
+    for own, target in [
+        ("grace: 15m", topic),
+        ("launch: {local: true}", local),
+        ("launch: null", None),
+        ("launch: ~", None),
+    ]:
+        registry = parse(changed("    grace: 15m\n", f"    {own}\n", defaults))
+        assert registry.processors["Players"].launch == target
+        assert registry.processors["Teams"].launch == topic
+    assert parse(changed("  cooldown: 2h\n", "  launch:\n")).processors["Teams"].launch is None
 
 
 @pytest.mark.parametrize(
