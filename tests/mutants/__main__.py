@@ -71,7 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("part", choices=sorted(PARTS))
     parser.add_argument("--sample", type=int, default=200, help="mutants to judge; 0: all")
-    parser.add_argument("--seed", type=int, default=None, help="draws the sample (default: the time)")
+    parser.add_argument(
+        "--seed", type=int, default=None, help="draws the sample (default: the time)"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at once")
     parser.add_argument("--only", default="", help="only mutants whose name has this text")
     parser.add_argument("--allow", type=float, default=5.0, help="percent that may survive")
@@ -134,9 +136,7 @@ def _tool() -> Path:
     return python
 
 
-def _mutmut(
-    python: Path, tree: Path, jobs: int, names: Sequence[str], *, check: bool
-) -> None:
+def _mutmut(python: Path, tree: Path, jobs: int, names: Sequence[str], *, check: bool) -> None:
     command = [str(python), "-m", "mutmut", "run", "--max-children", str(jobs), *names]
     ran = subprocess.run(command, cwd=tree, env=_env(), capture_output=True, text=True, check=False)
     if check and ran.returncode:

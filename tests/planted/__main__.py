@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from tests.planted.bugs import BUGS
-from tests.planted.plant import Bug, Result, copied, failing_test, failing_world, try_bug
+from tests.planted.plant import Result, copied, failing_test, failing_world, try_bug
 
 WIDTH = 100
 

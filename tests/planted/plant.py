@@ -27,6 +27,10 @@ SUITE_SECONDS = 300.0
 WORLDS_SECONDS = 1200.0
 CRASHES = ("NameError", "AttributeError", "TypeError", "UnboundLocalError", "ImportError")
 """A world that ends with one of these was broken by the edit, not judged."""
+_UNDEFINED = (
+    *(sys.executable, "-m", "ruff", "check", "--isolated", "--quiet"),
+    *("--select", "F821,F823"),
+)
 _COPIED = ("coordinator", "processors", "tests", "docs", "deploy", "benchmarks")
 _COPIED_FILES = ("pyproject.toml", "registry.yaml", "README.md", "CHANGELOG.md", "Makefile")
 
@@ -96,8 +100,7 @@ def plant(bug: Bug, tree: Path) -> None:
         text = planted(path.read_text(), [e for e in bug.edits if e.file == file])
         path.write_text(text)
     undefined = subprocess.run(
-        [sys.executable, "-m", "ruff", "check", "--isolated", "--quiet", "--select", "F821,F823"]
-        + sorted({e.file for e in bug.edits}),
+        [*_UNDEFINED, *sorted({e.file for e in bug.edits})],
         cwd=tree,
         capture_output=True,
         text=True,
