@@ -469,13 +469,12 @@ RUN = (
     ),
     simulated(
         "notices-repeated",
-        "one cause is told of again and again",
+        "one cause is told of again every hour",
         "6, Notify",
-        replace(MACHINE, "        if name in self.notified:", "        if not name:"),
         replace(
             MACHINE,
-            "entry = effects.notify(kind, cause,",
-            'entry = effects.notify(kind, f"{cause}:{self.now}",',
+            'name = f"{kind}:{cause}"',
+            'cause = f"{cause}:{self.now:%d%H}"\n        name = f"{kind}:{cause}"',
         ),
     ),
 )
