@@ -865,7 +865,7 @@ STORES = (
             "taken = [key for key in answer.creates if docs[key] is not None]",
             "taken = [key for key in () if docs[key] is not None]",
         ),
-        by="tests/contract/test_store.py::test_of_many_creators_one_wins_and_the_others_see_its_document",
+        by="tests/contract/test_store.py::test_a_create_without_reading_is_run_again_on_what_is_there",
     ),
     tested(
         "moved-file-served",
