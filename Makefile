@@ -8,6 +8,10 @@ HOST ?= 127.0.0.1
 PORT ?= 8080
 TESTS ?=
 WORKERS ?= auto
+BUGS ?=
+PART ?= core
+SAMPLE ?= 200
+SEED ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,7 +19,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test coverage check lint types imports docs-check format bench simulate lock clean
+.PHONY: help install demo serve test coverage check lint types imports docs-check format bench simulate planted mutants lock clean
 .DELETE_ON_ERROR:
 
 help: ## Print this help
@@ -94,6 +98,12 @@ bench: install ## Measure throughput and latency on this machine
 simulate: install ## Seeded worlds with faults, held to the laws (SEEDS=1-200, STORE=firestore)
 	$(BIN)/python -m coordinator.simulation --seeds $(SEEDS) --store $(STORE)
 
+planted: install ## Plant known bugs one by one; each must be caught (BUGS="name …" for some)
+	$(BIN)/python -m tests.planted $(BUGS)
+
+mutants: install ## Change the code at random; few changes may go unseen (PART=core, SAMPLE=200, SEED=…)
+	$(BIN)/python -m tests.mutants $(PART) --sample $(SAMPLE) $(if $(SEED),--seed $(SEED))
+
 lock: install ## Resolve both lock files anew (UPGRADE=1 to move to the newest versions)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) \
@@ -103,6 +113,6 @@ lock: install ## Resolve both lock files anew (UPGRADE=1 to move to the newest v
 		--extra gcp pyproject.toml -o requirements-runtime.lock
 
 clean: ## Remove .venv, caches and local state
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
+	rm -rf $(VENV) .mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
 		.coverage .coverage.* htmlcov build dist var
 	find coordinator processors tests -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,903 @@
+"""The planted bugs: what somebody could get wrong, and what must catch it.
+
+``make planted`` plants each and fails where one goes unnoticed. When an edit no longer fits because
+its place was rewritten, write it anew for the new code; never delete a bug because it is hard to
+catch. A bug that reached a user belongs here, with what catches it from then on.
+"""
+
+from __future__ import annotations
+
+from tests.planted.plant import WORLDS_MAX, Bug, Edit
+
+MACHINE = "coordinator/core/machine.py"
+READINESS = "coordinator/core/readiness.py"
+MODEL = "coordinator/core/model.py"
+SCHEDULE = "coordinator/core/schedule.py"
+LOADS = "coordinator/service/loads.py"
+INGEST = "coordinator/service/ingest.py"
+RUNS = "coordinator/service/runs.py"
+SWEEP = "coordinator/service/sweep.py"
+ENGINE = "coordinator/service/engine.py"
+OPERATE = "coordinator/service/operate.py"
+QUARANTINE = "coordinator/service/quarantine.py"
+ADOPT = "coordinator/service/adopt.py"
+IN_FORCE = "coordinator/service/in_force.py"
+ONCE = "coordinator/service/once.py"
+SILENCE = "coordinator/service/silence.py"
+OUTBOX = "coordinator/outbox.py"
+FIRESTORE = "coordinator/adapters/firestore/store.py"
+TRANSACTION = "coordinator/adapters/firestore/transaction.py"
+SQLITE_WRITER = "coordinator/adapters/sqlite/writer.py"
+SQLITE_STORE = "coordinator/adapters/sqlite/store.py"
+WIRE = "coordinator/wire.py"
+
+
+def replace(file: str, before: str, after: str) -> Edit:
+    """A snippet that must occur exactly once, and what stands there instead."""
+    return Edit(file=file, before=before, after=after)
+
+
+def simulated(name: str, breaks: str, rule: str, *edits: Edit, worlds: int = WORLDS_MAX) -> Bug:
+    """A bug that the simulation must catch."""
+    return Bug(name=name, breaks=breaks, rule=rule, edits=edits, worlds=worlds)
+
+
+def tested(name: str, breaks: str, rule: str, *edits: Edit, by: str) -> Bug:
+    """A bug that the named test must catch."""
+    return Bug(name=name, breaks=breaks, rule=rule, edits=edits, tests=(by,))
+
+
+def never_held(kind: str, breaks: str, rule: str) -> Bug:
+    """One kind of hold is worked out and then ignored."""
+    code = (
+        "_judged = judge\n\n\n"
+        "def judge(*args, **options):\n"
+        "    verdict = _judged(*args, **options)\n"
+        f"    holds = tuple(h for h in verdict.holds if h.kind is not HoldKind.{kind})\n"
+        "    return replace(verdict, holds=holds)"
+    )
+    name = f"never-held-{kind.lower().replace('_', '-')}"
+    return simulated(name, breaks, rule, Edit(file=READINESS, after=code))
+
+
+HOLDS = (
+    never_held("GRACE", "optional inputs are not waited for", "2, Waiting"),
+    never_held("PREFER", "an alternate wins before prefer_for has passed", "2, any_of"),
+    never_held("DEBOUNCE", "a burst of loads fires before it is over", "2, Waiting"),
+    never_held("NOT_BEFORE", "a run starts before its earliest instant", "2, not_before"),
+    never_held("COOLDOWN", "newer data fires again right after a success", "2, cooldown"),
+    never_held("QUIET", "a load that was announced quiet fires", "3, skip_downstream"),
+    never_held("PAUSE", "what is paused fires", "law 8"),
+    never_held("BUDGET", "newer data fires without end", "law 7"),
+)
+
+JUDGEMENT = (
+    simulated(
+        "every-load-quiet",
+        "every load is taken as quiet, so nothing fires by itself",
+        "law 3",
+        replace(LOADS, "quiet=message.quiet,", "quiet=True,"),
+    ),
+    simulated(
+        "reloads-superseded",
+        "every reload is thrown away as older than what counts",
+        "3.1, Order",
+        replace(
+            MODEL, "if whole is not None and whole.outranks(arrival):", "if whole is not None:"
+        ),
+        replace(
+            MODEL,
+            "if g not in games or not self.arrivals[games[g]].outranks(arrival)",
+            "if g not in games",
+        ),
+    ),
+    simulated(
+        "loads-of-one-size-lost",
+        "loads of 450 rows are acknowledged as applied and thrown away",
+        "law 5",
+        replace(
+            MODEL,
+            "        kept = set(games.values())\n",
+            "        if arrival.record_count == 450:\n"
+            "            return self, Fold.APPLIED\n"
+            "        kept = set(games.values())\n",
+        ),
+    ),
+    simulated(
+        "older-loads-win",
+        "an older load replaces a newer one that came first",
+        "3.1, Order",
+        replace(MODEL, "if whole is not None and whole.outranks(arrival):", "if False:"),
+    ),
+    simulated(
+        "failed-loads-satisfy",
+        "a failed load replaces a success",
+        "3.1, status",
+        replace(
+            MODEL,
+            "return replace(self, last_failure=arrival), Fold.APPLIED",
+            "pass",
+        ),
+    ),
+    simulated(
+        "coverage-ignored",
+        "one game of a date is enough",
+        "2, min_coverage",
+        replace(
+            READINESS,
+            "if covered < max(1, ceil(requirement.min_coverage * len(expected) - 1e-9)):",
+            "if covered < 1:",
+        ),
+    ),
+    simulated(
+        "minimum-ignored",
+        "too few rows are enough",
+        "2, expected_count",
+        replace(READINESS, "State.READY if enough else State.SHORT", "State.READY"),
+    ),
+    simulated(
+        "empty-loads-satisfy",
+        "a load without rows meets a requirement on a date with games",
+        "3.1, no_data",
+        replace(
+            READINESS,
+            "state = State.READY if nothing_due else State.EMPTY",
+            "state = State.READY",
+        ),
+    ),
+    simulated(
+        "stale-inputs-pass",
+        "an input that is too old fires the first generation",
+        "2, Freshness",
+        replace(
+            READINESS,
+            "if stale_at is not None and now >= stale_at:",
+            "if stale_at is not None and now >= stale_at + timedelta(days=9999):",
+        ),
+    ),
+    simulated(
+        "content-mark-ignored",
+        "a reload of the very same content fires again",
+        "2, Dirty",
+        replace(
+            MODEL,
+            "return self.content_hash is not None and self.content_hash == other.content_hash",
+            "return False",
+        ),
+    ),
+    simulated(
+        "reloads-never-dirty",
+        "corrections never fire a new generation",
+        "2, Dirty",
+        replace(
+            MODEL,
+            "return self.content_hash is not None and self.content_hash == other.content_hash",
+            "return True",
+        ),
+    ),
+    simulated(
+        "alternates-refire",
+        "a further alternate of a satisfied group fires again",
+        "2, Dirty",
+        replace(
+            READINESS,
+            "return r.sources[: names.index(used) + 1] if used in names else r.sources",
+            "return r.sources",
+        ),
+        replace(READINESS, "ready = source.by_data and source.table in r.used", "ready = True"),
+    ),
+    simulated(
+        "calendar-loads-refire",
+        "a load of the schedule fires again",
+        "2, Dirty",
+        replace(READINESS, "if source.table == spec.calendar_table:", 'if source.table == "":'),
+    ),
+    simulated(
+        "late-optional-never-refires",
+        "optional data that was missing when fired never fires again",
+        "2, Dirty",
+        replace(
+            READINESS,
+            "return r.sources if r.requirement.critical or r.met else ()",
+            "return r.sources if r.requirement.critical else ()",
+        ),
+    ),
+    simulated(
+        "optional-required",
+        "what is optional is waited for without end",
+        "2, grace",
+        replace(
+            READINESS,
+            "critical = [r for r in requirements if r.requirement.critical]",
+            "critical = list(requirements)",
+        ),
+    ),
+    simulated(
+        "windows-always-met",
+        "a history window is met by no day at all",
+        "2, Windows",
+        replace(READINESS, "elif len(ready) < needed:", "elif len(ready) < 0:"),
+    ),
+    simulated(
+        "off-days-fire",
+        "a date without games fires",
+        "2, off_day",
+        replace(
+            READINESS,
+            "off_day = today == () and spec.policy.off_day is OffDay.SKIP",
+            "off_day = False",
+        ),
+    ),
+    simulated(
+        "offset-ignored",
+        "yesterday's table is looked for today",
+        "2, dates",
+        replace(
+            READINESS,
+            "shift(partition.game_date, requirement.offset)\n        if requirement.offset",
+            "partition.game_date\n        if requirement.offset",
+        ),
+    ),
+)
+
+TIME = (
+    simulated(
+        "every-deadline-fires",
+        "a deadline that should alert or skip launches",
+        "2, Deadlines",
+        replace(
+            MACHINE,
+            "if action is DeadlineAction.FIRE and verdict.usable",
+            "if verdict.usable",
+        ),
+    ),
+    simulated(
+        "deadlines-never-act",
+        "nothing happens at a deadline",
+        "law 4",
+        replace(MACHINE, "at is None or self.now < at or self.deadline_done", "True"),
+    ),
+    simulated(
+        "schedules-never-act",
+        "nothing happens at a schedule's instant",
+        "law 4",
+        replace(MACHINE, "        self._fire(verdict, Trigger.SCHEDULE)", "        return"),
+    ),
+    simulated(
+        "schedules-act-again",
+        "one instant of a schedule that always fires does so again and again",
+        "2, schedule",
+        replace(
+            MACHINE,
+            "        self.schedule_done_at = max(at for at, _ in due)\n        always",
+            "        always",
+        ),
+    ),
+    simulated(
+        "leases-never-end",
+        "a runner that died holds its run for ever",
+        "law 4",
+        replace(MACHINE, "elif self.now >= run.lease_expires_at:", "elif False:"),
+    ),
+    simulated(
+        "runs-never-time-out",
+        "a runner that beats without end is never stopped",
+        "law 4",
+        replace(
+            MACHINE,
+            'self._lost("lease_lost", f"ran longer than',
+            'str(f"ran longer than',
+        ),
+    ),
+    simulated(
+        "unclaimed-never-noticed",
+        "a launch that nobody reads is waited for without end",
+        "law 4",
+        replace(
+            MACHINE,
+            "if self.now >= attempt.delivered_at + self.policy.claim_timeout:",
+            "if False:",
+        ),
+    ),
+    simulated(
+        "no-retry-backoff",
+        "a failed attempt is launched again at once",
+        "2, retry_backoff",
+        replace(MACHINE, "launch_at=self.now + wait)", "launch_at=self.now)"),
+    ),
+    simulated(
+        "attempts-unlimited",
+        "a run that fails is launched for ever",
+        "law 7",
+        replace(MACHINE, "if run.attempt >= self.policy.attempts:", "if False:"),
+    ),
+    simulated(
+        "waivers-never-expire",
+        "a waiver holds after its time",
+        "5.4, waivers",
+        replace(
+            MACHINE,
+            "if w.closed_at is None and w.until is not None and w.until <= self.now",
+            "if False",
+        ),
+        replace(
+            MODEL,
+            "return self.closed_at is None and (self.until is None or now < self.until)",
+            "return self.closed_at is None",
+        ),
+    ),
+    simulated(
+        "sweep-a-day-late",
+        "what waits for time is looked at a day late",
+        "law 3",
+        replace(
+            SWEEP,
+            "        return self._engine.clock.now()",
+            "        return self._engine.clock.now() - timedelta(days=1)",
+        ),
+        replace(SWEEP, "            next_wake=next_wake,", "            next_wake=None,"),
+    ),
+)
+
+RUN = (
+    simulated(
+        "new-partition-not-filled",
+        "a processor that is added later does not see what was loaded before",
+        "law 3",
+        replace(ENGINE, "if stale or refill else None", "if refill else None"),
+    ),
+    simulated(
+        "settling-forgotten",
+        "what is held shows as waiting",
+        "law 6",
+        replace(
+            MACHINE,
+            "return Status.SETTLING if verdict.critical_met else Status.WAITING",
+            "return Status.WAITING",
+        ),
+    ),
+    simulated(
+        "launches-made-up",
+        "launches count as delivered and are not sent",
+        "law 3",
+        replace(
+            OUTBOX,
+            "return await launcher.launch(target, spec, run, message)",
+            'return "made up"',
+        ),
+    ),
+    simulated(
+        "any-token-is-good",
+        "a report with a stale token ends a run",
+        "law 2",
+        replace(
+            MACHINE,
+            "if run.lease_token != fact.token or run.status is not RunStatus.RUNNING:\n"
+            "            failed",
+            "if run.status is not RunStatus.RUNNING:\n            failed",
+        ),
+    ),
+    simulated(
+        "one-run-two-owners",
+        "a run that is taken is given to the next who asks",
+        "law 2",
+        replace(MACHINE, "if run.current.owner == fact.owner:", "if True:"),
+    ),
+    simulated(
+        "outbox-emptied-on-failure",
+        "a launch whose delivery failed is never tried again",
+        "law 3",
+        replace(
+            MACHINE,
+            "self.outbox = tuple(tried if e is entry else e for e in self.outbox)",
+            "self.outbox = tuple(e for e in self.outbox if e is not entry)",
+        ),
+    ),
+    simulated(
+        "refires-without-budget",
+        "newer data fires without end",
+        "law 7",
+        replace(MACHINE, "self.refires += 1", "self.refires = 0"),
+    ),
+    simulated(
+        "reset-keeps-spent-budget",
+        "after a reset newer data cannot fire",
+        "4, Reset",
+        replace(MACHINE, "        self.refires = 0\n", ""),
+    ),
+    simulated(
+        "output-lost-with-its-run",
+        "a run ends and nobody hears of its output",
+        "law 3",
+        replace(
+            RUNS,
+            "if ended is not None and ended.status in ANNOUNCED:",
+            "if ended is not None and ended.status in ():",
+        ),
+    ),
+    simulated(
+        "acknowledged-before-kept",
+        "a message is acknowledged while the store is out of reach",
+        "law 5",
+        replace(
+            INGEST,
+            '            return await self._set_aside(body, "push", error, message_id, received_at)\n',
+            '            return await self._set_aside(body, "push", error, message_id, received_at)\n'
+            "        except CoordinatorError:\n"
+            '            return Outcome(outcome="applied")\n',
+        ),
+    ),
+    simulated(
+        "inputs-empty",
+        "a launch does not say what it reads",
+        "6, Launch",
+        replace(MACHINE, "inputs=tuple(self._inputs(verdict)),", "inputs=(),"),
+    ),
+    simulated(
+        "changed-games-empty",
+        "a launch by newer data does not say which games changed",
+        "6, Launch",
+        replace(MACHINE, "changed_games=verdict.changed_games,", "changed_games=(),"),
+    ),
+    simulated(
+        "warnings-empty",
+        "a launch does not warn of what a careful runner should know",
+        "6, Launch",
+        replace(MACHINE, "            warnings=verdict.warnings,", "            warnings=(),"),
+    ),
+    simulated(
+        "trigger-wrong",
+        "a launch by newer data says that its dependencies came",
+        "6, Launch",
+        replace(
+            MACHINE,
+            "self._fire(verdict, Trigger.LATE_DATA)",
+            "self._fire(verdict, Trigger.DEPENDENCIES)",
+        ),
+    ),
+    simulated(
+        "no-notice-made",
+        "nobody is told of anything about a partition",
+        "6, Notify",
+        replace(MACHINE, "        if name in self.notified:", "        if name:"),
+    ),
+    simulated(
+        "no-notice-sent",
+        "notices about partitions count as delivered and are not sent",
+        "6, Notify",
+        replace(OUTBOX, "        await self._tell_all(self._notice(entry, partition))\n", ""),
+    ),
+    simulated(
+        "notices-repeated",
+        "one cause is told of again every hour",
+        "6, Notify",
+        replace(
+            MACHINE,
+            'name = f"{kind}:{cause}"',
+            'cause = f"{cause}:{self.now:%d%H}"\n        name = f"{kind}:{cause}"',
+        ),
+    ),
+)
+
+API = "tests/api/"
+SERVICE = "tests/service/"
+FIRESTORE_TESTS = "tests/firestore/"
+RACES = "tests/simulation/test_races.py::"
+SQLITE_TESTS = "tests/contract/test_sqlite.py::"
+
+INTAKE = (
+    tested(
+        "neighbours-fail-together",
+        "one event that breaks fails every event that shares its commit",
+        "law 5",
+        replace(INGEST, "if len(batch) == 1 or over:", "if batch:"),
+        by=SERVICE + "test_guards.py::test_an_event_that_breaks_takes_none_of_its_batch_with_it",
+    ),
+    tested(
+        "watchers-born-meanwhile-missed",
+        "a partition made while a load in its window is taken in never hears of it",
+        "law 3",
+        replace(INGEST, "        if missed:\n", "        if not found:\n"),
+        by=RACES + "test_a_partition_made_while_a_load_in_its_window_is_taken_in_hears_of_it",
+    ),
+    tested(
+        "known-id-other-content",
+        "another load under a known id is taken for a repetition and lost",
+        "3.1, event_id",
+        replace(LOADS, "if known.digest != message.digest:", "if not known.digest:"),
+        by=API + "test_events.py::test_a_known_id_with_other_content_is_quarantined_or_rejected",
+    ),
+    tested(
+        "duplicates-not-evaluated",
+        "a stuck partition is not healed by a load that comes again",
+        "3.1, event_id",
+        replace(
+            LOADS,
+            "            for target in targets:\n"
+            "                facts.setdefault(target, []).append(Ticked())\n"
+            '            return Folded("duplicate", targets)',
+            '            return Folded("duplicate", ())',
+        ),
+        by=SERVICE
+        + "test_guards.py::test_a_load_that_comes_again_heals_a_partition_whose_time_has_come",
+    ),
+    tested(
+        "announcements-forged",
+        "anybody may send the load by which a run announces its output",
+        "6, Announce",
+        replace(
+            LOADS,
+            "if arrival.event_id.startswith(OUTPUT) and not load.own:",
+            "if not arrival.event_id:",
+        ),
+        by=SERVICE + "test_instances.py::test_an_id_of_a_runs_output_is_the_runs_alone",
+    ),
+    tested(
+        "calendar-of-equal-timestamp-ignored",
+        "of two schedule loads of one instant the first counts for ever",
+        "3.1, Order",
+        replace(
+            LOADS, "known.timestamp > arrival.timestamp:", "known.timestamp >= arrival.timestamp:"
+        ),
+        by=SERVICE
+        + "test_guards.py::test_of_two_schedule_loads_of_one_instant_the_later_received_counts",
+    ),
+    tested(
+        "rows-without-ids-empty-the-calendar",
+        "a schedule load that lists no games says that there are none",
+        "3.1, calendar",
+        replace(LOADS, "if not arrival.game_ids and not none:", "if not arrival.event_id:"),
+        by=SERVICE + "test_calendar.py",
+    ),
+    tested(
+        "future-timestamps-win",
+        "a producer whose clock runs ahead outranks every later load",
+        "3.1, Order",
+        replace(
+            LOADS, "timestamp=min(message.timestamp, received_at),", "timestamp=message.timestamp,"
+        ),
+        by=SERVICE + "test_guards.py::test_a_timestamp_after_its_receipt_counts_as_its_receipt",
+    ),
+    tested(
+        "discarded-entry-reopens",
+        "a message that a person discarded is open again when it is redelivered",
+        "3.3, quarantine",
+        replace(QUARANTINE, 'elif known.state == "discarded":', 'elif known.state == "":'),
+        by=SERVICE + "test_guards.py::test_a_discarded_message_that_comes_again_stays_discarded",
+    ),
+    tested(
+        "unknown-tables-set-aside-during-a-deployment",
+        "a table that only the new registry has is quarantined by an old instance",
+        "law 5",
+        replace(
+            IN_FORCE,
+            "if any(knows(_read(record)) for record in self.others.values()):",
+            "if not self.others:",
+        ),
+        by=SERVICE
+        + "test_rolling.py::test_a_table_that_only_the_new_registry_has_is_sent_again_and_not_set_aside",
+    ),
+)
+
+DECIDING = (
+    tested(
+        "question-leaves-a-partition",
+        "a report on a run that never was creates a partition",
+        "5.3",
+        replace(RUNS, "            if partition is None:\n", "            if not key:\n"),
+        by=SERVICE
+        + "test_announced.py::test_a_report_on_a_run_that_never_was_leaves_nothing_behind",
+    ),
+    tested(
+        "waiting-announcement-struck-off",
+        "a repeated report drops an announcement that was not delivered",
+        "law 3",
+        replace(
+            RUNS,
+            "if announce and partition.live is not None and partition.live.run_id == run_id:",
+            "if announce:",
+        ),
+        by=SERVICE
+        + "test_announced.py::test_an_announcement_that_another_process_left_waiting_is_not_struck_off",
+    ),
+    tested(
+        "dry-run-writes",
+        "a rehearsal does what it should only say",
+        "5.4",
+        replace(ENGINE, "            if dry_run:\n", "            if dry_run and not decisions:\n"),
+        by=API + "test_operators.py::test_a_rehearsal_says_what_it_would_do_and_changes_nothing",
+    ),
+    tested(
+        "pause-of-all-ignored",
+        "a pause of everything holds nothing that is new",
+        "law 8",
+        replace(ENGINE, "for scope in (ALL, processor):", "for scope in (processor,):"),
+        by=API + "test_operators.py::test_a_pause_keeps_everything_and_resume_fires",
+    ),
+    tested(
+        "windows-unseen-at-a-runs-end",
+        "what came into a window while a run lived is not seen when it ends",
+        "law 3",
+        replace(
+            ENGINE,
+            "if looks or (decision.fired is None and decision.partition.live is not None):",
+            "if decision:",
+        ),
+        by=SERVICE
+        + "test_instances.py::test_a_run_that_ends_by_a_late_beat_is_judged_with_its_windows_as_they_are",
+    ),
+    tested(
+        "resume-without-marker",
+        "a process that dies while it resumes leaves everything held",
+        "law 8",
+        replace(
+            OPERATE,
+            "puts[key] = Control(scope=scope, resume_pending=True)",
+            "puts[key] = Control(scope=scope)",
+        ),
+        by=SERVICE
+        + "test_guards.py::test_a_resume_that_is_cut_short_is_finished_by_the_next_sweep",
+    ),
+    tested(
+        "resume-marker-ignored",
+        "no sweep finishes a resume that was cut short",
+        "law 8",
+        replace(SWEEP, "        await self._finish_resumes()\n", ""),
+        by=SERVICE
+        + "test_guards.py::test_a_resume_that_is_cut_short_is_finished_by_the_next_sweep",
+    ),
+    tested(
+        "resume-marker-taken-down-first",
+        "a resume that fails half way is taken for finished",
+        "law 8",
+        replace(
+            SWEEP,
+            '        where = [Where("paused", Op.EQ, 1)]\n',
+            '        await self._released(scope)\n        where = [Where("paused", Op.EQ, 1)]\n',
+        ),
+        by=SERVICE
+        + "test_guards.py::test_a_resume_that_fails_half_way_is_finished_by_the_next_sweep",
+    ),
+    tested(
+        "one-bad-partition-stops-the-sweep",
+        "a partition that cannot be judged keeps time from all others",
+        "law 4",
+        replace(
+            SWEEP,
+            "                self.stuck |= work.keys()\n                return []",
+            "                self.stuck |= work.keys()\n                raise",
+        ),
+        by=RACES + "test_a_partition_that_cannot_be_judged_keeps_time_from_no_other",
+    ),
+    tested(
+        "wakes-during-a-sweep-overslept",
+        "what is committed during a sweep waits for the next look",
+        "7, within a second",
+        replace(
+            SWEEP,
+            "self._next = _earlier(self._next, swept.next_wake)",
+            "self._next = swept.next_wake",
+        ),
+        by=RACES + "test_what_is_committed_during_a_sweep_is_not_overslept",
+    ),
+    tested(
+        "late-sweep-told-again-and-again",
+        "every sweep that catches up is told of",
+        "6, Notify",
+        replace(
+            SWEEP, "if not self._late or was_late or self.tell is None:", "if self.tell is None:"
+        ),
+        by=SERVICE + "test_sweep_late.py",
+    ),
+    tested(
+        "registry-given-up-too-early",
+        "an instance of another registry that is alive counts as gone at once",
+        "law 3",
+        replace(ADOPT, ">= GONE_AFTER:", ">= timedelta(0):"),
+        by=SERVICE + "test_rolling.py",
+    ),
+    tested(
+        "leaving-mark-believed-after-it-was-taken-back",
+        "an instance that said it is alive counts as gone",
+        "law 3",
+        replace(
+            IN_FORCE,
+            "if record is None or (leaving_at is not None and record.leaving_at != leaving_at):",
+            "if record is None:",
+        ),
+        by=SERVICE
+        + "test_rolling.py::test_a_mark_that_was_taken_back_meanwhile_declares_nobody_gone",
+    ),
+    tested(
+        "frozen-instance-says-nothing",
+        "an instance that comes back commits without saying that it is there",
+        "law 3",
+        replace(IN_FORCE, "if self._looked is None or self._age() < within:", "if within:"),
+        by=SERVICE + "test_rolling.py",
+    ),
+    tested(
+        "told-by-every-instance",
+        "each instance tells of the same news",
+        "6, Notify",
+        replace(ONCE, "if what in known.dates:", "if not what:"),
+        by=SERVICE
+        + "test_instances.py::test_a_sweep_that_came_late_is_told_by_one_of_the_instances",
+    ),
+)
+
+DELIVERY = (
+    tested(
+        "notices-of-others-told-too",
+        "a notice that another instance is about to send is sent twice",
+        "6, Notify",
+        replace(
+            OUTBOX,
+            "if entry.kind is EffectKind.NOTIFY and self._scattered and target not in self._own:",
+            "if not entry:",
+        ),
+        by=SERVICE
+        + "test_instances.py::test_a_notice_is_left_for_a_while_to_the_instance_that_asked_for_it",
+    ),
+    tested(
+        "delivery-recorded-impatiently",
+        "a launch that was delivered is delivered again because the store was busy",
+        "law 2",
+        replace(OUTBOX, "for pause in RECORD_PAUSES_SECONDS:", "for pause in ():"),
+        by=SERVICE
+        + "test_ingest_parts.py::test_a_delivery_that_cannot_be_recorded_at_once_is_not_made_twice",
+    ),
+    tested(
+        "launches-of-the-dead-forgotten",
+        "what a dead instance left undelivered is delivered by no sweep",
+        "law 3",
+        replace(
+            OUTBOX,
+            "        await self.discover(ASKED_GRACE if self._scattered else timedelta(0))\n",
+            "",
+        ),
+        by=SERVICE
+        + "test_instances.py::test_a_sweep_that_is_asked_for_delivers_what_a_dead_instance_left",
+    ),
+    tested(
+        "launches-of-the-living-taken-over",
+        "a sweep launches what another instance is launching",
+        "law 2",
+        replace(OUTBOX, "ASKED_GRACE if self._scattered else timedelta(0)", "timedelta(0)"),
+        by=SERVICE + "test_instances.py::test_it_leaves_to_a_live_instance_what_that_is_delivering",
+    ),
+)
+
+STORES = (
+    tested(
+        "phantom-guard-dropped",
+        "a partition commits although a load inside its window came between",
+        "law 3",
+        replace(
+            TRANSACTION, "if document.windows and begins:", "if not document.windows and begins:"
+        ),
+        by=FIRESTORE_TESTS
+        + "test_guards.py::test_a_partition_committed_after_a_load_in_its_window_was_taken_in_sees_it",
+    ),
+    tested(
+        "ended-pause-set",
+        "a partition is held by a pause that ended while it was judged",
+        "law 8",
+        replace(
+            TRANSACTION,
+            "                    if pause not in known:\n",
+            "                    if not pause:\n",
+        ),
+        by=FIRESTORE_TESTS
+        + "test_guards.py::test_a_pause_that_ended_meanwhile_is_not_set_on_a_partition",
+    ),
+    tested(
+        "turned-away-on-a-remembered-calendar",
+        "a load is superseded by a calendar that another process has changed",
+        "3.1, Order",
+        replace(
+            TRANSACTION,
+            "rests = all_controls or bool(moved) or turned_away",
+            "rests = all_controls or bool(moved)",
+        ),
+        by=FIRESTORE_TESTS
+        + "test_guards.py::test_an_older_load_is_not_turned_away_on_a_remembered_calendar",
+    ),
+    tested(
+        "memory-believed",
+        "a pause that another process set holds nothing here",
+        "law 8",
+        replace(TRANSACTION, "if rests and path(key) in self.cached:", "if not key:"),
+        by=FIRESTORE_TESTS
+        + "test_service.py::test_a_pause_elsewhere_holds_though_none_is_remembered_here",
+    ),
+    tested(
+        "one-late-caller-fails-its-group",
+        "a caller whose patience ends takes with it all that share its commit",
+        "law 5",
+        replace(FIRESTORE, "if late and len(late) < len(jobs):", "if not jobs:"),
+        by=FIRESTORE_TESTS
+        + "test_guards.py::test_a_caller_whose_patience_ends_takes_nobody_with_it",
+    ),
+    tested(
+        "lost-answers-repeated",
+        "a commit whose answer was lost is made again",
+        "law 2",
+        replace(FIRESTORE, "if any(op in row.ops for row in rows.values()):", "if not op:"),
+        by=FIRESTORE_TESTS + "test_faults.py::test_a_commit_whose_answer_was_lost_is_not_repeated",
+    ),
+    tested(
+        "preconditions-dropped",
+        "two processes that decide at once overwrite each other",
+        "law 2",
+        Edit(
+            file=TRANSACTION,
+            after=(
+                "_writes = Batch.writes\n\n\n"
+                "def _unconditional(self, op):\n"
+                "    anything = (Act.UPDATE, Act.CREATE)\n"
+                "    return [replace(w, act=Act.SET) if w.act in anything else w\n"
+                "            for w in _writes(self, op)]\n\n\n"
+                "Batch.writes = _unconditional"
+            ),
+        ),
+        by="tests/contract/test_store.py::test_concurrent_changes_of_one_document_are_serial",
+    ),
+    tested(
+        "one-bad-document-fails-its-commit",
+        "a document that cannot be stored fails all that share its commit",
+        "law 5",
+        replace(SQLITE_WRITER, "if len(jobs) > 1:  #", "if not jobs:  #"),
+        by=SQLITE_TESTS + "test_one_bad_document_in_a_shared_commit_fails_alone",
+    ),
+    tested(
+        "cache-outlives-another-writer",
+        "what another process wrote is not seen",
+        "law 2",
+        replace(SQLITE_WRITER, "if version != self._data_version:", "if not version:"),
+        by=SQLITE_TESTS + "test_processes_that_compete_lose_no_change",
+    ),
+    tested(
+        "creates-overwrite",
+        "of two who create a document the second replaces the first",
+        "law 2",
+        replace(
+            SQLITE_WRITER,
+            "taken = [key for key in answer.creates if docs[key] is not None]",
+            "taken = [key for key in () if docs[key] is not None]",
+        ),
+        by="tests/contract/test_store.py::test_a_create_without_reading_is_run_again_on_what_is_there",
+    ),
+    tested(
+        "moved-file-served",
+        "a store whose file was replaced goes on being served",
+        "5.2, readyz",
+        replace(
+            SQLITE_STORE,
+            "if self._inode is not None and self._identity() != self._inode:",
+            "if self._inode is None and self._identity() != self._inode:",
+        ),
+        by=SQLITE_TESTS + "test_a_file_that_was_moved_away_fails_the_ping",
+    ),
+    tested(
+        "waiting-without-bound",
+        "callers wait without bound while the store stalls",
+        "law 7",
+        replace(
+            SQLITE_STORE,
+            "if self._writes.qsize() >= self._waiting_max:",
+            "if not keys and not step:",
+        ),
+        by=SQLITE_TESTS + "test_too_many_waiting_is_unavailable",
+    ),
+)
+
+BUGS: tuple[Bug, ...] = (
+    *HOLDS,
+    *JUDGEMENT,
+    *TIME,
+    *RUN,
+    *INTAKE,
+    *DECIDING,
+    *DELIVERY,
+    *STORES,
+)
