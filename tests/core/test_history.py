@@ -68,6 +68,7 @@ def test_a_run_keeps_every_step_of_its_life() -> None:
         claimed_at=at(5),
         owner="w2",
         ended_at=at(6),
+        reported_token="t2",
     )
     assert run.attempts == (first, second)
     assert (run.status, run.ended_at, run.record_count) == (RunStatus.SUCCESS, at(6), 12)
