@@ -6,9 +6,10 @@ fields. Every store uses this one list, so that what is indexed cannot differ be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -125,6 +126,37 @@ class RegistryRecord:
     """Processor → rule → since when its instants act; see ``service.set_since``."""
 
 
+class Work(StrEnum):
+    """What a load's commit may leave to be done."""
+
+    WINDOWS = "windows"
+    """Evaluate the partitions that look back at its date."""
+    DEPENDENTS = "dependents"
+    """Deliver it to dependent partitions beyond those in its commit."""
+    REFOLD = "refold"
+    """Fold its date again from the ledger: the calendar expects other games now."""
+    GAMES_NOT_KEPT = "games_not_kept"
+    """Notify that more unexpected games came than are kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingWork:
+    """What the loads of one table and date left to be done, committed with them.
+
+    It is done once ``work`` is empty. ``serial`` rises with each load that adds some, so whoever
+    finishes it can tell whether more was added meanwhile.
+    """
+
+    table: str
+    game_date: str
+    work: tuple[Work, ...] = ()
+    serial: int = 0
+
+    def adding(self, more: Iterable[Work]) -> PendingWork:
+        work = tuple(w for w in Work if w in {*self.work, *more})
+        return replace(self, work=work, serial=self.serial + 1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backfill:
     """A range of partitions that a person asked to run, and how far it has come."""
@@ -155,6 +187,7 @@ TYPES: Mapping[Kind, type] = {
     Kind.AUDIT: AuditEntry,
     Kind.BACKFILL: Backfill,
     Kind.REGISTRY: RegistryRecord,
+    Kind.PENDING: PendingWork,
 }
 
 Indexed = str | int | datetime | None
@@ -168,6 +201,7 @@ INDEXES: Mapping[Kind, Mapping[str, Callable[[Any], Indexed]]] = {
         "outbox_due": lambda p: p.outbox_due,
         "paused": lambda p: int(bool(p.pauses)),
         "registry_hash": lambda p: p.registry_hash,
+        "watching": lambda p: int(p.watching),
     },
     Kind.TABLE_DATE: {"table": lambda t: t.table, "game_date": lambda t: t.game_date},
     Kind.EVENT: {
@@ -198,6 +232,7 @@ INDEXES: Mapping[Kind, Mapping[str, Callable[[Any], Indexed]]] = {
         "first_used_at": lambda r: r.first_used_at,
         "current": lambda r: int(r.current),
     },
+    Kind.PENDING: {"open": lambda w: int(bool(w.work))},
 }
 
 _ENCODER = msgspec.json.Encoder()
@@ -250,6 +285,10 @@ PROOF_KEY = dates_key("proof")
 def proof(size: int = 0) -> Dates:
     """A document for ``PROOF_KEY``, about ``size`` bytes long."""
     return Dates(name=PROOF_KEY.id, dates=("x" * size,))
+
+
+def pending_key(table: str, game_date: str) -> Key:
+    return Key(Kind.PENDING, f"{table}__{game_date}")
 
 
 def control_key(scope: str) -> Key:

@@ -79,6 +79,10 @@ CONTENDED = "contended"
 """The code of an ``Unavailable`` whose part answers, and is wanted by too many at once."""
 
 
+QUEUE_FULL = "queue_full"
+"""The code of an ``Unavailable`` where too many events wait for the store already."""
+
+
 class Unavailable(CoordinatorError):
     """A part is out of reach: worth a retry. HTTP 503."""
 

@@ -32,6 +32,7 @@ class Kind(StrEnum):
     AUDIT = "audit"
     BACKFILL = "backfills"
     REGISTRY = "registries"
+    PENDING = "pending"
 
 
 class Key(NamedTuple):
@@ -57,12 +58,14 @@ class Changes(Generic[T]):
     """What a step wants written, all or nothing, and what its caller gets once that is durable.
 
     ``creates`` names those of ``puts`` that must not exist yet; where one does, the transaction is
-    run again on what is there now. ``puts`` with no entries commits nothing.
+    run again on what is there now. ``puts`` with no entries commits nothing. ``guards`` names
+    documents that were read and must still be as they were when the rest is committed.
     """
 
     result: T
     puts: Mapping[Key, Document] = field(default_factory=dict)
     creates: frozenset[Key] = frozenset()
+    guards: frozenset[Key] = frozenset()
 
 
 Step = Callable[[Mapping[Key, Document | None]], Changes[T] | Need]

@@ -570,12 +570,12 @@ class _Builder:
         name = self.values.string(node, path, "a table's name, dataset.table")
         if name is None:
             return None
-        if not _TABLE_NAME.fullmatch(name):
+        if not _TABLE_NAME.fullmatch(name) or "__" in name:
             self.values.wrong(
                 node,
                 path,
-                f"{shown(node)!r} is no table name; write dataset.table, at most 100 letters, "
-                "digits, _ and -, starting with a letter",
+                f"{shown(node)!r} is not a valid table name; write dataset.table, at most 100 "
+                "letters, digits, _ and -, starting with a letter, without __ (ids are joined by it)",
             )
             return None
         return name

@@ -123,9 +123,11 @@ def _window_sentence(verdict: RequirementVerdict, *, opening: bool) -> str:
     assert window is not None
     if verdict.state is State.WAIVED:
         return source_sentence(verdict.sources[0])
-    days, before = verdict.days, f"the {counted(window.days or 0, 'day')} before"
-    if not days:
+    known, before = verdict.window, f"the {counted(window.days or 0, 'day')} before"
+    if known is None or not known.dates:
         span = before if window.days else f"the last {counted(window.game_dates or 0, 'game date')}"
+        if known is None:
+            return f"{table}: {span} have not been evaluated yet"
         if verdict.met:
             return f"{table}: {span} hold no known game dates, so there is nothing to wait for"
         return (
@@ -133,11 +135,11 @@ def _window_sentence(verdict: RequirementVerdict, *, opening: bool) -> str:
             "say calendar.known_from in the registry, or load the calendar"
         )
     last = "last " if window.game_dates is not None else ""
-    of = f"{sum(d.met for d in days)} of the {last}{counted(len(days), 'game date')}"
+    of = f"{known.ready} of the {last}{counted(known.dates, 'game date')}"
     of = of if window.game_dates is not None else f"{of} in {before}"
     if verdict.met:
         return f"{table} is ready on {of}"
-    missing = listed([d.game_date for d in days if not d.met])
+    missing = listed(known.unmet, of=known.dates - known.ready)
     if opening:
         return f"{table} on {missing}: ready on {of}, {verdict.days_needed} needed"
     return f"{table} is ready on {of}, {verdict.days_needed} needed, not on {missing}"
@@ -310,7 +312,8 @@ def upstream(verdict: Verdict, spec: ProcessorSpec) -> tuple[tuple[str, str], ..
         if r.met or not r.requirement.critical:
             continue
         lacking = [(s.table, s.game_date) for s in r.sources if not s.met]
-        lacking += [(r.requirement.sources[0], d.game_date) for d in r.days if not d.met][-1:]
+        if r.window is not None and r.window.newest_unmet is not None:
+            lacking.append((r.requirement.sources[0], r.window.newest_unmet))
         for table, date in lacking:
             if table in spec.producers:
                 found[spec.producers[table], date] = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from coordinator.core.model import (
@@ -26,7 +26,10 @@ class Surveyed:
     """
 
     games: Mapping[str, tuple[str, ...]]
-    windows: Mapping[str, tuple[WindowDay, ...]] = field(default_factory=dict)
+    windows: Mapping[str, tuple[WindowDay, ...]] | None = None
+    """Requirement → the dates of its window, judged; None where they were not read."""
+    windows_later: bool = False
+    """They matter, and are too many to be read in this transaction."""
     pauses: tuple[Pause, ...] = ()
     arrivals: Mapping[str, TableDate] | None = None
     registry_since: datetime | None = None

@@ -66,6 +66,8 @@ from coordinator.core.model import (
     Transition,
     Trigger,
     Waiver,
+    WindowDay,
+    WindowState,
     arrivals_key,
     run_id,
 )
@@ -76,6 +78,7 @@ from coordinator.core.readiness import (
     Verdict,
     consume,
     judge,
+    window_state,
 )
 from coordinator.core.schedule import acts, instant
 from coordinator.core.spec import (
@@ -191,6 +194,10 @@ HISTORY_LIMIT = 100
 TRANSITIONS_PER_RUN_LIMIT = 100
 NOTIFIED_LIMIT = 100
 WAIVERS_LIMIT = 50
+WINDOW_INPUTS_MAX = 400
+"""Dates of one window that a run names as its inputs, the newest ones."""
+AT_ONCE = timedelta(microseconds=1)
+"""The least time in the future: ``wake_at`` of what the next sweep is to evaluate."""
 RETRY_BACKOFF_CAP = timedelta(hours=1)
 DELIVERY_BACKOFF_CAP = timedelta(minutes=1)
 UNDELIVERABLE_AFTER = timedelta(minutes=10)
@@ -291,7 +298,9 @@ class _Work:
         self.fired: Run | None = None
         self.arrivals: Mapping[str, TableDate] = partition.arrivals
         self.games = partition.games
-        self.windows = partition.windows
+        self.window_states = partition.window_states
+        self.days: Mapping[str, tuple[WindowDay, ...]] | None = None
+        self.windows_due = partition.windows_due
         self.met_since = partition.met_since
         self.latest = partition.latest
         self.pauses = partition.pauses
@@ -316,6 +325,7 @@ class _Work:
         self.status = partition.status
         self.flags = partition.flags
         self.wake_at = partition.wake_at
+        self.watching = partition.watching
 
     # ── facts ────────────────────────────────────────────────────────────────────────────────
 
@@ -353,8 +363,10 @@ class _Work:
         was_off = off and (self.policy.off_day is OffDay.SKIP or self._deadline_at() is None)
         if fact.games != self.games:
             self.games = fact.games
-        if fact.windows != self.windows:
-            self.windows = fact.windows
+        if fact.windows is not None:
+            self._evaluated(fact.windows)
+        elif fact.windows_later:
+            self.window_states, self.windows_due = {}, True
         if fact.pauses != self.pauses:
             self.pauses = fact.pauses
         if was_off and self.games.get(date) != () and self._deadline_passed():
@@ -362,6 +374,20 @@ class _Work:
         if fact.arrivals is not None and fact.arrivals != self.arrivals:
             self._refilled(fact.arrivals, fact.registry_since)
         return Reply()
+
+    def _evaluated(self, days: Mapping[str, tuple[WindowDay, ...]]) -> None:
+        """Take in the dates of its windows. What nothing depends on is no change worth a write."""
+        self.days, self.windows_due = days, False
+        known = self.window_states
+        states: dict[str, WindowState] = {}
+        for requirement in self.spec.windows:
+            key = requirement.key
+            now = window_state(requirement, days.get(key, ()), self.spec, self.before.created_at)
+            before = known.get(key)
+            same = before is not None and (before.met, before.since) == (now.met, now.since)
+            states[key] = before if before is not None and same else now
+        if states != known:
+            self.window_states = states
 
     def _refilled(self, arrivals: Mapping[str, TableDate], since: datetime | None) -> None:
         """Take every input from the ledger. A registry that asks for more is no newer data."""
@@ -555,9 +581,9 @@ class _Work:
             return self._refuse_live()
         draft = self.draft()
         freshness = self.generation == 0 and fact.trigger is not Trigger.BACKFILL
-        ruled = verdict = judge(draft, self.spec, self.now, freshness=freshness)
+        ruled = verdict = judge(draft, self.spec, self.now, freshness=freshness, days=self.days)
         if freshness and Bypass.FRESHNESS in fact.bypass:
-            verdict = judge(draft, self.spec, self.now, freshness=False)
+            verdict = judge(draft, self.spec, self.now, freshness=False, days=self.days)
         problems = []
         if Bypass.DEPENDENCIES not in fact.bypass:
             if verdict.off_day:
@@ -733,7 +759,7 @@ class _Work:
         for r in verdict.requirements:
             if r.requirement.window is not None:
                 table = r.requirement.sources[0]
-                for day in r.days:
+                for day in r.days[-WINDOW_INPUTS_MAX:]:
                     if day.met and (table, day.game_date) not in seen:
                         seen.add((table, day.game_date))
                         yield Input(
@@ -870,11 +896,12 @@ class _Work:
         verdict = self._look()
         self._pass_void_deadline()
         self.note_deadline_under_run()
-        if self.live is None and self.skip is None and not self.pauses:
+        decides = self.live is None and self.skip is None and not self.windows_due
+        if decides and not self.pauses:
             self._act_on_deadline(verdict)
             self._act_on_schedule(verdict)
         self._note_overdue(verdict)
-        if self.live is None and self.skip is None:
+        if decides and self.live is None and self.skip is None:
             self._fire_if_free(verdict)
         self.pass_idle_instants()
         if self.fired is not None:
@@ -890,9 +917,9 @@ class _Work:
 
     def _look(self) -> Verdict:
         """Judge, close the waivers whose data has come, and note since when sources are met."""
-        verdict = judge(self.draft(), self.spec, self.now)
+        verdict = judge(self.draft(), self.spec, self.now, days=self.days)
         if self._waivers_met(verdict):
-            verdict = judge(self.draft(), self.spec, self.now)
+            verdict = judge(self.draft(), self.spec, self.now, days=self.days)
         self._note_met(verdict)
         return verdict
 
@@ -1083,7 +1110,7 @@ class _Work:
         old instant unused and fire at once. Called before the facts, on what was known, and again
         when everything has acted, so that a second look at the same instant finds nothing to do.
         """
-        if not self.policy.schedule or self.pauses:
+        if not self.policy.schedule or self.pauses or self.windows_due:
             return
         due = self._due_schedule()
         if not due:
@@ -1137,6 +1164,8 @@ class _Work:
                 instants.append(at)
             if run is None and not self.pauses:
                 instants += self._schedule_instants()
+        if self.windows_due:
+            instants.append(self.now + AT_ONCE)
         return min((i for i in instants if i > self.now), default=None)
 
     def _schedule_instants(self) -> Iterable[datetime]:
@@ -1200,7 +1229,7 @@ class _Work:
             revision=before.revision if revision is None else revision,
             arrivals=self.arrivals,
             games=self.games,
-            windows=self.windows,
+            window_states=self.window_states,
             met_since=self.met_since,
             latest=self.latest,
             pauses=self.pauses,
@@ -1225,10 +1254,15 @@ class _Work:
             status=self.status,
             flags=self.flags,
             wake_at=self.wake_at,
+            watching=self.watching,
+            windows_due=self.windows_due,
         )
 
     def freeze(self, verdict: Verdict) -> Partition:
         """The finished partition, with status, flags and wake_at derived."""
+        could_fire = self.live is None and self.skip is None
+        self.watching = could_fire and verdict.windows_decide
+        self.windows_due = could_fire and self.windows_due
         self.status = status_of(self.live, self.skip, self.outcome, verdict)
         self.flags = tuple(self._flags(verdict))
         self.wake_at = self._next_wake(verdict)

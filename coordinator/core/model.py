@@ -7,7 +7,7 @@ sort as dates do. Instants are timezone-aware UTC ``datetime`` values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -18,6 +18,11 @@ WHOLE = "*"
 """The name under which a load that covers a whole date is kept beside per-game loads."""
 SMALLEST_STEP = timedelta(microseconds=1)
 """The finest difference between two instants."""
+
+UNEXPECTED_GAMES_KEPT = 20
+"""Games of one table and date that are kept although the calendar does not expect them."""
+UNKNOWN_GAMES_KEPT = 200
+"""Games of one table and date that are kept while the calendar does not know the date."""
 
 
 class LoadStatus(StrEnum):
@@ -154,6 +159,8 @@ class Arrival:
     content_hash: str | None = None
     quiet: bool = False
     correlation_id: str | None = None
+    games_named: int | None = None
+    """How many games it names, where ``game_ids`` keeps only some of them."""
 
     @property
     def informs(self) -> bool:
@@ -196,7 +203,36 @@ class Arrival:
         """Rows per game it covers: the record count shared evenly (contract 3.1)."""
         if self.record_count is None:
             return None
-        return self.record_count / max(1, len(self.game_ids))
+        return self.record_count / max(1, self.game_count)
+
+    @property
+    def game_count(self) -> int:
+        """How many games it names."""
+        return len(self.game_ids) if self.games_named is None else self.games_named
+
+    def bounded(self, expected: Sequence[str] | None) -> Arrival:
+        """The arrival with no more game ids than are kept (contract 3.1)."""
+        kept = games_kept(self.game_ids, expected)
+        if len(kept) == len(self.game_ids):
+            return self
+        ids = tuple(g for g in self.game_ids if g in kept)
+        return replace(self, game_ids=ids, games_named=self.game_count)
+
+
+def games_kept(games: Collection[str], expected: Sequence[str] | None) -> Collection[str]:
+    """Which games of one table and date are kept: all expected ones, and a bounded number of others.
+
+    Of the others the first in order of their ids are kept, so that it does not matter in which order
+    they came.
+    """
+    most = UNKNOWN_GAMES_KEPT if expected is None else UNEXPECTED_GAMES_KEPT
+    if len(games) <= most:
+        return games
+    wanted = frozenset(expected or ())
+    others = sorted(g for g in games if g not in wanted)
+    if len(others) <= most:
+        return games
+    return wanted.intersection(games).union(others[:most])
 
 
 def _generation(event_id: str) -> tuple[str, int] | None:
@@ -228,6 +264,10 @@ class TableDate:
     whole: str | None = None
     games: Mapping[str, str] = field(default_factory=dict)
     last_failure: Arrival | None = None
+    not_kept: int = 0
+    """How often loads named games that were not kept because there were too many of them. While it
+    is 0 nothing is missing; otherwise a change of the calendar folds the date again from its
+    ledger."""
 
     @property
     def whole_arrival(self) -> Arrival | None:
@@ -279,8 +319,13 @@ class TableDate:
         """Take one arrival in; the newest timestamp wins, of equal ones the later received.
 
         ``expected`` are the games the calendar expects (None: unknown); they decide whether an old
-        load of the whole date still wins for any game.
+        load of the whole date still wins for any game, and which games are kept.
         """
+        named = len(arrival.game_ids)
+        arrival = arrival.bounded(expected)
+        not_kept = self.not_kept
+        if grain is Grain.GAME:
+            not_kept += named - len(arrival.game_ids)
         if not arrival.informs:
             if self.last_failure is not None and self.last_failure.outranks(arrival):
                 return self, Fold.SUPERSEDED
@@ -305,12 +350,20 @@ class TableDate:
             if not won:
                 return self, Fold.SUPERSEDED
             games.update((g, arrival.event_id) for g in won)
+            keep = games_kept(games, expected)
+            not_kept += len(games) - len(keep)
+            games = {g: e for g, e in games.items() if g in keep}
         kept = set(games.values())
         if new_whole is not None:
             kept.add(new_whole)
         known_arrivals = {**self.arrivals, arrival.event_id: arrival}
         arrivals = {e: a for e, a in known_arrivals.items() if e in kept}
-        return replace(self, arrivals=arrivals, games=games, whole=new_whole), Fold.APPLIED
+        folded = replace(self, arrivals=arrivals, games=games, whole=new_whole, not_kept=not_kept)
+        return folded, Fold.APPLIED
+
+    def to_fold_again(self, expected: Sequence[str] | None) -> bool:
+        """Whether the ledger may give another answer now that the calendar expects these games."""
+        return self.not_kept > 0 or len(games_kept(self.games, expected)) < len(self.games)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,6 +387,25 @@ class WindowDay:
     since: datetime | None = None
     record_count: int | None = None
     event_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowState:
+    """How a history window stood when it was last evaluated: what a decision needs of it.
+
+    The dates themselves are not kept: a window may look at hundreds of them.
+    """
+
+    dates: int
+    """Game dates it has."""
+    ready: int
+    """Those of them that are met."""
+    met: bool
+    since: datetime | None = None
+    """Receipt time since when enough dates have been ready; None while they are not."""
+    unmet: tuple[str, ...] = ()
+    """The first few dates that are not met, for its sentence."""
+    newest_unmet: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -550,11 +622,6 @@ class Latest:
     quiet: bool
 
 
-WATCHES = (Status.WAITING, Status.SETTLING)
-WATCHES_FOR_NEWER_DATA = (Status.SUCCEEDED, Status.COOLING, Status.FAILED)
-"""Ran, and looks at its windows again only where newer data waits for them."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partition:
     """One (processor, game date): the unit of decision, one state document each.
@@ -574,7 +641,9 @@ class Partition:
     """``table@date`` → the folded loads, for every table that a non-window requirement names."""
     games: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """date → games expected; a date that is absent is unknown to the calendar."""
-    windows: Mapping[str, tuple[WindowDay, ...]] = field(default_factory=dict)
+    window_states: Mapping[str, WindowState] = field(default_factory=dict)
+    """Requirement → its window when it was last evaluated. One that is absent was not, or may have
+    changed while nothing depended on it."""
     met_since: Mapping[str, datetime] = field(default_factory=dict)
     """``requirement/table`` → receipt time since when that source has been met without a break."""
     latest: Latest | None = None
@@ -612,6 +681,11 @@ class Partition:
     status: Status = Status.WAITING
     flags: tuple[Flag, ...] = ()
     wake_at: datetime | None = None
+    watching: bool = False
+    """Only its windows keep it from firing, so it is evaluated when a date inside them changes."""
+    windows_due: bool = False
+    """Its windows matter and were too long for the transaction that found so; the sweep evaluates
+    them at once, and nothing is decided before."""
 
     @property
     def id(self) -> str:
@@ -621,13 +695,6 @@ class Partition:
         """Whether a deadline at this instant has acted, or will not act on this partition."""
         done_at = self.deadline_done_at
         return self.deadline_done and (done_at is None or at <= done_at)
-
-    @property
-    def watches_windows(self) -> bool:
-        """Whether a load inside its windows could make it fire or hold, so that it hears of one."""
-        return self.status in WATCHES or (
-            self.status in WATCHES_FOR_NEWER_DATA and Flag.NEWER_DATA in self.flags
-        )
 
     @property
     def outbox_due(self) -> datetime | None:

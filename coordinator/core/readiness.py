@@ -24,11 +24,15 @@ from coordinator.core.model import (
     TableDate,
     Waiver,
     WindowDay,
+    WindowState,
     arrivals_key,
 )
 from coordinator.core.schedule import instant, needed_of, shift
 from coordinator.core.spec import OffDay, ProcessorSpec, Requirement, RequirementKind
 from coordinator.core.words import counted, listed, words_for
+
+UNMET_KEPT = 6
+"""Unmet dates of a window that its sentence names."""
 
 
 class State(StrEnum):
@@ -133,7 +137,10 @@ class RequirementVerdict:
     """The leaves; those of a window are its ``days``, and a waiver's where one stands for them."""
     used: tuple[str, ...] = ()
     """The sources that meet it, in order of preference."""
+    window: WindowState | None = None
+    """Of a window: how it stands. None where it was not evaluated, and of every other kind."""
     days: tuple[WindowDay, ...] = ()
+    """Of a window: its dates, where they were read for this judgement."""
     days_needed: int = 0
     since: datetime | None = None
     prefer_until: datetime | None = None
@@ -181,6 +188,9 @@ class Verdict:
     dirty: tuple[Dirt, ...]
     refires_spent: bool
     wake_at: datetime | None
+    windows_decide: bool = False
+    """Everything critical is met but for windows, and a run could follow: a window that is not met
+    keeps it from firing, or prolongs its grace."""
 
     @property
     def newer_ready(self) -> bool:
@@ -210,26 +220,34 @@ class Verdict:
 
 
 def judge(
-    partition: Partition, spec: ProcessorSpec, now: datetime, *, freshness: bool | None = None
+    partition: Partition,
+    spec: ProcessorSpec,
+    now: datetime,
+    *,
+    freshness: bool | None = None,
+    days: Mapping[str, Sequence[WindowDay]] | None = None,
 ) -> Verdict:
     """Judge a partition at ``now``.
 
     ``freshness`` says whether the age of loads counts; by default it does exactly while generation
-    1 has not been fired (contract section 2, Freshness).
+    1 has not been fired (contract section 2, Freshness). ``days`` holds the dates of its windows;
+    without them windows stand as the partition remembers them.
     """
     if freshness is None:
         freshness = partition.generation == 0
     requirements = tuple(
-        _requirement(partition, spec, r, now, freshness) for r in spec.requirements
+        _requirement(partition, spec, r, now, freshness, days) for r in spec.requirements
     )
     critical = [r for r in requirements if r.requirement.critical]
     arrived = any(_has_rows(t) for t in partition.arrivals.values())
-    usable = arrived or any(d.met for r in requirements for d in r.days)
+    usable = arrived or any(r.window.ready for r in requirements if r.window is not None)
+    own = [r for r in requirements if r.requirement.window is None]
     if critical:
         critical_met = all(r.met for r in critical)
+        rest_met = all(r.met for r in critical if r.requirement.window is None)
     else:  # one arrival is needed; a window's history is no arrival unless nothing else is asked for
-        own = [r for r in requirements if r.requirement.window is None]
         critical_met = arrived or any(r.used for r in own or requirements)
+        rest_met = arrived or any(r.used for r in own) or not own
     optional_met = all(r.met for r in requirements if not r.requirement.critical)
     today = partition.games.get(partition.game_date)
     off_day = today == () and spec.policy.off_day is OffDay.SKIP
@@ -243,6 +261,7 @@ def judge(
         latest = latest if any(d.latest == latest for d in dirty) else newest
     newer_ready = critical_met and any(d.ready for d in dirty)
     spent = newer_ready and partition.refires >= spec.policy.max_refires
+    could_run = partition.outcome is None or any(d.ready for d in dirty)
     holds: list[Hold] = []
     if partition.outcome is None and ready_since is not None and not off_day:
         holds = _first_holds(partition, spec, requirements, ready_since, optional_met, now)
@@ -263,7 +282,15 @@ def judge(
         dirty=dirty,
         refires_spent=spent,
         wake_at=_wake_at(partition, requirements, holds, freshness, now),
+        windows_decide=rest_met and could_run and not off_day and any(map(_lacks, requirements)),
     )
+
+
+def _lacks(verdict: RequirementVerdict) -> bool:
+    """Whether it is a window that its data does not meet."""
+    if verdict.requirement.window is None:
+        return False
+    return verdict.window is None or not verdict.window.met
 
 
 # ── one requirement ──────────────────────────────────────────────────────────────────────────
@@ -275,9 +302,11 @@ def _requirement(
     requirement: Requirement,
     now: datetime,
     freshness: bool,
+    days: Mapping[str, Sequence[WindowDay]] | None,
 ) -> RequirementVerdict:
     if requirement.window is not None:
-        return _window(partition, spec, requirement, now)
+        known = () if days is None else days.get(requirement.key, ())
+        return _window(partition, spec, requirement, now, None if days is None else tuple(known))
     date = (
         shift(partition.game_date, requirement.offset)
         if requirement.offset
@@ -501,7 +530,7 @@ def _by_game(
                 continue
         covering[arrival.event_id] = arrival
         rows = arrival.record_count
-        counts.append(None if rows is None else rows / (len(arrival.game_ids) or len(expected)))
+        counts.append(None if rows is None else rows / (arrival.game_count or len(expected)))
     covered = len(expected) - len(missing)
     state = State.READY
     if covered < max(1, ceil(requirement.min_coverage * len(expected) - 1e-9)):
@@ -511,7 +540,7 @@ def _by_game(
         warnings = (*warnings, _in_part(known))
     unexpected = tuple(sorted(known.games.keys() - expected)) if known.games else ()
     if unexpected:
-        warnings = (*warnings, _unexpected(table, unexpected))
+        warnings = (*warnings, _unexpected(table, unexpected, known.not_kept))
     return _Found(
         state=state,
         resting_on=tuple((covering or saying_none or known.arrivals).values()),
@@ -541,7 +570,7 @@ def _games_unjudged(
             resting_on=winners,
             count=0,
             unexpected=unexpected,
-            warnings=(_unexpected(table, unexpected),) if unexpected else (),
+            warnings=(_unexpected(table, unexpected, known.not_kept),) if unexpected else (),
         )
     with_rows = tuple(a for a in winners if not a.empty)
     minimum, warnings = _minimum(requirement, None)
@@ -584,8 +613,11 @@ def _added_up(counts: Sequence[float | None]) -> int | None:
     return round(sum(known)) if len(known) == len(counts) else None
 
 
-def _unexpected(table: str, games: Sequence[str]) -> str:
-    return f"{table} has games that the calendar does not expect: {listed(games)}"
+def _unexpected(table: str, games: Sequence[str], not_kept: int) -> str:
+    words = f"{table} has games that the calendar does not expect: {listed(games)}"
+    if not_kept:
+        words = f"{words}; such ids were named {counted(not_kept, 'time')} beyond those kept"
+    return words
 
 
 def _minimum(
@@ -601,24 +633,52 @@ def _minimum(
     return max(minimum or 0, ceil(per_game * len(expected) - 1e-9)), ()
 
 
+def window_state(
+    requirement: Requirement, days: Sequence[WindowDay], spec: ProcessorSpec, otherwise: datetime
+) -> WindowState:
+    """How a window stands with these dates, ascending; ``otherwise`` is since when a date is ready
+    that rests on no load."""
+    assert requirement.window is not None
+    needed = needed_of(requirement.window, len(days))
+    ready = sorted(d.since or otherwise for d in days if d.met)
+    unmet = tuple(d.game_date for d in days if not d.met)
+    met = len(ready) >= needed if days else spec.known_from is not None
+    since = None
+    if met:
+        since = ready[needed - 1] if needed else otherwise
+    return WindowState(
+        dates=len(days),
+        ready=len(ready),
+        met=met,
+        since=since,
+        unmet=unmet[:UNMET_KEPT],
+        newest_unmet=unmet[-1] if unmet else None,
+    )
+
+
 def _window(
-    partition: Partition, spec: ProcessorSpec, requirement: Requirement, now: datetime
+    partition: Partition,
+    spec: ProcessorSpec,
+    requirement: Requirement,
+    now: datetime,
+    days: tuple[WindowDay, ...] | None,
 ) -> RequirementVerdict:
     assert requirement.window is not None
     table = requirement.sources[0]
-    days = partition.windows.get(requirement.key, ())
-    needed = needed_of(requirement.window, len(days))
-    ready = sorted(d.since or partition.created_at for d in days if d.met)
-    state = State.READY
+    if days is None:
+        known = partition.window_states.get(requirement.key)
+    else:
+        known = window_state(requirement, days, spec, partition.created_at)
+    state = State.MISSING
     warnings: tuple[str, ...] = ()
-    since = ready[needed - 1] if days and len(ready) >= needed > 0 else partition.created_at
+    since = None
+    if known is not None and known.met:
+        state, since = State.READY, known.since
+        if not known.dates:
+            warnings = (f"{table}: no game dates before {partition.game_date} are known",)
+    elif known is not None and known.ready:
+        state = State.INCOMPLETE
     waiver = next((w for w in partition.waivers if w.table == table and w.open_at(now)), None)
-    if not days and spec.known_from is not None:
-        warnings = (f"{table}: no game dates before {partition.game_date} are known",)
-    elif not days:
-        state = State.MISSING
-    elif len(ready) < needed:
-        state = State.INCOMPLETE if ready else State.MISSING
     unwaived = state
     sources: tuple[SourceVerdict, ...] = ()  # a window's leaves are its days
     if waiver is not None:
@@ -637,10 +697,11 @@ def _window(
         requirement=requirement,
         state=state,
         sources=sources,
-        used=(table,) if unwaived in MET and days else (),
-        days=days,
-        days_needed=needed,
-        since=since if state in MET else None,
+        used=(table,) if unwaived in MET and known is not None and known.dates else (),
+        window=known,
+        days=days or (),
+        days_needed=0 if known is None else needed_of(requirement.window, known.dates),
+        since=since,
         warnings=warnings,
     )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from math import ceil
@@ -45,25 +46,31 @@ def shift(game_date: str, days: int) -> str:
         return (date.max if days > 0 else date.min).isoformat()
 
 
-def window_dates(
-    window: Window,
-    game_date: str,
-    calendar: Mapping[str, tuple[str, ...]],
-    loaded: Iterable[str] = (),
-    known_from: str | None = None,
+def all_game_dates(
+    games: Iterable[str], off: Iterable[str] = (), loaded: Iterable[str] = ()
 ) -> tuple[str, ...]:
-    """The game dates a window looks at, ascending.
+    """Every date that a window may count, ascending.
 
-    ``calendar`` holds the known dates; a date it does not know counts as a game date where the
-    table has loads on it (``loaded``). Nothing before ``known_from`` is looked at.
+    Those are the dates on which the calendar has ``games``, and those that it does not know at all
+    (they are neither there nor ``off``) where the table has loads (``loaded``).
     """
-    known = {d for d, games in calendar.items() if games}
-    known |= {d for d in loaded if d not in calendar}
+    return tuple(sorted({*games, *({*loaded} - {*off})}))
+
+
+def window_dates(
+    window: Window, game_date: str, game_dates: Sequence[str], known_from: str | None = None
+) -> tuple[str, ...]:
+    """Those of ``game_dates`` (ascending) that a window looks at, ascending.
+
+    Nothing before ``known_from`` is looked at.
+    """
     floor = known_from or ""
     if window.days is not None:
         floor = max(floor, shift(game_date, -window.days))
-    found = sorted(d for d in known if floor <= d < game_date)
-    return tuple(found[-window.game_dates :] if window.game_dates is not None else found)
+    first, end = bisect_left(game_dates, floor), bisect_left(game_dates, game_date)
+    if window.game_dates is not None:
+        first = max(first, end - window.game_dates)
+    return tuple(game_dates[first:end])
 
 
 def needed_of(window: Window, existing: int) -> int:

@@ -28,7 +28,7 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
-def listed(names: Sequence[str], most: int = 6) -> str:
-    """Names for a sentence, bounded."""
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+def listed(names: Sequence[str], most: int = 6, *, of: int | None = None) -> str:
+    """Names for a sentence, bounded; they may be the first ones ``of`` so many."""
+    shown, more = names[:most], (len(names) if of is None else of) - min(most, len(names))
+    return f"{', '.join(shown)} and {more} more" if more > 0 else ", ".join(shown)

@@ -185,7 +185,8 @@ class Stage:
 
     async def next_due(self) -> datetime | None:
         """When time alone next changes something."""
-        found = []
+        pending = await self.store.find(Query(Kind.PENDING, (Where("open", Op.EQ, 1),), limit=1))
+        found = [self.clock.now() for _ in pending.items]
         for name in ("wake_at", "outbox_due"):
             page = await self.store.find(
                 Query(

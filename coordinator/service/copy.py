@@ -26,6 +26,7 @@ ORDER = (
     Kind.CONTROL,
     Kind.TABLE_DATE,
     Kind.EVENT,
+    Kind.PENDING,
     Kind.RUN,
     Kind.PARTITION,
     Kind.BACKFILL,

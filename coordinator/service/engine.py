@@ -9,21 +9,14 @@ door of the service goes through here, so no two of them can treat a partition d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 import structlog
 
-from coordinator.core.facts import (
-    Claimed,
-    Delivered,
-    DeliveryFailed,
-    Fact,
-    Heartbeat,
-    Surveyed,
-)
+from coordinator.core.facts import Fact, Requested, Surveyed, Ticked
 from coordinator.core.machine import Decision, Reply, blank, decide, status_of
 from coordinator.core.model import (
     CalendarDate,
@@ -34,7 +27,7 @@ from coordinator.core.model import (
     arrivals_key,
 )
 from coordinator.core.readiness import Verdict, judge, judge_source
-from coordinator.core.schedule import shift, window_dates
+from coordinator.core.schedule import all_game_dates, shift, window_dates
 from coordinator.core.spec import ProcessorSpec, Requirement
 from coordinator.documents import (
     GAME_DATES,
@@ -53,6 +46,7 @@ from coordinator.ports import (
     Document,
     Entropy,
     Key,
+    Kind,
     Need,
     Op,
     Page,
@@ -70,8 +64,12 @@ ALL = "_all"
 NAMES_ASKED_FOR = 30
 """As many values as a store compares a field with."""
 
-SOME_GAME = ("",)
-"""Stands for the games of a date where only that there are some counts."""
+WINDOW_READS_MAX = 150
+"""Documents of history windows that the transaction of a load or a report reads at the most: two for
+each game date. Longer windows are evaluated by the sweep, in transactions of their own."""
+
+READS_PER_DATE = 2
+"""The load of a date and its calendar."""
 
 log = structlog.get_logger(__name__)
 
@@ -90,6 +88,12 @@ class Reading:
     puts: dict[Key, Document] = field(default_factory=dict)
     creates: set[Key] = field(default_factory=set)
     missing: list[Key] = field(default_factory=list)
+    guards: set[Key] = field(default_factory=set)
+    window_dates: set[tuple[str, str]] = field(default_factory=set)
+    """The (table, date) of windows that this transaction reads."""
+    days: dict[tuple[str, str, str], WindowDay] = field(default_factory=dict)
+    """(processor, requirement, date) → the date, judged on what is read and put so far."""
+    _game_dates: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def get(self, key: Key) -> Document | None:
         """A document as this transaction sees it; one not read yet is asked for."""
@@ -111,6 +115,46 @@ class Reading:
         self.puts[key] = document
         if create:
             self.creates.add(key)
+        if key.kind in (Kind.CALENDAR, Kind.DATES, Kind.TABLE_DATE):
+            self.days.clear()
+            self._game_dates.clear()
+
+    def game_dates(self, table: str) -> tuple[str, ...]:
+        """Every date that a window over a table may count, ascending."""
+        if table not in self._game_dates:
+            games, off, loaded = (
+                () if listed is None else listed.dates
+                for listed in (self.get(dates_key(n)) for n in (GAME_DATES, OFF_DATES, table))
+            )
+            self._game_dates[table] = all_game_dates(games, off, loaded)
+        return self._game_dates[table]
+
+    def changes(self, result: T) -> Changes[T]:
+        """What this transaction writes, with what its caller gets."""
+        return Changes(result, self.puts, frozenset(self.creates), frozenset(self.guards))
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """The dates of a partition's windows, judged."""
+
+    days: Mapping[str, tuple[WindowDay, ...]]
+    tables: frozenset[str]
+    dates: tuple[tuple[str, str], ...]
+    """The (table, date) that they are about."""
+
+    @property
+    def reads(self) -> int:
+        """How many documents they rest on, but for the lists of dates."""
+        return READS_PER_DATE * len(self.dates)
+
+    def keys(self) -> set[Key]:
+        """The documents that they rest on."""
+        names = {GAME_DATES, OFF_DATES, *self.tables}
+        found = {dates_key(name) for name in names}
+        for table, date in self.dates:
+            found |= {calendar_key(date), table_date_key(table, date)}
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +187,8 @@ class Engine:
         self.mine = self.portions[0] if len(self.portions) == 1 else ()
         """Restricts a look at partitions to processors that the registry has, if they are few."""
         self._listeners: list[Listener] = []
+        self.pending: Callable[[Iterable[tuple[str, str]]], None] = lambda _: None
+        """Called with the (table, date) of loads that were committed and leave work to be done."""
 
     def listen(self, listener: Listener) -> None:
         """Call ``listener`` with every batch of committed decisions."""
@@ -207,17 +253,18 @@ class Engine:
         dry_run: bool = False,
         also: Also | None = None,
         refill: bool = False,
+        windows: bool = False,
     ) -> list[Decision]:
         """Apply facts to several partitions in one transaction.
 
-        With ``refill`` their inputs are read from the ledger anew.
+        With ``refill`` their inputs are read from the ledger anew, with ``windows`` their windows.
         """
         now = self.clock.now()
 
         def step(docs: Docs) -> Changes[list[Committed]] | Need:
             reading = Reading(docs)
             found = [
-                self.decide_in(reading, target, facts, now, refill=refill)
+                self.decide_in(reading, target, facts, now, refill=refill, windows=windows)
                 for target, facts in work.items()
             ]
             if reading.missing:
@@ -228,7 +275,7 @@ class Engine:
             if also is not None:
                 for key, document in also(decisions[0].decision).items():
                     reading.put(key, document)
-            return Changes(decisions, reading.puts, frozenset(reading.creates))
+            return reading.changes(decisions)
 
         keys = [k for target in work for k in self.keys_of(target)]
         if dry_run:
@@ -258,15 +305,69 @@ class Engine:
         now: datetime,
         *,
         refill: bool = False,
+        windows: bool = False,
+        window_reads_max: int | None = None,
     ) -> Committed | None:
-        """Decide on one partition inside a transaction; None while documents are missing."""
+        """Decide on one partition inside a transaction; None while documents are missing.
+
+        Its windows are read only where the decision rests on them, or ``windows`` asks for it. With
+        ``window_reads_max`` a transaction reads so many documents of windows at the most; where
+        that is not enough the sweep evaluates the partition at once, and nothing is decided here.
+        """
         processor, game_date = target
         spec = self.in_force.spec(processor)
-        before: Partition | None = reading.get(partition_key(processor, game_date))
-        stale = before is None or before.registry_hash != spec.registry_hash
+        missing = len(reading.missing)  # what others miss is none of its own
+        stored: Partition | None = reading.get(partition_key(processor, game_date))
+        stale = stored is None or stored.registry_hash != spec.registry_hash
         arrivals = self._refill(reading, spec, game_date) if stale or refill else None
+        survey = self._survey(reading, spec, game_date, arrivals)
+        if len(reading.missing) > missing:
+            return None
+        before = stored or blank(spec, game_date, now)
+        if (
+            arrivals is not None and spec.windows
+        ):  # what is remembered of them may be another rule's
+            before = replace(before, window_states={}, watching=False)
+        asked = windows or before.windows_due or any(isinstance(f, Requested) for f in facts)
+        decision = None
+        if not asked or not spec.windows:
+            decision = decide(before, (survey, *facts), spec, now)
+        if decision is None or (spec.windows and _rests_on_windows(before, decision)):
+            days = self._days(reading, spec, game_date, now, window_reads_max)
+            if len(reading.missing) > missing:
+                return None
+            read = replace(survey, windows_later=True)
+            if days is not None:
+                read = replace(survey, windows=days.days)
+            decision = decide(before, (read, *facts), spec, now)
+            # A date may change between its reading here and this commit, by a load that finds
+            # nobody watching yet. The sweep reads long windows again once it is stored as watching.
+            begins = decision.partition.watching and not before.watching
+            if days is not None and begins:
+                if days.reads > WINDOW_READS_MAX:
+                    read = replace(survey, windows_later=True)
+                    decision = decide(before, (read, *facts), spec, now)
+                else:
+                    reading.guards |= days.keys()
+        if decision.changed or stored is None:
+            reading.put(
+                partition_key(processor, game_date), decision.partition, create=stored is None
+            )
+        for run in decision.runs:
+            created = decision.fired is not None and run.run_id == decision.fired.run_id
+            reading.put(run_key(run.run_id), run, create=created)
+        return Committed(stored, decision)
+
+    def _survey(
+        self,
+        reading: Reading,
+        spec: ProcessorSpec,
+        game_date: str,
+        arrivals: Mapping[str, TableDate] | None,
+    ) -> Surveyed:
+        """What is around a partition, but for its windows."""
         pauses = []
-        for scope in (ALL, processor):
+        for scope in (ALL, spec.name):
             control = reading.get(control_key(scope))
             if control is not None and control.pause is not None:
                 pauses.append(control.pause)
@@ -276,36 +377,12 @@ class Engine:
             calendar = reading.get(calendar_key(date))
             if calendar is not None:
                 games[date] = calendar.games
-        partition = before or blank(spec, game_date, now)
-        looks = arrivals is not None or not of_a_run(partition, facts)
-        while True:
-            windows = partition.windows
-            if looks:
-                windows = {
-                    requirement.key: self._survey(reading, requirement, spec, game_date, now)
-                    for requirement in spec.windows
-                }
-            if reading.missing:
-                return None
-            survey = Surveyed(
-                games=games,
-                windows=windows,
-                pauses=tuple(pauses),
-                arrivals=arrivals,
-                registry_since=self.in_force.since,
-            )
-            decision = decide(partition, (survey, *facts), spec, now)
-            if looks or (decision.fired is None and decision.partition.live is not None):
-                break
-            looks = True
-        if decision.changed or before is None:
-            reading.put(
-                partition_key(processor, game_date), decision.partition, create=before is None
-            )
-        for run in decision.runs:
-            created = decision.fired is not None and run.run_id == decision.fired.run_id
-            reading.put(run_key(run.run_id), run, create=created)
-        return Committed(before, decision)
+        return Surveyed(
+            games=games,
+            pauses=tuple(pauses),
+            arrivals=arrivals,
+            registry_since=self.in_force.since,
+        )
 
     def _refill(
         self, reading: Reading, spec: ProcessorSpec, game_date: str
@@ -325,47 +402,76 @@ class Engine:
                     arrivals[arrivals_key(table, date)] = known
         return arrivals
 
-    def _survey(
+    def _days(
         self,
         reading: Reading,
-        requirement: Requirement,
         spec: ProcessorSpec,
         game_date: str,
         now: datetime,
-    ) -> tuple[WindowDay, ...]:
-        """Judge each date of a window. Which dates it has is read in the transaction too."""
-        window, table = requirement.window, requirement.sources[0]
-        assert window is not None
-        games, off, loaded = (
-            () if listed is None else listed.dates
-            for listed in (reading.get(dates_key(n)) for n in (GAME_DATES, OFF_DATES, table))
+        reads_max: int | None,
+    ) -> Days | None:
+        """Every date of a partition's windows, judged in this transaction.
+
+        None where that takes more than ``reads_max`` documents. Where ``reading`` then misses
+        documents, the answer means nothing yet.
+        """
+        found: dict[str, list[tuple[Requirement, str]]] = {}
+        dates_of: list[tuple[str, str]] = []
+        for requirement in spec.windows:
+            window, table = requirement.window, requirement.sources[0]
+            assert window is not None
+            known = reading.game_dates(table)
+            dates = window_dates(window, game_date, known, spec.known_from)
+            found[requirement.key] = [(requirement, date) for date in dates]
+            dates_of += [(table, date) for date in dates]
+        if reads_max is not None:
+            reading.window_dates.update(dates_of)
+            if READS_PER_DATE * len(reading.window_dates) > reads_max:
+                return None
+        days = {
+            key: tuple(
+                [self._day(reading, spec, requirement, date, now) for requirement, date in of]
+            )
+            for key, of in found.items()
+        }
+        tables = frozenset(r.sources[0] for r in spec.windows)
+        return Days(days, tables, tuple(dates_of))
+
+    def _day(
+        self,
+        reading: Reading,
+        spec: ProcessorSpec,
+        requirement: Requirement,
+        date: str,
+        now: datetime,
+    ) -> WindowDay:
+        """One date of a window, judged; once for all partitions of a transaction."""
+        place = (spec.name, requirement.key, date)
+        known = reading.days.get(place)
+        if known is not None:
+            return known
+        table = requirement.sources[0]
+        calendar: CalendarDate | None = reading.get(calendar_key(date))
+        source = judge_source(
+            requirement,
+            table,
+            date,
+            reading.get(table_date_key(table, date)),
+            spec.grains.get(table, Grain.DATE),
+            None if calendar is None else calendar.games,
+            now,
+            freshness=False,
         )
-        known = {**dict.fromkeys(games, SOME_GAME), **dict.fromkeys(off, ())}
-        dates = window_dates(window, game_date, known, loaded, spec.known_from)
-        days = []
-        for date in dates:
-            calendar: CalendarDate | None = reading.get(calendar_key(date))
-            source = judge_source(
-                requirement,
-                table,
-                date,
-                reading.get(table_date_key(table, date)),
-                spec.grains.get(table, Grain.DATE),
-                None if calendar is None else calendar.games,
-                now,
-                freshness=False,
-            )
-            days.append(
-                WindowDay(
-                    game_date=date,
-                    met=source.met,
-                    state=source.state.value,
-                    since=source.since if source.event_ids else None,
-                    record_count=source.record_count,
-                    event_ids=source.event_ids,
-                )
-            )
-        return tuple(days)
+        day = WindowDay(
+            game_date=date,
+            met=source.met,
+            state=source.state.value,
+            since=source.since if source.event_ids else None,
+            record_count=source.record_count,
+            event_ids=source.event_ids,
+        )
+        reading.days[place] = day
+        return day
 
     # ── looking ──────────────────────────────────────────────────────────────────────────────
 
@@ -378,19 +484,69 @@ class Engine:
         partition: Partition | None = (await self.store.get([key]))[key]
         if partition is None:
             decision = await self.apply(spec, game_date, (), dry_run=True)
-            return unheard(decision, spec)
-        return partition, judge(partition, spec, self.clock.now())
+            partition, _ = unheard(decision, spec)
+        days = (await self.windows_now([(spec.name, game_date)]))[spec.name, game_date]
+        return shown_now(partition, spec, self.clock.now(), days)
+
+    async def windows_now(
+        self, targets: Iterable[Target]
+    ) -> Mapping[Target, Mapping[str, tuple[WindowDay, ...]]]:
+        """The windows of partitions as they are now. A partition does not keep their dates."""
+        work = {t: self.registry.processors[t[0]] for t in targets}
+        docs: dict[Key, Document | None] = {}
+        now = self.clock.now()
+        while True:
+            reading = Reading(docs)
+            found: dict[Target, Mapping[str, tuple[WindowDay, ...]]] = {}
+            for target, spec in work.items():
+                days = self._days(reading, spec, target[1], now, None) if spec.windows else None
+                found[target] = {} if days is None else days.days
+            if not reading.missing:
+                return found
+            docs.update(await self.store.get(list(dict.fromkeys(reading.missing))))
+
+    async def evaluate(self, targets: Sequence[Target]) -> list[Target]:
+        """Those of these stored partitions that would change if time and windows acted now.
+
+        Nothing is written: to find that nothing changes, which is the rule, takes no transaction.
+        """
+        docs: dict[Key, Document | None] = {}
+        wanted = [k for t in targets for k in self.keys_of(t)]
+        while True:
+            docs.update(await self.store.get(list(dict.fromkeys(wanted))))
+            reading, now = Reading(docs), self.clock.now()
+            found = [self.decide_in(reading, t, (Ticked(),), now, windows=True) for t in targets]
+            wanted = reading.missing
+            if not wanted:
+                decided = zip(targets, found, strict=True)
+                return [t for t, c in decided if c is not None and c.decision.changed]
 
 
-def of_a_run(partition: Partition, facts: Sequence[Fact]) -> bool:
-    """Whether nothing but a live run hears of these facts, which then need no look at windows.
+def _rests_on_windows(before: Partition, decision: Decision) -> bool:
+    """Whether a decision made on what is remembered of its windows has to read them.
 
-    Windows may be hundreds of documents, and a live run is delivered, claimed and beats. Only where
-    it ends by that is there a reason to look: the next generation may be due.
+    While other needs are open, or a run is live, or nothing newer came, they cannot matter; and
+    where they keep a partition from firing it watches them, so that what changes in them since is
+    evaluated.
     """
-    return partition.live is not None and all(
-        isinstance(fact, Claimed | Delivered | DeliveryFailed | Heartbeat) for fact in facts
-    )
+    after = decision.partition
+    begins = after.watching and not before.watching
+    deadline = after.deadline_done and not before.deadline_done
+    return decision.fired is not None or begins or deadline
+
+
+def shown_now(
+    partition: Partition,
+    spec: ProcessorSpec,
+    now: datetime,
+    days: Mapping[str, tuple[WindowDay, ...]],
+) -> tuple[Partition, Verdict]:
+    """A partition as it is to be shown, judged with its windows as they are."""
+    if not spec.windows:
+        return partition, judge(partition, spec, now)
+    verdict = judge(partition, spec, now, days=days)
+    status = status_of(partition.live, partition.skip, partition.outcome, verdict)
+    return replace(partition, status=status), verdict
 
 
 def unheard(decision: Decision, spec: ProcessorSpec) -> tuple[Partition, Verdict]:

@@ -9,7 +9,7 @@ What cannot be read goes to quarantine whole; nothing is dropped.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,11 +17,18 @@ from typing import Any
 import structlog
 
 from coordinator.core.effects import OUTPUT
-from coordinator.core.facts import Fact, Ticked
+from coordinator.core.facts import Fact
 from coordinator.core.model import Arrival
 from coordinator.core.spec import TableSpec
 from coordinator.documents import GAME_DATES
-from coordinator.errors import CONTENDED, BadInput, CoordinatorError, Mistake, Unavailable
+from coordinator.errors import (
+    CONTENDED,
+    QUEUE_FULL,
+    BadInput,
+    CoordinatorError,
+    Mistake,
+    Unavailable,
+)
 from coordinator.ports import Changes, Key, Need
 from coordinator.registry import Registry
 from coordinator.service.engine import Committed, Docs, Engine, Reading, Target
@@ -46,6 +53,10 @@ PARTITIONS_PER_COMMIT = 150
 """Partitions in one commit of a store whose commits should be small."""
 DIVIDED_SECONDS = 8.0
 """How long a batch that too many want is divided further: who pushes waits for ten."""
+WAITING_MAX = 20_000
+"""Events that may wait for the store, each counted with the game ids that it names: some 20 MB at
+the usual size, 2 MB more for a thousand of the longest ids. More are answered 503 at once, so that
+a store that stalls does not fill the memory; senders try again."""
 CONSIDERED = 2000
 """Waiting events that are looked at to find the next batches."""
 
@@ -76,6 +87,8 @@ class Outcome:
 class _Waiting:
     load: Load
     future: asyncio.Future[Outcome]
+    size: int = 1
+    """It, and the game ids that it names."""
 
 
 @dataclass(slots=True, eq=False)
@@ -84,6 +97,16 @@ class Part:
 
     events: list[_Waiting]
     documents: set[object]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one commit of events did."""
+
+    outcomes: list[Outcome]
+    committed: list[Committed]
+    pending: list[tuple[str, str]]
+    """(table, date) of what it left to be done."""
 
 
 class Ingest:
@@ -96,6 +119,11 @@ class Ingest:
         self._quarantine = quarantine
         self._queue: list[_Waiting] = []
         self._starting: asyncio.Handle | None = None
+        self.waiting = 0
+        """Events that were taken from their senders and are not committed yet."""
+        self._waiting_size = 0
+        self.turned_away = 0
+        """Events that were answered 503 because too many waited, since the start."""
         self._busy: set[object] = set()
         """What the batches on their way may write."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -249,9 +277,19 @@ class Ingest:
     async def _enqueue(
         self, message: LoadMessage, table: TableSpec, received_at: datetime, *, own: bool = False
     ) -> Outcome:
-        load = await self._loads.load(message, table, received_at, own=own)
+        size = 1 + len(message.game_ids)
+        if self.waiting and self._waiting_size + size > WAITING_MAX:
+            self.turned_away += 1
+            raise Unavailable(
+                f"{self.waiting} events wait already for the store, which is slow or out of reach; "
+                "nothing of this one was recorded. Send it again later.",
+                code=QUEUE_FULL,
+            )
+        load = self._loads.load(message, table, received_at, own=own)
         future = asyncio.get_running_loop().create_future()
-        self._queue.append(_Waiting(load, future))
+        self._queue.append(_Waiting(load, future, size))
+        self.waiting += 1
+        self._waiting_size += size
         if self._starting is None:
             self._starting = asyncio.get_running_loop().call_soon(self._start)
         outcome: Outcome = await future
@@ -315,6 +353,8 @@ class Ingest:
         try:
             await self._settle(batch)
         finally:
+            self.waiting -= len(batch)
+            self._waiting_size -= sum(waiting.size for waiting in batch)
             self._busy -= documents
             if self._queue and self._starting is None:
                 self._start()
@@ -375,7 +415,7 @@ class Ingest:
         for load in batch:
             targets.update(dict.fromkeys(load.targets))
 
-        def step(docs: Docs) -> Changes[tuple[list[Outcome], list[Committed]]] | Need:
+        def step(docs: Docs) -> Changes[Taken] | Need:
             return self._step(Reading(docs), batch, now)
 
         keys: dict[Key, None] = {}
@@ -384,24 +424,11 @@ class Ingest:
             keys.update(dict.fromkeys(self._loads.keys_of(a.table, a.game_date, a.event_id)))
         for target in targets:
             keys.update(dict.fromkeys(engine.keys_of(target)))
-        outcomes, committed = await engine.transact(list(keys), step)
-        engine.committed(committed)
-        await self._catch_up(batch, targets)
-        return outcomes
-
-    async def _catch_up(self, batch: Sequence[Load], reached: Mapping[Target, None]) -> None:
-        """Re-judge partitions that look back at these loads and came to be while they were taken in.
-
-        They were looked for before the commit, and one made since may have been judged without
-        the load. Should this fail, the event is not acknowledged and comes again as a duplicate.
-        """
-        looked_at = [load for load in batch if load.table.name in self._loads.in_windows]
-        found = await asyncio.gather(
-            *(self._loads.windowed(load.table, load.arrival.game_date) for load in looked_at)
-        )
-        missed = dict.fromkeys(t for targets in found for t in targets if t not in reached)
-        if missed:
-            await self._engine.apply_each({t: (Ticked(),) for t in missed})
+        taken = await engine.transact(list(keys), step)
+        engine.committed(taken.committed)
+        if taken.pending:
+            engine.pending(taken.pending)
+        return taken.outcomes
 
     # ── one transaction ──────────────────────────────────────────────────────────────────────
 
@@ -410,7 +437,7 @@ class Ingest:
         reading: Reading,
         batch: Sequence[Load],
         now: datetime,
-    ) -> Changes[tuple[list[Outcome], list[Committed]]] | Need:
+    ) -> Changes[Taken] | Need:
         facts: dict[Target, list[Fact]] = {}
         results = [self._loads.fold(reading, load, facts) for load in batch]
         committed = self._loads.decide(reading, facts, now)
@@ -426,9 +453,8 @@ class Ingest:
             )
             for load, folded in zip(batch, results, strict=True)
         ]
-        return Changes(
-            (outcomes, list(committed.values())), reading.puts, frozenset(reading.creates)
-        )
+        pending = [p for folded in results for p in folded.pending]
+        return reading.changes(Taken(outcomes, list(committed.values()), pending))
 
 
 def parted(waiting: Sequence[_Waiting], documents: Callable[[Load], Set[object]]) -> list[Part]:

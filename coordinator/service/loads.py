@@ -8,14 +8,12 @@ callers own their transactions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from coordinator.core.effects import OUTPUT
 from coordinator.core.facts import Fact, Loaded, Ticked
 from coordinator.core.model import (
-    WATCHES,
-    WATCHES_FOR_NEWER_DATA,
     Arrival,
     CalendarDate,
     Fold,
@@ -23,28 +21,30 @@ from coordinator.core.model import (
     LoadStatus,
     TableDate,
 )
+from coordinator.core.readiness import judge_source
 from coordinator.core.schedule import shift
-from coordinator.core.spec import TableSpec, Window
+from coordinator.core.spec import Requirement, TableSpec
 from coordinator.documents import (
     GAME_DATES,
     OFF_DATES,
     Dates,
     LedgerEntry,
+    PendingWork,
+    Work,
     calendar_key,
     dates_key,
     event_key,
+    pending_key,
     table_date_key,
 )
 from coordinator.errors import Bug
-from coordinator.ports import Key, Kind, Op, Query, Where
+from coordinator.ports import Key
 from coordinator.registry import Registry
-from coordinator.service.engine import Committed, Engine, Reading, Target
+from coordinator.service.engine import WINDOW_READS_MAX, Committed, Engine, Reading, Target
 from coordinator.wire import LoadMessage, content_digest
 
-WINDOW_DEPENDENTS_LIMIT = 400
-"""Open partitions that one load inside their windows re-judges at the most."""
-LAST_DATE = "9999-12-31"
-_WATCHING = tuple(s.value for s in (*WATCHES, *WATCHES_FOR_NEWER_DATA))
+DEPENDENTS_PER_COMMIT = 400
+"""Partitions that the commit of one load holds at the most (contract 4.1)."""
 
 
 @dataclass(slots=True)
@@ -55,11 +55,13 @@ class Load:
     table: TableSpec
     arrival: Arrival
     targets: tuple[Target, ...]
-    """Every partition it is delivered to."""
+    """The partitions that it is delivered to in its commit."""
     named: frozenset[Target]
     """Those of them with a non-window requirement that names the table."""
     own: bool = False
     """The output of a run, announced by the service itself."""
+    more: bool = False
+    """There are further partitions, to which the sweep delivers it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ class Folded:
     targets: Sequence[Target] = ()
     """The partitions that hear of it."""
     warnings: tuple[str, ...] = ()
+    pending: tuple[tuple[str, str], ...] = ()
+    """(table, date) of what its commit leaves to be done."""
 
 
 class Loads:
@@ -79,8 +83,14 @@ class Loads:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._windows = _windows_by_table(engine.registry)
         self.in_windows = _tables_in_windows(engine.registry)
         """The tables whose loads some window may look at."""
+        self._by_game = tuple(
+            t.name
+            for t in engine.registry.tables.values()
+            if t.grain is Grain.GAME and t.name != engine.registry.calendar_table
+        )
         self.counts: dict[tuple[str, str], int] = {}
         """(table or ``?``, outcome) → events since the start, for metrics."""
 
@@ -89,23 +99,10 @@ class Loads:
 
     # ── where a load goes ────────────────────────────────────────────────────────────────────
 
-    async def load(
+    def load(
         self, message: LoadMessage, table: TableSpec, received_at: datetime, *, own: bool = False
     ) -> Load:
-        """A message as a load, with the partitions that hear of it. Raises ``Unavailable``."""
-        targets = await self.reach(table, message.game_date)
-        return self.reaching(message, table, received_at, targets, own=own)
-
-    def reaching(
-        self,
-        message: LoadMessage,
-        table: TableSpec,
-        received_at: datetime,
-        targets: tuple[Target, ...],
-        *,
-        own: bool = False,
-    ) -> Load:
-        """A message as a load to partitions that were found before."""
+        """A message as a load, with the partitions that hear of it."""
         arrival = Arrival(
             event_id=message.event_id,
             table=table.name,
@@ -119,8 +116,11 @@ class Loads:
             quiet=message.quiet,
             correlation_id=message.correlation_id,
         )
-        named = frozenset(self._named(table, arrival.game_date))
-        return Load(message, table, arrival, targets, named, own)
+        registry = self._engine.registry
+        named = frozenset(named_partitions(registry, table, arrival.game_date))
+        targets = dependent_partitions(registry, table, arrival.game_date)
+        now = targets[:DEPENDENTS_PER_COMMIT]
+        return Load(message, table, arrival, now, named, own, more=len(now) < len(targets))
 
     def announced(self, arrival: Arrival, processor: str) -> tuple[LoadMessage, TableSpec]:
         """The announcement of a processor's own output, as a message, and the output's table."""
@@ -144,76 +144,6 @@ class Loads:
         )
         return message, table
 
-    def _named(self, table: TableSpec, game_date: str) -> list[Target]:
-        """The partitions with a non-window requirement that names the table for this date."""
-        if not table.enabled:
-            return []
-        return [
-            (d.spec.name, shift(game_date, -d.offset) if d.offset else game_date)
-            for d in self._engine.registry.dependents(table.name)
-            if d.window is None
-        ]
-
-    async def reach(self, table: TableSpec, game_date: str) -> tuple[Target, ...]:
-        """The partitions that a load is delivered to. Raises ``Unavailable``."""
-        found = dict.fromkeys(self._named(table, game_date))
-        if table.name == self._engine.registry.calendar_table and table.enabled:
-            for spec in self._engine.registry.processors.values():
-                for offset in {0, *spec.offsets}:
-                    found[spec.name, shift(game_date, -offset)] = None
-        if table.name in self.in_windows:
-            found.update(dict.fromkeys(await self.windowed(table, game_date)))
-        return tuple(found)
-
-    async def windowed(self, table: TableSpec, game_date: str) -> tuple[Target, ...]:
-        """Partitions whose windows may look at this load, and that it could make fire or hold."""
-        if not table.enabled:
-            return ()
-        of_calendar = table.name == self._engine.registry.calendar_table
-        windows: dict[str, list[Window]] = {}
-        for dependent in self._engine.registry.dependents(table.name):
-            if dependent.window is not None:
-                windows.setdefault(dependent.spec.name, []).append(dependent.window)
-        for spec in self._engine.registry.processors.values() if of_calendar else ():
-            if spec.windows:
-                windows[spec.name] = [r.window for r in spec.windows if r.window is not None]
-        found: list[Target] = []
-        for name in sorted(windows):
-            last = max([await self._horizon(w, game_date) for w in windows[name]])
-            page = await self._engine.store.find(
-                Query(
-                    Kind.PARTITION,
-                    (
-                        Where("processor", Op.EQ, name),
-                        Where("game_date", Op.GT, game_date),
-                        Where("game_date", Op.LE, last),
-                        Where("status", Op.IN, _WATCHING),
-                    ),
-                    order="game_date",
-                    limit=WINDOW_DEPENDENTS_LIMIT,
-                )
-            )
-            found += [(p.processor, p.game_date) for _, p in page.items if p.watches_windows]
-        return tuple(found)
-
-    async def _horizon(self, window: Window, game_date: str) -> str:
-        """The last date whose window can look at ``game_date``.
-
-        Dates that the calendar does not know can only bring it nearer.
-        """
-        if window.days is not None:
-            return shift(game_date, window.days)
-        page = await self._engine.store.find(
-            Query(
-                Kind.CALENDAR,
-                (Where("game_date", Op.GT, game_date), Where("games_count", Op.GT, 0)),
-                order="game_date",
-                limit=window.game_dates or 1,
-            )
-        )
-        far_enough = len(page.items) == window.game_dates
-        return page.items[-1][0] if far_enough else LAST_DATE
-
     def keys_of(self, table: str, game_date: str, event_id: str) -> list[Key]:
         """The documents of a load itself, without those of its partitions."""
         keys = [
@@ -222,7 +152,7 @@ class Loads:
             calendar_key(game_date),
         ]
         if table in self.in_windows:
-            keys.append(dates_key(table))
+            keys += [dates_key(table), pending_key(table, game_date)]
         if table == self._engine.registry.calendar_table:
             keys += [dates_key(GAME_DATES), dates_key(OFF_DATES)]
         return keys
@@ -248,19 +178,30 @@ class Loads:
                 return Folded("conflict")
             for target in targets:
                 facts.setdefault(target, []).append(Ticked())
-            return Folded("duplicate", targets)
+            looked_at = arrival.table in self.in_windows
+            again = ((arrival.table, arrival.game_date),) if looked_at else ()
+            return Folded("duplicate", targets, pending=again)
         if arrival.event_id.startswith(OUTPUT) and not load.own:
             return Folded("reserved")
         calendar: CalendarDate | None = reading.get(calendar_key(arrival.game_date))
-        grain = Grain.DATE if table.name == self._engine.registry.calendar_table else table.grain
+        expected = None if calendar is None else calendar.games
+        grain = table.grain
+        if table.name == self._engine.registry.calendar_table:
+            grain, expected = Grain.DATE, arrival.game_ids
         folded, fold = (before or TableDate(table=arrival.table, game_date=arrival.game_date)).fold(
-            arrival, grain, None if calendar is None else calendar.games
+            arrival, grain, expected
         )
         warnings: tuple[str, ...] = ()
+        work: dict[str, set[Work]] = {arrival.table: set()}
         is_calendar = table.name == self._engine.registry.calendar_table and table.enabled
         revised = False
         if is_calendar:
-            revised, warnings = self._set_calendar(reading, arrival, calendar)
+            revised, warnings = self._set_calendar(reading, arrival, calendar, work)
+        not_kept_before = 0 if before is None else before.not_kept
+        if folded.not_kept > not_kept_before:
+            warnings = (*warnings, _not_kept(folded))
+            if not not_kept_before:
+                work[arrival.table].add(Work.GAMES_NOT_KEPT)
         if fold is Fold.SUPERSEDED and not revised:
             outcome = "superseded"
             warnings = (*warnings, _older(folded, arrival, grain))
@@ -290,6 +231,10 @@ class Loads:
             reading.put(date_key, folded)
             if before is None and table.name in self.in_windows:
                 _list_date(reading, table.name, arrival.game_date, there=True)
+            if self._changes_windows(table, before, folded, calendar):
+                work[arrival.table].add(Work.WINDOWS)
+        if load.more and (fold is Fold.APPLIED or revised):
+            work[arrival.table].add(Work.DEPENDENTS)
         for target in targets:
             known_facts = facts.setdefault(target, [])
             if fold is not Fold.APPLIED or target not in load.named:
@@ -298,15 +243,50 @@ class Loads:
                 known_facts[-1] = Loaded(table_date=folded, arrival=arrival)  # it holds both
             else:
                 known_facts.append(Loaded(table_date=folded, arrival=arrival))
-        return Folded(outcome, targets, warnings)
+        return Folded(outcome, targets, warnings, _leave(reading, arrival.game_date, work))
+
+    def _changes_windows(
+        self,
+        table: TableSpec,
+        before: TableDate | None,
+        after: TableDate,
+        calendar: CalendarDate | None,
+    ) -> bool:
+        """Whether a window may stand differently after a load, so that who watches is evaluated."""
+        windows = self._windows.get(table.name, ())
+        if not windows or not table.enabled:
+            return False
+        if before is None and calendar is None:
+            return True  # a game date that nobody knew of
+        games = None if calendar is None else calendar.games
+        at = self._engine.clock.now()
+
+        def met(requirement: Requirement, known: TableDate | None) -> bool:
+            return judge_source(
+                requirement,
+                table.name,
+                after.game_date,
+                known,
+                table.grain,
+                games,
+                at,
+                freshness=False,
+            ).met
+
+        return any(met(r, before) != met(r, after) for r in windows)
 
     def _set_calendar(
-        self, reading: Reading, arrival: Arrival, known: CalendarDate | None
+        self,
+        reading: Reading,
+        arrival: Arrival,
+        known: CalendarDate | None,
+        work: dict[str, set[Work]],
     ) -> tuple[bool, tuple[str, ...]]:
         """Take the games a schedule load expects on its date (contract 3.1).
 
-        Says whether it did, and what to warn of. The newest load that says which games there are
-        counts, whatever loads without game ids came after it.
+        Says whether it did, and what to warn of; adds to ``work`` what that leaves to be done. The
+        newest load that says which games there are counts, whatever loads without game ids came
+        after it.
         """
         none = arrival.status is LoadStatus.NO_DATA or arrival.record_count == 0
         if not arrival.informs:
@@ -331,6 +311,13 @@ class Loads:
         )
         _list_date(reading, GAME_DATES, arrival.game_date, there=bool(games))
         _list_date(reading, OFF_DATES, arrival.game_date, there=not games)
+        if known is None or set(known.games) != set(games):
+            if self.in_windows:
+                work[arrival.table].add(Work.WINDOWS)
+            for table in self._by_game:
+                folded: TableDate | None = reading.get(table_date_key(table, arrival.game_date))
+                if folded is not None and folded.to_fold_again(games):
+                    work[table] = {Work.REFOLD}
         return True, ()
 
     def decide(
@@ -339,7 +326,9 @@ class Loads:
         """Decide on every partition that hears something; incomplete where documents are missing."""
         found: dict[Target, Committed] = {}
         for target, heard in facts.items():
-            decided = self._engine.decide_in(reading, target, heard, now)
+            decided = self._engine.decide_in(
+                reading, target, heard, now, window_reads_max=WINDOW_READS_MAX
+            )
             if decided is not None:
                 found[target] = decided
         return found
@@ -379,6 +368,59 @@ def _list_date(reading: Reading, name: str, date: str, *, there: bool) -> None:
     listed = (known or Dates(name=name)).having(date, there)
     if listed is not known:
         reading.put(key, listed)
+
+
+def _leave(
+    reading: Reading, game_date: str, work: Mapping[str, set[Work]]
+) -> tuple[tuple[str, str], ...]:
+    """Record in this transaction what it leaves to be done."""
+    left = [(table, some) for table, some in work.items() if some]
+    for table, some in left:
+        key = pending_key(table, game_date)
+        known: PendingWork | None = reading.get(key)
+        pending = known or PendingWork(table=table, game_date=game_date)
+        reading.put(key, pending.adding(some))
+    return tuple((table, game_date) for table, _ in left)
+
+
+def _not_kept(folded: TableDate) -> str:
+    return (
+        f"{folded.table} for {folded.game_date} names more games than are kept beside the expected "
+        f"ones; those with the first {len(folded.games)} ids are kept. Send the ids of the calendar."
+    )
+
+
+def named_partitions(registry: Registry, table: TableSpec, game_date: str) -> list[Target]:
+    """The partitions with a non-window requirement that names a table for this date."""
+    if not table.enabled:
+        return []
+    return [
+        (d.spec.name, shift(game_date, -d.offset) if d.offset else game_date)
+        for d in registry.dependents(table.name)
+        if d.window is None
+    ]
+
+
+def dependent_partitions(
+    registry: Registry, table: TableSpec, game_date: str
+) -> tuple[Target, ...]:
+    """The partitions that a load is delivered to; those that only look back at it are others."""
+    found = dict.fromkeys(named_partitions(registry, table, game_date))
+    if table.name == registry.calendar_table and table.enabled:
+        for spec in registry.processors.values():
+            for offset in {0, *spec.offsets}:
+                found[spec.name, shift(game_date, -offset)] = None
+    return tuple(found)
+
+
+def _windows_by_table(registry: Registry) -> Mapping[str, tuple[Requirement, ...]]:
+    """The window requirements over each table, without those that judge a date alike."""
+    found: dict[str, dict[Requirement, Requirement]] = {}
+    for spec in registry.processors.values():
+        for r in spec.windows:
+            alike = replace(r, key="", window=None, critical=True)
+            found.setdefault(r.sources[0], {})[alike] = r
+    return {table: tuple(some.values()) for table, some in found.items()}
 
 
 def _tables_in_windows(registry: Registry) -> frozenset[str]:

@@ -20,8 +20,20 @@ from coordinator.core.spec import ProcessorSpec
 from coordinator.documents import partition_key, run_key
 from coordinator.errors import Bug, NotFound, Refused, TooLarge, Unavailable
 from coordinator.ports import Changes, Document, Key, Need
-from coordinator.service.engine import Committed, Docs, Engine, Reading, Target
-from coordinator.service.loads import Folded, Loads
+from coordinator.service.engine import (
+    WINDOW_READS_MAX,
+    Committed,
+    Docs,
+    Engine,
+    Reading,
+    Target,
+)
+from coordinator.service.loads import (
+    DEPENDENTS_PER_COMMIT,
+    Folded,
+    Loads,
+    dependent_partitions,
+)
 from coordinator.wire import parse_run_id, shown
 
 log = structlog.get_logger(__name__)
@@ -95,7 +107,7 @@ class Runs:
             error=error,
         )
         what = f"{status.value} report"
-        if self._announces_at_once(spec, status):
+        if self._announces_at_once(status):
             try:
                 await self._report(spec, date, run_id, fact, what, announce=True)
             except (NotFound, Refused, Unavailable):
@@ -110,16 +122,9 @@ class Runs:
                 return
         await self._report(spec, date, run_id, fact, what)
 
-    def _announces_at_once(self, spec: ProcessorSpec, status: RunStatus) -> bool:
-        """Whether nothing is left to do about an output once its run's end is committed.
-
-        Where a window may look at it, partitions made meanwhile are to be looked for afterwards.
-        """
-        return (
-            status in ANNOUNCED
-            and not self._told_outside
-            and spec.output not in self._loads.in_windows
-        )
+    def _announces_at_once(self, status: RunStatus) -> bool:
+        """Whether nothing is left to do about an output once its run's end is committed."""
+        return status in ANNOUNCED and not self._told_outside
 
     async def _place(self, run_id: str) -> tuple[ProcessorSpec, str, int]:
         place = parse_run_id(run_id)
@@ -155,9 +160,9 @@ class Runs:
         key = partition_key(*target)
         now = engine.clock.now()
         keys = engine.keys_of(target)
-        targets: tuple[Target, ...] = ()
         if announce:
-            targets = await loads.reach(engine.registry.tables[spec.output], date)
+            output = engine.registry.tables[spec.output]
+            targets = dependent_partitions(engine.registry, output, date)[:DEPENDENTS_PER_COMMIT]
             keys += loads.keys_of(spec.output, date, load_id(run_id))
             keys += [k for t in targets for k in engine.keys_of(t)]
 
@@ -171,24 +176,26 @@ class Runs:
                 # Of a run that had ended before, an announcement that still waits stays.
                 facts = (fact, Delivered(effect_id=announce_id(run_id)))
             reading = Reading(docs)
-            own = engine.decide_in(reading, target, facts, now)
+            own = engine.decide_in(reading, target, facts, now, window_reads_max=WINDOW_READS_MAX)
             committed = [] if own is None else [own]
             folded = None
             if own is not None and announce:
                 ended = next((r for r in own.decision.runs if r.run_id == run_id), None)
                 if ended is not None and ended.status in ANNOUNCED:
-                    folded, heard = self._announce(reading, ended, spec, targets, now)
+                    folded, heard = self._announce(reading, ended, spec, now)
                     committed += heard
             if reading.missing:
                 return Need(tuple(reading.missing))
             if folded is not None and folded.outcome == "conflict":
                 raise Bug(f"the ledger has another load under the id {load_id(run_id)}")
-            return Changes((committed, folded), reading.puts, frozenset(reading.creates))
+            return reading.changes((committed, folded))
 
         committed, folded = await engine.transact(keys, step)
         engine.committed(committed)
         if folded is not None:
             loads.count(spec.output, folded.outcome)
+            if folded.pending:
+                engine.pending(folded.pending)
         reply = committed[0].decision.replies[1]  # the first is that of the survey
         if reply.ok:
             return reply
@@ -215,12 +222,11 @@ class Runs:
         reading: Reading,
         ended: Run,
         spec: ProcessorSpec,
-        targets: tuple[Target, ...],
         now: datetime,
     ) -> tuple[Folded, list[Committed]]:
         """Take in the output of a run that ended, as the load that it is."""
         message, table = self._loads.announced(announcement(ended, spec.output, now), spec.name)
-        load = self._loads.reaching(message, table, now, targets, own=True)
+        load = self._loads.load(message, table, now, own=True)
         facts: dict[Target, list[Fact]] = {}
         folded = self._loads.fold(reading, load, facts)
         return folded, list(self._loads.decide(reading, facts, now).values())

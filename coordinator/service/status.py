@@ -45,7 +45,15 @@ from coordinator.documents import calendar_key, control_key, partition_key, run_
 from coordinator.errors import BadInput, Bug, Mistake, NotFound
 from coordinator.ports import Document, Key, Kind, Op, Query, Where
 from coordinator.registry import Registry
-from coordinator.service.engine import ALL, Committed, Engine, Reading, Target, unheard
+from coordinator.service.engine import (
+    ALL,
+    Committed,
+    Engine,
+    Reading,
+    Target,
+    shown_now,
+    unheard,
+)
 from coordinator.service.shapes import (
     View,
     audit_view,
@@ -181,6 +189,11 @@ class StatusViews:
         for n in range(0, len(absent), _CHUNK):
             for seen in await self._imagine(absent[n : n + _CHUNK]):
                 found[seen.partition.processor, seen.partition.game_date] = seen
+        windowed = [t for t in targets if found[t].spec.windows]
+        for target, days in (await self._engine.windows_now(windowed)).items():
+            seen = found[target]
+            partition, verdict = shown_now(seen.partition, seen.spec, now, days)
+            found[target] = replace(seen, partition=partition, verdict=verdict)
         return [found[t] for t in targets]
 
     async def _rows(self, seen: Sequence[Seen]) -> list[View]:

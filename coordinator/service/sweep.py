@@ -8,7 +8,7 @@ it. What time does to a partition is the core's to say.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -23,6 +23,7 @@ from coordinator.ports import Changes, Key, Kind, Notice, Op, Query, Where
 from coordinator.service.adopt import Adoption
 from coordinator.service.engine import ALL, Committed, Docs, Engine, Target
 from coordinator.service.once import first_time
+from coordinator.service.pending import Pending
 from coordinator.service.silence import Silence
 from coordinator.service.waiting import time_or_news
 
@@ -34,6 +35,9 @@ PARTITIONS_PER_SWEEP = 2000
 PER_TRANSACTION = 50
 IDLE_LOOK = timedelta(seconds=15)
 """How often the store is asked for its earliest ``wake_at`` when no commit told of one."""
+REST_TIMES = 4
+"""After what loads left is finished, rest so many times as long as it took: a burst shares it."""
+REST_SECONDS_MAX = 1.0
 LATE_AFTER = timedelta(minutes=5)
 """A partition found this long after its ``wake_at`` makes the sweep late, which is news."""
 
@@ -69,6 +73,9 @@ class Sweeper:
         self._late = False
         """The last sweep was late, which was told; until one is in time it is no news again."""
         self._silence = Silence(engine)
+        self._pending = Pending(engine, self._tick)
+        self._pending_told = False
+        engine.pending = self._left_pending
         self.adoption = Adoption(engine)
         """What instances under another registry leave out is looked for beside the sweep."""
         engine.listen(self._heard)
@@ -81,6 +88,12 @@ class Sweeper:
             if wake is not None and (self._next is None or wake < self._next):
                 self._next = wake
                 self._kick.set()
+
+    def _left_pending(self, dates: Iterable[tuple[str, str]]) -> None:
+        """A load was committed here that leaves work to be done."""
+        self._pending.hint(dates)
+        self._pending_told = True
+        self._kick.set()
 
     async def run(self) -> None:
         """Sweep for ever, each time at the earliest ``wake_at``. Cancel to stop."""
@@ -99,10 +112,31 @@ class Sweeper:
                 if swept.more:
                     continue
                 self._next = _earlier(self._next, swept.next_wake)
-            self._kick.clear()  # all that it told is in `_next`
             look_at = clock.now() + IDLE_LOOK
-            wake = min(look_at, self._next) if self._next else look_at
-            await time_or_news(clock, self._kick, (wake - clock.now()).total_seconds())
+            while True:
+                self._kick.clear()  # all that it told is in `_next` and `_pending_told`
+                if self._pending_told:
+                    await self._finish_soon()
+                wake = min(look_at, self._next) if self._next else look_at
+                await time_or_news(clock, self._kick, (wake - clock.now()).total_seconds())
+                if not self._pending_told or wake <= clock.now():
+                    break
+
+    async def _finish_soon(self) -> None:
+        """Finish what loads left to be done, and rest, so that a burst of them shares the work."""
+        clock = self._engine.clock
+        began = clock.monotonic()
+        self._pending_told = False
+        try:
+            await self._pending.finish()
+        except Exception as error:  # what is recorded is finished by a sweep
+            if isinstance(error, CoordinatorError):
+                log.warning("work is left pending; it will be tried again", error=error.detail)
+            else:
+                log.exception("work is left pending; it will be tried again")
+            self._next = _earlier(self._next, clock.now() + timedelta(seconds=5))
+        took = clock.monotonic() - began
+        await clock.sleep(min(REST_TIMES * took, REST_SECONDS_MAX))
 
     async def next_wake(self, after: datetime) -> datetime | None:
         """The earliest ``wake_at`` in the store after an instant."""
@@ -120,9 +154,10 @@ class Sweeper:
         self.last_at = now
         await self._tend_registries()
         await self._finish_resumes()
+        finished = await self._finish_pending()
         looked = changed = 0
         late = 0.0
-        fired: list[str] = []
+        fired = [d.fired.run_id for d in finished if d.fired is not None]
         after: str | None = None
         more = False
         # One look at one partition is all that an idle sweep needs.
@@ -207,14 +242,21 @@ class Sweeper:
         if await first_time(self._engine, news.kind, news.notice_id):
             self.tell(news)
 
-    async def _tick(self, work: Mapping[Target, Sequence[Fact]]) -> list[Decision]:
+    async def _finish_pending(self) -> list[Decision]:
+        self._pending_told = False
+        self._pending.tell = self.tell
+        return await self._pending.finish()
+
+    async def _tick(
+        self, work: Mapping[Target, Sequence[Fact]], *, refill: bool = False, windows: bool = False
+    ) -> list[Decision]:
         """Judge partitions together, or one by one where one of them cannot be judged.
 
         Such a one is a bug, and is logged; it must not keep time from the others. Raises
         ``Unavailable``.
         """
         try:
-            return await self._engine.apply_each(work)
+            return await self._engine.apply_each(work, refill=refill, windows=windows)
         except Unavailable:
             raise
         except Exception:
@@ -222,7 +264,11 @@ class Sweeper:
                 log.exception("a partition cannot be judged", target=next(iter(work)))
                 self.stuck |= work.keys()
                 return []
-        return [d for target, facts in work.items() for d in await self._tick({target: facts})]
+        return [
+            decision
+            for target, facts in work.items()
+            for decision in await self._tick({target: facts}, refill=refill, windows=windows)
+        ]
 
     # ── resumes ──────────────────────────────────────────────────────────────────────────────
 

@@ -128,6 +128,16 @@ class _Counters(Collector):
         for (table, outcome), count in sorted(app.ingest.counts.items()):
             events.add_metric((table, outcome), count)
         yield events
+        yield GaugeMetricFamily(
+            "coordinator_events_waiting",
+            "Events that wait for the store.",
+            value=app.ingest.waiting,
+        )
+        yield CounterMetricFamily(
+            "coordinator_events_turned_away",
+            "Events answered 503 because too many waited for the store.",
+            value=app.ingest.turned_away,
+        )
         deliveries = CounterMetricFamily(
             "coordinator_deliveries", "Deliveries by effect and result.", labels=("kind", "result")
         )

@@ -49,6 +49,7 @@ CODES: Mapping[str, tuple[str, str]] = {
     "cross_origin": ("Cross-origin request", "Call the API from the page's own origin."),
     "unavailable": ("Unavailable", "A part is out of reach; try again after `Retry-After`."),
     "contended": ("Contended", "Too many want the same state at once; try after `Retry-After`."),
+    "queue_full": ("Queue full", "Too many events wait for the store; try after `Retry-After`."),
     "bug": ("Internal error", "Not the caller's fault; it was logged."),
 }
 """code → (title, what to do). The reference page lists them; ``type`` points there."""

@@ -29,15 +29,17 @@ from coordinator.core.model import (
     Transition,
     Trigger,
     Waiver,
-    WindowDay,
+    WindowState,
 )
 from coordinator.documents import (
     AuditEntry,
     Backfill,
     Dates,
     LedgerEntry,
+    PendingWork,
     Quarantined,
     RegistryRecord,
+    Work,
 )
 from coordinator.ports import Document, Kind
 
@@ -113,7 +115,9 @@ PARTITION = Partition(
     revision=7,
     arrivals={f"{TABLE}@{DATE}": TABLE_DATE},
     games={DATE: ("0022500225", "0022500226"), "2025-11-14": ()},
-    windows={"3": (WindowDay(game_date="2025-11-14", met=True, state="ready", since=NOON),)},
+    window_states={
+        "3": WindowState(dates=9, ready=8, met=True, since=NOON, unmet=("2025-11-14",)),
+    },
     met_since={f"0/{TABLE}": NOON},
     latest=Latest(event_id="e1", received_at=NOON, quiet=False),
     pauses=(Pause(scope="_all", reason="storm", actor="ann", at=NOON),),
@@ -151,6 +155,8 @@ PARTITION = Partition(
     status=Status.RUNNING,
     flags=(Flag.PAUSED, Flag.OVERDUE),
     wake_at=NOON + timedelta(minutes=5),
+    watching=True,
+    windows_due=True,
 )
 
 SAMPLES: Mapping[Kind, Document] = {
@@ -217,5 +223,8 @@ SAMPLES: Mapping[Kind, Document] = {
         first_used_at=NOON,
         text="version: 1\n",
         set_since={"P": {"deadline 01:00:00+1 UTC": NOON}},
+    ),
+    Kind.PENDING: PendingWork(
+        table=TABLE, game_date=DATE, work=(Work.WINDOWS, Work.REFOLD), serial=3
     ),
 }

@@ -660,3 +660,32 @@ async def test_two_stores_over_one_state_see_each_other(outliving_factory: Store
             assert count_of((await other.get([LEFT]))[LEFT]) == n
     await first.close()
     await second.close()
+
+
+async def test_a_guard_holds_what_a_decision_rests_on(outliving_factory: StoreFactory) -> None:
+    """One writes a partition by what it read of a table's date, the other that by the partition."""
+    one, other = outliving_factory(), outliving_factory()
+    await one.open()
+    await other.open()
+    try:
+        for n in range(20):
+            left, right = Key(Kind.PARTITION, f"p{n}"), Key(Kind.TABLE_DATE, f"t{n}")
+
+            def decides(docs: Docs, left: Key = left, right: Key = right) -> Changes[None]:
+                if docs[right] is not None:
+                    return Changes(None)
+                return Changes(None, {left: PARTITION}, guards=frozenset({right}))
+
+            def loads(docs: Docs, left: Key = left, right: Key = right) -> Changes[None]:
+                if docs[left] is not None:
+                    return Changes(None)
+                return Changes(None, {right: SAMPLES[Kind.TABLE_DATE]}, guards=frozenset({left}))
+
+            await asyncio.gather(
+                one.transact([left, right], decides), other.transact([left, right], loads)
+            )
+            docs = await one.get([left, right])
+            assert (docs[left] is None) != (docs[right] is None)
+    finally:
+        await one.close()
+        await other.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from itertools import permutations
 
@@ -9,15 +10,15 @@ import pytest
 
 from coordinator.core.model import (
     SMALLEST_STEP,
+    UNEXPECTED_GAMES_KEPT,
+    UNKNOWN_GAMES_KEPT,
     Arrival,
-    Flag,
     Fold,
     Grain,
     LoadStatus,
     Mark,
     Partition,
     RunStatus,
-    Status,
     TableDate,
     Waiver,
     run_id,
@@ -197,26 +198,64 @@ def test_ids_are_derived() -> None:
     assert world.partition.outbox_due == world.now
 
 
-@pytest.mark.parametrize(
-    ("status", "flags", "watches"),
-    [
-        (Status.WAITING, (), True),
-        (Status.SETTLING, (Flag.PAUSED,), True),
-        (Status.RUNNING, (), False),
-        (Status.SUCCEEDED, (), False),
-        (Status.SUCCEEDED, (Flag.NEWER_DATA,), True),
-        (Status.FAILED, (Flag.NEWER_DATA,), True),
-        (Status.SKIPPED, (Flag.NEWER_DATA,), False),
-        (Status.NOT_EXPECTED, (), False),
-    ],
-)
-def test_a_partition_watches_its_windows_while_they_could_make_it_fire(
-    status: Status, flags: tuple[Flag, ...], watches: bool
+# ── games that nobody expects ────────────────────────────────────────────────────────────────
+
+
+def wrong(n: int) -> str:
+    return f"wrong-{n:05}"
+
+
+def per_game(n: int) -> Arrival:
+    return load(f"e{n}", (wrong(n),), stamp=n, rows=1)
+
+
+def good(stamp: float = 5000) -> list[Arrival]:
+    return [load(f"good-{g}", (g,), stamp=stamp) for g in GAMES]
+
+
+def test_games_that_the_calendar_does_not_expect_are_kept_up_to_a_bound_and_counted() -> None:
+    known = fold(*(per_game(n) for n in range(3000)), *good(), grain=Grain.GAME)
+    assert set(known.games) == {*GAMES, *(wrong(n) for n in range(UNEXPECTED_GAMES_KEPT))}
+    assert set(known.arrivals) == set(known.games.values())
+    assert known.not_kept == 3000 - UNEXPECTED_GAMES_KEPT
+
+
+def test_a_few_unexpected_games_are_all_kept() -> None:
+    known = fold(*(per_game(n) for n in range(UNEXPECTED_GAMES_KEPT)), *good(), grain=Grain.GAME)
+    assert known.not_kept == 0
+    assert not known.to_fold_again(GAMES)
+
+
+@pytest.mark.parametrize("expected", [GAMES, None, ()])
+@pytest.mark.parametrize("seed", range(5))
+def test_which_games_are_kept_does_not_depend_on_the_order_of_loads(
+    expected: Sequence[str] | None, seed: int
 ) -> None:
-    partition = Partition(
-        processor="P", game_date=DATE, created_at=START, status=status, flags=flags
-    )
-    assert partition.watches_windows is watches
+    loads = [*(per_game(n) for n in range(500)), *good()]
+    one = fold(*loads, grain=Grain.GAME, expected=expected)
+    random.Random(seed).shuffle(loads)
+    other = fold(*loads, grain=Grain.GAME, expected=expected)
+    assert (one.games, dict(one.arrivals)) == (other.games, dict(other.arrivals))
+
+
+def test_while_the_calendar_is_unknown_more_games_are_kept() -> None:
+    loads = [*(per_game(n) for n in range(UNKNOWN_GAMES_KEPT))]
+    known = fold(*loads, grain=Grain.GAME, expected=None)
+    assert (len(known.games), known.not_kept) == (UNKNOWN_GAMES_KEPT, 0)
+    assert known.to_fold_again(GAMES)
+    assert fold(*loads, per_game(999), grain=Grain.GAME, expected=None).not_kept == 1
+
+
+def test_a_load_that_names_too_many_games_is_kept_without_most_of_them() -> None:
+    many = [wrong(n) for n in range(1000)]
+    known = fold(load("big", [*many, ONE], rows=1001), grain=Grain.GAME)
+    kept = known.arrivals["big"]
+    assert len(kept.game_ids) == len(known.games) == UNEXPECTED_GAMES_KEPT + 1
+    assert (kept.game_count, kept.share, known.not_kept) == (1001, 1.0, 980)
+    failed = load("bad", many, status=LoadStatus.FAILED)
+    failure = fold(failed, grain=Grain.GAME).last_failure
+    assert failure is not None
+    assert len(failure.game_ids) == UNEXPECTED_GAMES_KEPT
 
 
 # ── clocks that step, or disagree ────────────────────────────────────────────────────────────

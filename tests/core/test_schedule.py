@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from coordinator.core.schedule import instant, needed_of, shift, window_dates
+from coordinator.core.schedule import all_game_dates, instant, needed_of, shift, window_dates
 from coordinator.core.spec import ClockTime, Window
 
 NEW_YORK = "America/New_York"
@@ -50,43 +50,38 @@ def test_shift_counts_calendar_days() -> None:
     assert shift("2024-12-31", 1) == "2025-01-01"
 
 
-CALENDAR = {
-    "2024-10-19": ("g",),
-    "2024-10-20": ("g",),
-    "2024-10-21": (),
-    "2024-10-22": ("g",),
-    "2024-10-23": ("g",),
-    "2024-10-24": ("g",),
-}
+GAMES = ("2024-10-19", "2024-10-20", "2024-10-22", "2024-10-23", "2024-10-24")
+OFF = ("2024-10-21",)
+DATES = all_game_dates(GAMES, OFF)
 
 
 def test_a_window_counted_in_game_dates_skips_days_without_games() -> None:
-    found = window_dates(Window(game_dates=2), "2024-10-23", CALENDAR)
+    found = window_dates(Window(game_dates=2), "2024-10-23", DATES)
     assert found == ("2024-10-20", "2024-10-22")
 
 
 def test_a_window_counted_in_days_looks_at_the_game_dates_among_them() -> None:
-    found = window_dates(Window(days=3), "2024-10-23", CALENDAR)
+    found = window_dates(Window(days=3), "2024-10-23", DATES)
     assert found == ("2024-10-20", "2024-10-22")
-    assert window_dates(Window(days=1), "2024-10-22", CALENDAR) == ()
+    assert window_dates(Window(days=1), "2024-10-22", DATES) == ()
 
 
 def test_a_window_never_looks_at_its_own_date_or_later() -> None:
-    assert "2024-10-23" not in window_dates(Window(game_dates=9), "2024-10-23", CALENDAR)
+    assert "2024-10-23" not in window_dates(Window(game_dates=9), "2024-10-23", DATES)
 
 
 def test_nothing_before_known_from_is_looked_at() -> None:
-    found = window_dates(Window(game_dates=9), "2024-10-23", CALENDAR, known_from="2024-10-20")
+    found = window_dates(Window(game_dates=9), "2024-10-23", DATES, known_from="2024-10-20")
     assert found == ("2024-10-20", "2024-10-22")
-    days = window_dates(Window(days=9), "2024-10-23", CALENDAR, known_from="2024-10-22")
+    days = window_dates(Window(days=9), "2024-10-23", DATES, known_from="2024-10-22")
     assert days == ("2024-10-22",)
 
 
 def test_a_date_the_calendar_does_not_know_counts_where_the_table_has_loads() -> None:
     loaded = ("2024-10-18", "2024-10-21")
-    found = window_dates(Window(game_dates=9), "2024-10-20", CALENDAR, loaded)
+    found = window_dates(Window(game_dates=9), "2024-10-20", all_game_dates(GAMES, OFF, loaded))
     assert found == ("2024-10-18", "2024-10-19")
-    off = window_dates(Window(game_dates=9), "2024-10-22", CALENDAR, loaded)
+    off = window_dates(Window(game_dates=9), "2024-10-22", all_game_dates(GAMES, OFF, loaded))
     assert "2024-10-21" not in off
 
 

@@ -211,7 +211,10 @@ class World:
 
     def step(self, *facts: Fact) -> Decision:
         before = self.partition
-        decision = decide(before, facts, self.spec, self.now)
+        known: tuple[Fact, ...] = ()
+        if self.spec.windows:  # a decision that rests on windows is given their dates
+            known = (Surveyed(games=self.games, windows=self.windows, pauses=self.pauses),)
+        decision = decide(before, (*known, *facts), self.spec, self.now)
         after = decision.partition
         if len(facts) == 1:
             name = type(facts[0]).__name__
@@ -381,7 +384,8 @@ class World:
 
     @property
     def verdict(self) -> Verdict:
-        return judge(self.partition, self.spec, self.now)
+        """As it is shown: with the dates of its windows, which the partition does not keep."""
+        return judge(self.partition, self.spec, self.now, days=self.windows)
 
     def state(self, index: int = 0) -> State:
         """The state of one requirement."""

@@ -286,9 +286,48 @@ async def test_a_load_inside_a_window_that_races_the_partition_it_serves_is_seen
             for one, other in zip(own, before, strict=True)
             for call in (here.ingest.take(one), there.ingest.take(other))
         ]
+        evaluated = asyncio.ensure_future(_evaluate_until_done(there))
         outcomes = await asyncio.gather(*both)
+        await evaluated
         assert {o.outcome for o in outcomes} <= {"applied", "ignored"}
         assert sorted(await runs(here)) == [f"W:2025-{n:02}-15:1" for n in months]
+
+
+async def _evaluate_until_done(app: Application) -> None:
+    """Finish what the loads leave, as soon as they do, until each of eight dates was evaluated."""
+    for _ in range(400):
+        await app.sweeper._pending.finish()
+        records = (await app.store.find(Query(Kind.PENDING))).items
+        if len(records) == 8 and not any(r.work for _, r in records):
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("what the loads left was not finished")
+
+
+async def test_a_load_under_a_long_window_writes_two_documents_and_its_dependents(
+    factory: FirestoreFactory, proxy: Proxy
+) -> None:
+    """40 partitions look back at it; what they lack besides keeps them unwritten."""
+    long = WINDOWED.replace("window_days: 1", "window_days: 366")
+    dates = [(date(2025, 3, 1) + timedelta(days=n)).isoformat() for n in range(40)]
+    async with services(factory, parse(long), 1) as (app,):
+        calendar = [
+            event("raw.schedule", n, game_date=d, game_ids=["g"]) for n, d in enumerate(dates)
+        ]
+        await asyncio.gather(*(app.ingest.take(e) for e in calendar))
+        own = [event("raw.t0", n, game_date=d) for n, d in enumerate(dates)]
+        await asyncio.gather(*(app.ingest.take(e) for e in own))
+        await app.sweeper.sweep()
+        await app.ingest.take(event("raw.w", 100, game_date=dates[0]))  # lists its first date
+        await app.sweeper.sweep()
+        proxy.take()
+        await app.ingest.take(event("raw.w", 101, game_date=dates[1]))
+        counts = proxy.take()
+        assert counts.calls["Commit"] == 1
+        assert counts.writes == 3  # its ledger, what it leaves, and the list of dates
+        await app.sweeper._pending.finish()
+        # What was left is done; one partition, of 39 that look back, lacked nothing else and fired.
+        assert proxy.take().writes == 1 + 2
 
 
 async def test_what_another_process_delivers_is_not_delivered_here_too(

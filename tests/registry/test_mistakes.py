@@ -94,6 +94,13 @@ VALUES = [
     ("[BoxLoader]", "[«' x']", "tables.raw.box.aliases[0]", "1 to 200 visible characters"),
     ("[BoxLoader]", "[«'']", "tables.raw.box.aliases[0]", "1 to 200 visible characters"),
     ("  raw.odds:\n", "  «odds:\n  raw.odds:\n", "tables.odds", "dataset.table"),
+    ("  raw.odds:\n", "  «raw.od__ds:\n  raw.odds:\n", "tables.raw.od__ds", "without __"),
+    (
+        "output: out.teams",
+        "output: «out.teams__2025-11-15",
+        "processors.Teams.output",
+        "without __",
+    ),
     ("  raw.odds:\n", "  raw.odds: «7\n", "tables.raw.odds", "must be a mapping"),
     ("  Teams:\n", "  «Te__ams:\n", "processors.Te__ams", "without __"),
     ("  Teams:\n", "  «Te:ams:\n", "processors.Te:ams", "is no processor name"),

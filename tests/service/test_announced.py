@@ -13,7 +13,7 @@ from coordinator.adapters.sqlite import SqliteStore
 from coordinator.app import Application, build
 from coordinator.core.model import Arrival, EffectKind, Partition, RunStatus
 from coordinator.core.spec import LaunchKind
-from coordinator.documents import event_key, partition_key
+from coordinator.documents import Work, event_key, partition_key, pending_key
 from coordinator.errors import NotFound, Refused
 from coordinator.ports import Kind, Query
 from coordinator.registry import parse
@@ -146,15 +146,19 @@ async def test_where_the_world_is_told_the_relay_proves_it() -> None:
         assert await announced(app)
 
 
-async def test_an_output_that_windows_look_at_is_announced_by_the_relay() -> None:
+async def test_an_output_that_windows_look_at_leaves_them_to_be_evaluated() -> None:
     async with serving(REGISTRY + LOOKS_BACK) as app:
         token = await claimed(app)
         await app.runs.complete(RUN, token, RunStatus.SUCCESS, 7)
         first = await partition(app, "First")
         assert first is not None
-        assert [e.kind for e in first.outbox] == [EffectKind.ANNOUNCE]
-        await app.relay.drain()
+        assert first.outbox == ()
         assert await announced(app)
+        (pending,) = await app.store.get([pending_key("out.first", DAY)])
+        record = (await app.store.get([pending]))[pending]
+        assert record.work == (Work.WINDOWS,)
+        await app.sweeper.sweep()
+        assert (await app.store.get([pending]))[pending].work == ()
 
 
 @pytest.fixture

@@ -24,7 +24,9 @@ PATHS_MAX: Final = 300
 Well below what one commit takes."""
 HOT_SECONDS: Final = 5.0
 
-SURROUNDINGS: Final = frozenset({Kind.CALENDAR, Kind.CONTROL, Kind.DATES, Kind.TABLE_DATE})
+SURROUNDINGS: Final = frozenset(
+    {Kind.CALENDAR, Kind.CONTROL, Kind.DATES, Kind.PENDING, Kind.TABLE_DATE}
+)
 """What a decision on a partition looks at and, as a rule, does not write."""
 DECIDES: Final = frozenset({Kind.PARTITION, Kind.EVENT})
 

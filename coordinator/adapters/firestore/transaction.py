@@ -13,8 +13,8 @@ right by these means (docs/decisions, "Firestore"):
 - A decision that *sets* a pause on a partition could commit after the resume has looked for held
   partitions, and nobody would look again. So it carries a precondition on that pause.
 - A decision from which on a partition watches its windows could commit after a load inside one has
-  looked for the partitions that do. So it carries preconditions on the documents of those windows.
-  One that watched before is found by such a load, and both write it.
+  looked for the partitions that do. So its step names the documents of those windows as ``guards``,
+  which carry a precondition. One that watched before is found by such a load.
 - Calendar and pauses may come from this process's memory. They are read again, in truth, before any
   commit that fires, creates a partition, or changes what one knows of its surroundings, and where
   an older load is turned away.
@@ -277,6 +277,7 @@ class Batch:
                 raise Bug(f"a document cannot be stored: {error!r}") from error
         self._watch(job, docs, puts)
         if puts:
+            self._hold |= {path(k) for k in changes.guards}
             self.decided.append(puts)
         for key, document in puts.items():
             self._puts[key] = document
@@ -304,9 +305,6 @@ class Batch:
                 before: Partition | None = docs.get(key)
                 if rests_on_surroundings(before, document):
                     moved |= {document.processor, _ALL}
-                begins = document.watches_windows and not (before and before.watches_windows)
-                if document.windows and begins:
-                    self._hold |= {path(k) for k in docs if _in_windows(k, document)}
                 known = () if before is None else before.pauses
                 for pause in document.pauses:
                     if pause not in known:
@@ -442,24 +440,11 @@ def rests_on_surroundings(before: Partition | None, after: Partition) -> bool:
     return _surroundings(before) != _surroundings(after)
 
 
-def _in_windows(key: Key, partition: Partition) -> bool:
-    """Whether a document may say something of a partition's windows."""
-    match key.kind:
-        case Kind.DATES:
-            return True
-        case Kind.CALENDAR:
-            date = key.id
-        case Kind.TABLE_DATE:
-            date = key.id.rpartition("__")[2]
-        case _:
-            return False
-    return any(day.game_date == date for days in partition.windows.values() for day in days)
-
-
 _surroundings: Final[Callable[[Partition], tuple[Any, ...]]] = lambda p: (  # noqa: E731
     p.generation,
     p.games,
-    p.windows,
+    p.window_states,
+    p.windows_due,
     p.pauses,
     p.skip,
     p.deadline_done,

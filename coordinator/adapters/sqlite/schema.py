@@ -91,7 +91,24 @@ def _version_1(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_version_1,)
+_VERSION_2: Final = (
+    "ALTER TABLE partitions ADD COLUMN watching INTEGER",
+    # Which of these only wait for their windows is found out when they are evaluated.
+    """UPDATE partitions SET watching =
+        status IN ('waiting', 'settling', 'succeeded', 'cooling', 'failed')""",
+    """CREATE INDEX partitions_watching ON partitions (processor, game_date, id)
+        WHERE watching <> 0""",
+    'CREATE TABLE pending (id TEXT NOT NULL PRIMARY KEY, "open" INTEGER, body BLOB NOT NULL)',
+    'CREATE INDEX pending_open ON pending ("open", id) WHERE "open" <> 0',
+)
+
+
+def _version_2(connection: sqlite3.Connection) -> None:
+    for statement in _VERSION_2:
+        connection.execute(statement)
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_version_1, _version_2)
 """In order; the file's ``user_version`` is how many of them it has had. Never change one that was
 released: append. All that are missing run in one transaction with the version."""
 

@@ -1,0 +1,313 @@
+"""What the commits of loads left to be done: recorded with them, and finished here.
+
+A load's commit holds its ledger and the partitions that name its table (contract 4.1, "Size of a
+commit"). What may take longer is recorded in it as ``PendingWork``: partitions that look back at its
+date, dependent partitions beyond those that fit, a date to be folded again from its ledger. Whoever
+sweeps finishes it in bounded batches; a crash in between loses nothing, since the record stays open
+until the work is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+import structlog
+
+from coordinator.core.facts import Fact, Ticked
+from coordinator.core.machine import Decision
+from coordinator.core.model import CalendarDate, Grain, TableDate
+from coordinator.core.schedule import shift
+from coordinator.core.spec import TableSpec, Window
+from coordinator.documents import (
+    LedgerEntry,
+    PendingWork,
+    Work,
+    calendar_key,
+    pending_key,
+    table_date_key,
+)
+from coordinator.ports import Changes, Key, Kind, Notice, Op, Query, Where
+from coordinator.service.engine import Docs, Engine, Target
+from coordinator.service.loads import dependent_partitions
+from coordinator.service.once import first_time
+
+log = structlog.get_logger(__name__)
+
+RECORDS_PER_PAGE = 100
+WATCHERS_PER_PAGE = 50
+"""Partitions that are evaluated at once to find which of them change; nothing is written by that."""
+PER_COMMIT = 10
+"""Partitions in one commit: each may fire a run that names hundreds of dates as its inputs."""
+LEDGER_PAGE = 500
+REFOLD_TRIES = 20
+LAST_DATE = "9999-12-31"
+
+
+class Apply(Protocol):
+    """Decides on partitions together, in a transaction."""
+
+    def __call__(
+        self, work: Mapping[Target, Sequence[Fact]], *, refill: bool = False, windows: bool = False
+    ) -> Awaitable[list[Decision]]: ...
+
+
+class Pending:
+    """Finishes what loads left to be done."""
+
+    def __init__(self, engine: Engine, apply: Apply) -> None:
+        self._engine = engine
+        self._apply = apply
+        self._hints: dict[tuple[str, str], None] = {}
+        """Dates of which a load came again: who looks back at them is evaluated, should it be
+        stuck. Nothing is lost with these."""
+        self._busy = asyncio.Lock()
+        self.tell: Callable[[Notice], None] | None = None
+
+    def hint(self, dates: Iterable[tuple[str, str]]) -> None:
+        """Evaluate whoever looks back at these (table, date), too."""
+        self._hints.update(dict.fromkeys(dates))
+
+    async def finish(self) -> list[Decision]:
+        """Do everything that is recorded, and give what was decided. Raises ``Unavailable``."""
+        decisions: list[Decision] = []
+        async with self._busy:
+            hints, self._hints = self._hints, {}
+            after: str | None = None
+            while True:
+                page = await self._engine.store.find(
+                    Query(
+                        Kind.PENDING,
+                        (Where("open", Op.EQ, 1),),
+                        limit=RECORDS_PER_PAGE,
+                        after=after,
+                    )
+                )
+                records: list[PendingWork] = [r for _, r in page.items]
+                if records:
+                    decisions += await self._do(records)
+                for record in records:
+                    hints.pop((record.table, record.game_date), None)
+                after = page.next_page_token
+                if after is None:
+                    break
+            decisions += await self._evaluate(hints)
+        return decisions
+
+    async def _do(self, records: Sequence[PendingWork]) -> list[Decision]:
+        registry = self._engine.registry
+        if self._engine.in_force.others:
+            # What is not declared here is for an instance of the registry that declares it.
+            records = [r for r in records if r.table in registry.tables]
+        decisions: list[Decision] = []
+        refolded: dict[tuple[str, str], None] = {}
+        left: set[PendingWork] = set()
+        for record in records:
+            table = registry.tables.get(record.table)
+            if table is None:
+                continue
+            if Work.GAMES_NOT_KEPT in record.work:
+                await self._notify(record)
+            again = Work.REFOLD in record.work
+            if again:
+                if not await self._refold(table, record.game_date):
+                    left.add(record)
+                    continue
+                refolded[record.table, record.game_date] = None
+            if again or Work.DEPENDENTS in record.work:
+                decisions += await self._deliver(table, record.game_date)
+        looked_at = {(r.table, r.game_date): None for r in records if Work.WINDOWS in r.work}
+        decisions += await self._evaluate({**looked_at, **refolded})
+        await self._close([r for r in records if r not in left])
+        return decisions
+
+    async def _close(self, records: Sequence[PendingWork]) -> None:
+        """Note that records are done, but for those to which a load has added since."""
+        done = {pending_key(r.table, r.game_date): r for r in records}
+        if not done:
+            return
+
+        def step(docs: Docs) -> Changes[None]:
+            puts = {}
+            for key, record in done.items():
+                now: PendingWork | None = docs[key]
+                if now is not None and now.serial == record.serial:
+                    puts[key] = PendingWork(
+                        table=now.table, game_date=now.game_date, serial=now.serial
+                    )
+            return Changes(None, puts)
+
+        await self._engine.store.transact(list(done), step)
+
+    # ── windows ──────────────────────────────────────────────────────────────────────────────
+
+    async def _evaluate(self, dates: Iterable[tuple[str, str]]) -> list[Decision]:
+        """Evaluate every partition that watches a window with one of these (table, date) in it."""
+        spans = await self._spans(dates)
+        decisions: list[Decision] = []
+        for processor, (first, last) in spans.items():
+            after: str | None = None
+            while True:
+                page = await self._engine.store.find(
+                    Query(
+                        Kind.PARTITION,
+                        (
+                            Where("processor", Op.EQ, processor),
+                            Where("watching", Op.EQ, 1),
+                            Where("game_date", Op.GT, first),
+                            Where("game_date", Op.LE, last),
+                        ),
+                        order="game_date",
+                        limit=WATCHERS_PER_PAGE,
+                        after=after,
+                    )
+                )
+                watchers = [(p.processor, p.game_date) for _, p in page.items]
+                decisions += await self._decide(await self._changing(watchers), windows=True)
+                after = page.next_page_token
+                if after is None:
+                    break
+        return decisions
+
+    async def _changing(self, targets: Sequence[Target]) -> Sequence[Target]:
+        if not targets:
+            return ()
+        try:
+            return await self._engine.evaluate(targets)
+        except Exception as error:
+            if getattr(error, "status", 500) == 503:
+                raise
+            log.exception("partitions cannot be evaluated together", partitions=len(targets))
+            return targets  # decided on one by one, where it comes to that
+
+    async def _spans(self, dates: Iterable[tuple[str, str]]) -> dict[str, tuple[str, str]]:
+        """Processor → the dates (after the first, up to the last) whose windows may hold these."""
+        registry = self._engine.registry
+        looked_at: dict[str, list[str]] = {}
+        windows: dict[str, list[Window]] = {}
+        for table, date in dates:
+            of_calendar = table == registry.calendar_table
+            for spec in registry.processors.values():
+                over = [
+                    r.window
+                    for r in spec.windows
+                    if r.window is not None and (of_calendar or table in r.sources)
+                ]
+                if over:
+                    looked_at.setdefault(spec.name, []).append(date)
+                    windows.setdefault(spec.name, []).extend(over)
+        found = {}
+        for name, of in looked_at.items():
+            ends = [await self._horizon(w, max(of)) for w in dict.fromkeys(windows[name])]
+            found[name] = (min(of), max(ends))
+        return found
+
+    async def _horizon(self, window: Window, game_date: str) -> str:
+        """The last date whose window can look at ``game_date``.
+
+        Dates that the calendar does not know can only bring it nearer.
+        """
+        if window.days is not None:
+            return shift(game_date, window.days)
+        page = await self._engine.store.find(
+            Query(
+                Kind.CALENDAR,
+                (Where("game_date", Op.GT, game_date), Where("games_count", Op.GT, 0)),
+                order="game_date",
+                limit=window.game_dates or 1,
+            )
+        )
+        far_enough = len(page.items) == window.game_dates
+        return page.items[-1][0] if far_enough else LAST_DATE
+
+    # ── dependents ───────────────────────────────────────────────────────────────────────────
+
+    async def _deliver(self, table: TableSpec, game_date: str) -> list[Decision]:
+        """Bring what the ledger knows of a date to every partition that names the table."""
+        targets = dependent_partitions(self._engine.registry, table, game_date)
+        return await self._decide(targets, refill=True)
+
+    async def _decide(
+        self, targets: Sequence[Target], *, refill: bool = False, windows: bool = False
+    ) -> list[Decision]:
+        decisions: list[Decision] = []
+        for start in range(0, len(targets), PER_COMMIT):
+            work = {t: (Ticked(),) for t in targets[start : start + PER_COMMIT]}
+            decisions += await self._apply(work, refill=refill, windows=windows)
+        return decisions
+
+    # ── folding again ────────────────────────────────────────────────────────────────────────
+
+    async def _refold(self, table: TableSpec, game_date: str) -> bool:
+        """Fold a date from all loads in its ledger, by what the calendar expects now.
+
+        False where loads come faster than the ledger is read: it is left for the next sweep.
+        """
+        key, calendar = table_date_key(table.name, game_date), calendar_key(game_date)
+        for _ in range(REFOLD_TRIES):
+            known = await self._engine.store.get([key, calendar])
+            before: TableDate | None = known[key]
+            if before is None:
+                return True
+            expected: CalendarDate | None = known[calendar]
+            games = None if expected is None else expected.games
+            folded = await self._folded(table, game_date, games)
+            if await self._replace(known, key, folded):
+                return True
+        log.warning("a ledger changes too fast to be folded again", table=table.name)
+        return False
+
+    async def _folded(
+        self, table: TableSpec, game_date: str, games: tuple[str, ...] | None
+    ) -> TableDate:
+        entries: list[LedgerEntry] = []
+        after: str | None = None
+        while True:
+            page = await self._engine.store.find(
+                Query(
+                    Kind.EVENT,
+                    (Where("table", Op.EQ, table.name), Where("game_date", Op.EQ, game_date)),
+                    limit=LEDGER_PAGE,
+                    after=after,
+                )
+            )
+            entries += [entry for _, entry in page.items]
+            after = page.next_page_token
+            if after is None:
+                break
+        folded = TableDate(table=table.name, game_date=game_date)
+        for entry in sorted(entries, key=lambda e: (e.received_at, e.event_id)):
+            folded, _ = folded.fold(entry.arrival, Grain.GAME, games)
+        return folded
+
+    async def _replace(self, read: Docs, key: Key, folded: TableDate) -> bool:
+        """Put a date's fold in place of the one that was read; False where it has changed since."""
+
+        def step(docs: Docs) -> Changes[bool]:
+            if any(docs[k] != document for k, document in read.items()):
+                return Changes(False)
+            return Changes(True, {} if docs[key] == folded else {key: folded})
+
+        return await self._engine.store.transact(list(read), step)
+
+    # ── notices ──────────────────────────────────────────────────────────────────────────────
+
+    async def _notify(self, record: PendingWork) -> None:
+        table, date = record.table, record.game_date
+        if self.tell is None or not await first_time(self._engine, f"games:{table}", date):
+            return
+        self.tell(
+            Notice(
+                severity="warning",
+                kind="unexpected_games",
+                processor=None,
+                game_date=date,
+                summary=f"{table} for {date} names more games that the calendar does not expect "
+                "than are kept.",
+                detail="Loads of such games cover nothing. Find out what sends them; "
+                f"`coordinator loads {table} {date}` lists the loads.",
+                notice_id=f"unexpected_games:{table}:{date}",
+                at=self._engine.clock.now(),
+            )
+        )
