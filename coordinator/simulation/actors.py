@@ -112,6 +112,8 @@ class FakeLauncher:
         self._world = world
         self._numbers = 0
         self.launched = 0
+        self.runners = 0
+        """Runners that are at work, or on the way to it."""
         self.trouble: dict[str, tuple[str, timedelta]] = {}
         """Processor → one of ``TARGET_PERIODS``, and when it ends in the world's even time."""
 
@@ -181,6 +183,13 @@ class Runner:
 
     async def live(self, after: float = 0.0) -> None:
         """Claim, work, report; or not. The message takes ``after`` seconds to come."""
+        self._world.launcher.runners += 1
+        try:
+            await self._live(after)
+        finally:
+            self._world.launcher.runners -= 1
+
+    async def _live(self, after: float) -> None:
         world, faults, rng = self._world, self._world.faults, self._world.rng
         await world.clock.sleep(after + rng.uniform(0, 20))
         if faults.strikes("runner_dies"):

@@ -19,7 +19,7 @@ from typing import Any
 
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.core.model import Partition
-from coordinator.documents import RegistryRecord
+from coordinator.documents import RegistryRecord, encode
 from coordinator.errors import BadInput
 from coordinator.ports import Document, Key, Kind, Query
 from coordinator.registry import Registry
@@ -69,6 +69,8 @@ SKEWS = (0.0, 0.0, 0.05, -0.05, 2.0, -2.0, 90.0, -90.0)
 """Seconds by which an instance's clock may be off all the time."""
 STEPS = tuple(timedelta(minutes=m) for m in (2, 20, 90, 360))
 """How far a clock may be set forward or back at once."""
+DOCUMENT_BYTES = 64 * 1024
+"""The largest that a document of a world may be; without bursts of wrong ids it is a tenth of it."""
 ENDINGS = ("resumed", "resumed", "resumed", "paused", "edited", "time")
 TAIL = 60
 """Lines of the transcript that a failure shows."""
@@ -80,6 +82,9 @@ class Report:
 
     seed: int
     steps: int = 0
+    """Those that were played."""
+    command: str = ""
+    """Plays it again."""
     commits: int = 0
     digest: str = ""
     """Identifies the transcript: the same seed gives the same."""
@@ -97,8 +102,14 @@ class Report:
     """What kind of world it was, how it ended, and its quiet points."""
 
     def told(self) -> str:
-        """The law that was broken, and how it came to that."""
-        return "\n".join((f"seed {self.seed} after {self.steps} steps: {self.broken}", *self.tail))
+        """The law that was broken, how it came to that, and how to play it again."""
+        return "\n".join(
+            (
+                f"seed {self.seed} after {self.steps} steps: {self.broken}",
+                *self.tail,
+                f"again: {self.command}",
+            )
+        )
 
 
 def run(
@@ -172,6 +183,8 @@ class World:
         chosen = registries.season if self.season else self.rng.choice(registries.ALL)
         self.definition: Definition = chosen()
         self.kinds[chosen.__name__] += 1
+        self.kinds["firestore limits"] += self.limits is not None
+        self.kinds["skewed clocks"] += self.skewed
         self.definitions: list[Definition] = [self.definition]
         self.registry: Registry = registries.registry(self.definition)
         self.by_loops = self.rng.random() < 0.6
@@ -247,10 +260,12 @@ class World:
         clock = InstanceClock(self.clock)
 
         def told(puts: Mapping[Key, Document]) -> None:
+            self._weigh(puts)
             for line in self.record.committed(process, puts, clock.now()):
                 self._line(f"  = {line}")
 
         def observe(number: int, store: FaultyStore, puts: Mapping[Key, Document]) -> None:
+            self._weigh(puts)
             for line in self.record.observe((name, number), process, puts, clock.now()):
                 self._line(f"  = {line}")
 
@@ -283,6 +298,17 @@ class World:
         process.on_death = lambda why: self.say(f"{process.name} died: {why}")
         self.slots[slot] = process
         await self._serve(slot, process)
+
+    def _weigh(self, puts: Mapping[Key, Document]) -> None:
+        """Law 7: whatever is sent, no document grows beyond what so small a world needs."""
+        if self.limits is None or "document_grows" in WAITING_FOR:
+            return
+        for key, document in puts.items():
+            if key.kind in (Kind.EVENT, Kind.QUARANTINE):
+                continue  # as large as the message was, once
+            size = len(encode(document))
+            if size > DOCUMENT_BYTES:
+                self.broken(f"law 7: {key.kind.value}/{key.id} has grown to {size} bytes")
 
     def _skew(self, name: str, clock: InstanceClock) -> None:
         """Set the clock of a process that starts as the clock of its machine is."""
@@ -400,7 +426,12 @@ class World:
         keep_tasks_by_process()
         asyncio.get_running_loop().set_exception_handler(self._stray)
         await self._stores.open()
-        report = Report(seed=self.seed)
+        place = "" if isinstance(self._stores, Shared) else " --store firestore"
+        report = Report(
+            seed=self.seed,
+            command=f"python -m coordinator.simulation --seed {self.seed} --steps {steps}{place} "
+            "--trace",
+        )
         try:
             for slot in range(len(self.slots)):
                 self.outside(self._start(slot))
@@ -701,13 +732,12 @@ class World:
         """
         for _ in range(400):
             await self._pass(timedelta(seconds=31))
-            due = self._next_due()
-            now = self.clock.now()
-            steady = due is None or (horizon is not None and due > now + horizon)
+            due, now = self._next_due(), self.clock.now()
+            working = any(p.live or p.outbox for p in self.partitions())
+            steady = due is None or (horizon is not None and due > now + horizon and not working)
             if steady and self._one_registry() and (horizon or not self.subscription.open):
                 return
-            running = any(p.live for p in self.partitions())
-            if running:  # a runner's sleep must not be cut short
+            if self.launcher.runners:  # their sleep must not be cut short
                 await self._pass(timedelta(seconds=60))
             elif not steady and due is not None and due > now + timedelta(seconds=31):
                 self.clock.jump(due - self.clock.now())
