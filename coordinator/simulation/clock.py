@@ -173,7 +173,7 @@ class VirtualClock:
             await asyncio.sleep(0)
             return
         future = asyncio.get_running_loop().create_future()
-        due = self._elapsed + timedelta(seconds=seconds)
+        due = self._elapsed + max(timedelta(seconds=seconds), timedelta.resolution)
         heapq.heappush(self._sleepers, (due, next(self._numbers), future))
         await future
 

@@ -161,6 +161,8 @@ class World:
             seconds=self.rng.randrange(36_000)
         )
         self.clock = VirtualClock(start)
+        self._latest = start
+        """The latest instant at which anybody committed, by its own clock."""
         kind = random.Random(f"{seed}:kind")
         self.season = kind.random() < 0.04
         """Whether it has many dates, which long windows look at."""
@@ -260,11 +262,13 @@ class World:
         clock = InstanceClock(self.clock)
 
         def told(puts: Mapping[Key, Document]) -> None:
+            self._latest = max(self._latest, clock.now())
             self._weigh(puts)
             for line in self.record.committed(process, puts, clock.now()):
                 self._line(f"  = {line}")
 
         def observe(number: int, store: FaultyStore, puts: Mapping[Key, Document]) -> None:
+            self._latest = max(self._latest, clock.now())
             self._weigh(puts)
             for line in self.record.observe((name, number), process, puts, clock.now()):
                 self._line(f"  = {line}")
@@ -734,7 +738,9 @@ class World:
             await self._pass(timedelta(seconds=31))
             due, now = self._next_due(), self.clock.now()
             working = any(p.live or p.outbox for p in self.partitions())
-            steady = due is None or (horizon is not None and due > now + horizon and not working)
+            # Where clocks were set back, holds end by what they had shown before.
+            until = None if horizon is None else max(now, self._latest) + horizon
+            steady = due is None or (until is not None and due > until and not working)
             if steady and self._one_registry() and (horizon or not self.subscription.open):
                 return
             if self.launcher.runners:  # their sleep must not be cut short
