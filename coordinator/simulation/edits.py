@@ -30,12 +30,20 @@ Edit = Callable[[Definition, Sequence[Definition], random.Random], bool]
 
 
 def changed(
-    definition: Definition, former: Sequence[Definition], rng: random.Random
+    definition: Definition, former: Sequence[Definition], rng: random.Random, turn: int
 ) -> tuple[Definition, str]:
-    """Another definition, and the name of the edit (of ``EDITS``) that led to it."""
+    """Another definition, and the name of the edit (of ``EDITS``) that led to it.
+
+    Every second edit is the one whose ``turn`` it is, so that a row of worlds comes to all of them.
+    """
     names = sorted(EDITS)
+    known = {name for d in former for name in d["processors"]}
+    gone = known - definition["processors"].keys()
+    tries = [names[turn % len(names)]] if rng.random() < 0.5 else []
+    if gone and rng.random() < 0.3:
+        tries.append("processor.return")
     while True:
-        name = rng.choice(names)
+        name = tries.pop() if tries else rng.choice(names)
         new = copy.deepcopy(definition)
         if EDITS[name](new, former, rng) and new != definition:
             return new, name

@@ -586,7 +586,8 @@ class World:
 
     def _edit(self) -> bool:
         """Edit the registry; says whether the outcome is one that can be served."""
-        new, edit = changed(self.definition, self.definitions[:-1], self.rng)
+        turn = self.seed + 5 * len(self.definitions)
+        new, edit = changed(self.definition, self.definitions[:-1], self.rng, turn)
         try:
             self.registry = registries.registry(new)
         except BadInput:
