@@ -3,6 +3,9 @@
 
 PYTHON ?=
 SEEDS ?= 1-200
+FRESH ?=
+STEPS ?= 60
+JOBS ?= 1
 STORE ?= memory
 HOST ?= 127.0.0.1
 PORT ?= 8080
@@ -95,8 +98,9 @@ bench: install ## Measure throughput and latency on this machine
 	$(BIN)/python benchmarks/ingest.py
 	$(BIN)/python benchmarks/store.py
 
-simulate: install ## Seeded worlds with faults, held to the laws (SEEDS=1-200, STORE=firestore)
-	$(BIN)/python -m coordinator.simulation --seeds $(SEEDS) --store $(STORE)
+simulate: install ## Seeded worlds with faults, held to the laws (SEEDS=1-200 or FRESH=100, STEPS=60, JOBS=2, STORE=firestore)
+	$(BIN)/python -m coordinator.simulation $(if $(FRESH),--fresh $(FRESH),--seeds $(SEEDS)) \
+		--steps $(STEPS) --jobs $(JOBS) --store $(STORE)
 
 planted: install ## Plant known bugs one by one; each must be caught (BUGS="name …" for some)
 	$(BIN)/python -m tests.planted $(BUGS)

@@ -247,10 +247,10 @@ class Relay:
     async def run(self) -> None:
         """Deliver for ever. Cancel to stop."""
         clock = self._engine.clock
-        look_at = clock.now()
+        look_at = clock.monotonic()  # the wall clock may be set back by hours
         overdue = timedelta(0)
         while True:
-            if clock.now() >= look_at:
+            if clock.monotonic() >= look_at:
                 try:
                     await self.discover(overdue)
                     if self._scattered:
@@ -259,11 +259,17 @@ class Relay:
                     log.warning("outbox look-up failed", error=error.detail)
                 except Exception:
                     log.exception("outbox look-up failed unexpectedly")
-                look_at = clock.now() + (IDLE_LOOK if self._next_page is None else NEXT_LOOK)
+                pause = IDLE_LOOK if self._next_page is None else NEXT_LOOK
+                look_at = clock.monotonic() + pause.total_seconds()
             self._kick.clear()
             self.start_due()
-            wake = min([look_at, *(d for t, d in self._pending.items() if t not in self._looking)])
-            await time_or_news(clock, self._kick, (wake - clock.now()).total_seconds())
+            now = clock.now()
+            waits = [
+                (due - now).total_seconds()
+                for target, due in self._pending.items()
+                if target not in self._looking
+            ]
+            await time_or_news(clock, self._kick, min([look_at - clock.monotonic(), *waits]))
 
     async def discover(self, overdue: timedelta = timedelta(0)) -> int:
         """Ask the store which partitions have due effects: after a start, or another's crash.

@@ -1,7 +1,9 @@
 """What every test may ask for: the async backend and the folder of real schedules."""
 
 import os
+import secrets
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -37,3 +39,31 @@ def test_data() -> Path:
     if IN_CI or named:
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+SEED_BASE = "COORDINATOR_SEED_BASE"
+"""The first seed of the simulation's fresh worlds. Drawn anew for every run, unless it is named."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw the seeds of this run once: the workers of a parallel run take them from the controller."""
+    given = getattr(config, "workerinput", {}).get(SEED_BASE)
+    os.environ[SEED_BASE] = (
+        given or os.environ.get(SEED_BASE) or str(secrets.randbelow(10**9) + 10**6)
+    )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Hand the drawn seeds to a worker (a hook of pytest-xdist)."""
+    node.workerinput[SEED_BASE] = os.environ[SEED_BASE]
+
+
+def pytest_report_header() -> str:
+    return f"simulation: fresh worlds from {SEED_BASE}={os.environ[SEED_BASE]}"
+
+
+@pytest.fixture(scope="session")
+def seed_base() -> int:
+    """The first seed of the fresh worlds of this run."""
+    return int(os.environ[SEED_BASE])

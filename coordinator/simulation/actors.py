@@ -11,9 +11,10 @@ import base64
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from coordinator.core.model import Arrival, Run, RunStatus
+from coordinator.core.model import Arrival, Flag, Run, RunStatus, Status
 from coordinator.core.spec import LaunchTarget, ProcessorSpec
 from coordinator.errors import BadInput, NotFound, Refused, Unavailable
 from coordinator.ports import Notice
@@ -36,6 +37,8 @@ class Sent:
     what: str
     acknowledged: bool = False
     given_id_used_before: bool = False
+    reserved_id: bool = False
+    """Its id begins as those of runs' outputs do."""
 
 
 def envelope(event: Mapping[str, Any] | bytes, message_id: str) -> bytes:
@@ -79,7 +82,9 @@ class Subscription:
     async def _push(self, sent: Sent) -> bool:
         world = self._world
         try:
-            outcome = await world.process().call(lambda p: p.ingest.push(sent.body))
+            process = world.process()
+            earliest = process.engine.clock.now()
+            outcome = await process.call(lambda p: p.ingest.push(sent.body))
         except (Unavailable, Unreachable):
             return False
         except Exception as error:  # noqa: BLE001 - any other answer would be a 500
@@ -87,17 +92,30 @@ class Subscription:
             return True
         world.say(f"push {sent.number} ({sent.what}) {outcome.outcome}")
         sent.acknowledged = True
-        world.check_kept(sent, outcome.outcome)
+        world.check_kept(sent, outcome.outcome, min(earliest, process.engine.clock.now()))
         return True
 
 
+ANSWER_SECONDS = 10.0
+"""How long the service's adapters wait for the answer of a target or a webhook."""
+FLOOD = 12
+"""How often a target that floods hands on one launch."""
+
+
 class FakeLauncher:
-    """Hands launches to fake runners, unreliably."""
+    """Hands launches to fake runners, unreliably.
+
+    A fault strikes one launch, or all of a processor's launches for a while (``trouble``).
+    """
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._numbers = 0
         self.launched = 0
+        self.runners = 0
+        """Runners that are at work, or on the way to it."""
+        self.trouble: dict[str, tuple[str, timedelta]] = {}
+        """Processor → one of ``TARGET_PERIODS``, and when it ends in the world's even time."""
 
     async def launch(
         self, target: LaunchTarget, spec: ProcessorSpec, run: Run, message: Mapping[str, Any]
@@ -105,9 +123,13 @@ class FakeLauncher:
         """As ``ports.Launcher``."""
         world, faults = self._world, self._world.faults
         process = world.current_process()
-        if faults.strikes("launch_refused"):
+        trouble = self._trouble_of(spec.name)
+        if trouble == "target_down" or faults.strikes("launch_refused"):
             raise Unavailable("the launcher cannot be reached (a fault)")
         await world.die_here(process, "crash_before_launch")
+        if trouble == "target_hangs" or faults.strikes("launch_hangs"):
+            await world.clock.sleep(ANSWER_SECONDS)
+            raise Unavailable("the launcher has not answered in time (a fault)")
         if faults.strikes("launch_slow"):
             await world.clock.sleep(world.rng.choice((0.5, 5.0, 45.0)))
         same = (run.run_id, run.attempt) == (message["run_id"], message["attempt"])
@@ -117,19 +139,34 @@ class FakeLauncher:
         proof = f"m{self._numbers}"
         world.record.message_ids.add(proof)
         self.launched += 1
-        copies = 1
-        if faults.strikes("launch_vanishes"):
+        copies, after = 1, 0.0
+        late = faults.strikes("launch_late")
+        if late:
+            after = ANSWER_SECONDS + world.rng.choice((1.0, 60.0, 900.0))
+        elif trouble == "target_loses" or faults.strikes("launch_vanishes"):
             copies = 0
+        elif trouble == "target_floods" or faults.strikes("launch_flood"):
+            copies = FLOOD
         elif faults.strikes("launch_twice"):
             copies = 2
         world.say(f"launch {run.run_id} attempt {run.attempt}")
         for copy in range(copies):
             owner = f"runner-{self._numbers}-{copy}"
-            world.outside(Runner(world, owner, message, spec).live())
+            world.outside(Runner(world, owner, message, spec).live(after))
         await world.die_here(process, "crash_after_launch")
-        if faults.strikes("proof_lost"):
+        if late:
+            await world.clock.sleep(ANSWER_SECONDS)
+            raise Unavailable("the launcher has not answered in time (a fault)")
+        if trouble == "target_denies" or faults.strikes("proof_lost"):
             raise Unavailable("the launcher's answer was lost (a fault)")
         return proof
+
+    def _trouble_of(self, processor: str) -> str | None:
+        kind, until = self.trouble.get(processor, ("", timedelta(0)))
+        if not kind or self._world.clock.elapsed >= until or not self._world.faults.on:
+            return None
+        self._world.faults.counts[kind] += 1
+        return kind
 
 
 class Runner:
@@ -144,10 +181,17 @@ class Runner:
         self._attempt: int = message["attempt"]
         self._policy = spec.policy
 
-    async def live(self) -> None:
-        """Claim, work, report; or not."""
+    async def live(self, after: float = 0.0) -> None:
+        """Claim, work, report; or not. The message takes ``after`` seconds to come."""
+        self._world.launcher.runners += 1
+        try:
+            await self._live(after)
+        finally:
+            self._world.launcher.runners -= 1
+
+    async def _live(self, after: float) -> None:
         world, faults, rng = self._world, self._world.faults, self._world.rng
-        await world.clock.sleep(rng.uniform(0, 20))
+        await world.clock.sleep(after + rng.uniform(0, 20))
         if faults.strikes("runner_dies"):
             return
         token = await self._claim()
@@ -261,19 +305,32 @@ class FakeAnnouncer:
 
 
 class FakeNotifier:
-    """People, who are told once."""
+    """People, who are told once; the way to them is slow, hangs, lies or is down for hours."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
     async def notify(self, notice: Notice) -> None:
         """As ``ports.Notifier``."""
-        if self._world.faults.strikes("notice_refused"):
+        world, faults = self._world, self._world.faults
+        if faults.on and world.clock.elapsed < world.notifier_down_until:
+            faults.counts["notifier_down"] += 1
+            raise Unavailable("nobody takes a notice (a fault)")
+        if faults.strikes("notice_refused"):
             raise Unavailable("nobody takes the notice (a fault)")
-        self._world.record.proved.add(notice.notice_id)
-        self._world.notices[notice.kind] += 1
+        if faults.strikes("notice_hangs"):
+            await world.clock.sleep(ANSWER_SECONDS)
+            raise Unavailable("the notice was not answered in time (a fault)")
+        if faults.strikes("notice_slow"):
+            await world.clock.sleep(world.rng.choice((0.5, 3.0, 9.0)))
+        world.record.proved.add(notice.notice_id)
+        if faults.strikes("notice_lost"):
+            return  # it says that it was delivered
+        world.notices[notice.kind] += 1
         if notice.processor:
-            self._world.say(f"notice {notice.kind} {notice.processor} {notice.game_date}")
+            world.say(f"notice {notice.kind} {notice.processor} {notice.game_date}")
+        if faults.strikes("notice_denied"):
+            raise Unavailable("the answer was lost, the notice was not (a fault)")
 
 
 class Person:
@@ -285,11 +342,15 @@ class Person:
     async def act(self) -> None:
         """Do one thing, on some partition or on all."""
         world, rng = self._world, self._world.rng
-        definition = world.definition
-        name = rng.choice(sorted(definition["processors"]))
+        name = rng.choice(sorted(world.definition["processors"]))
         game_date = rng.choice(world.dates)
         words = {"reason": f"because {world.name('reason')}", "actor": "ana"}
         act = rng.choice(_ACTS)
+        if rng.random() < 0.2:
+            stuck = self._stuck()
+            if stuck:
+                name, game_date = rng.choice(stuck)
+                act = rng.choice(("reset", "reset", "trigger", "waive"))
         table = rng.choice(world.tables_of(name))
         until = rng.choice((None, world.clock.now() + rng.choice(world.spans)))
         bypass = [b for b in _BYPASSES if rng.random() < 0.4]
@@ -327,6 +388,15 @@ class Person:
         detail += f" {table}" if act in ("waive", "unwaive") else ""
         world.say(f"operator {'tries ' if dry else ''}{act} {scope}{detail}: {answer}")
         world.acts[act] += 1
+
+    def _stuck(self) -> list[tuple[str, str]]:
+        """Partitions that only a person brings on: failed, skipped, or without re-fires left."""
+        world = self._world
+        return sorted(
+            (p.processor, p.game_date)
+            for p in world.partitions()
+            if Flag.REFIRES_SPENT in p.flags or p.status in (Status.FAILED, Status.SKIPPED)
+        )
 
 
 _ACTS = (

@@ -173,7 +173,7 @@ class VirtualClock:
             await asyncio.sleep(0)
             return
         future = asyncio.get_running_loop().create_future()
-        due = self._elapsed + timedelta(seconds=seconds)
+        due = self._elapsed + max(timedelta(seconds=seconds), timedelta.resolution)
         heapq.heappush(self._sleepers, (due, next(self._numbers), future))
         await future
 
@@ -201,3 +201,24 @@ class VirtualClock:
         await rest()
         if after_each is not None:
             after_each()
+
+
+class InstanceClock:
+    """``ports.Clock`` of one instance: the world's time, read off a wall clock of its own."""
+
+    def __init__(self, world: VirtualClock, offset: timedelta = timedelta(0)) -> None:
+        self._world = world
+        self.offset = offset
+        """How far its wall clock is ahead of the world's; negative: behind."""
+
+    def now(self) -> datetime:
+        """This instance's wall clock."""
+        return self._world.now() + self.offset
+
+    def monotonic(self) -> float:
+        """Even time in seconds, which every instance measures alike."""
+        return self._world.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep on the virtual clock."""
+        await self._world.sleep(seconds)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -20,6 +21,7 @@ from coordinator.ports import Changes, Document, Key, Kind, Need, Page, Query, S
 
 if TYPE_CHECKING:
     from coordinator.simulation.process import Process
+    from coordinator.simulation.stores import Limits
 
 T = TypeVar("T")
 
@@ -43,7 +45,14 @@ KINDS = (
     "launch_slow",
     "launch_vanishes",
     "launch_twice",
+    "launch_hangs",
+    "launch_late",
+    "launch_flood",
     "notice_refused",
+    "notice_slow",
+    "notice_hangs",
+    "notice_lost",
+    "notice_denied",
     "runner_dies",
     "runner_hangs",
     "zombie_report",
@@ -51,9 +60,38 @@ KINDS = (
     "bad_token",
     "clock_forward",
     "clock_back",
+    "clock_step_back",
+    "instance_skew",
+    "instance_step",
+    "target_down",
+    "target_hangs",
+    "target_floods",
+    "target_loses",
+    "target_denies",
+    "notifier_down",
+    "store_full",
+    "store_locked",
+    "store_read_only",
+    "wrong_ids",
+    "reserved_id",
     "registry_swap",
     "process_killed",
 )
+"""Every kind of fault of a world in memory."""
+
+STORE_PERIODS = ("store_full", "store_locked", "store_read_only")
+"""What befalls a SQLite store for a while. Counted for each call that it refuses."""
+TARGET_PERIODS = ("target_down", "target_hangs", "target_floods", "target_loses", "target_denies")
+"""What befalls one processor's launch target for a while. Counted for each launch it strikes."""
+
+WAITING_FOR: dict[str, str] = {
+    "document_grows": "every unexpected game id of a load is kept in the table's date, in each "
+    "partition and in each run: a few thousand make a document of megabytes",
+}
+"""Kinds of fault, and checks, that no world has yet: each with the defect that must be fixed first.
+
+Empty it, kind by kind, as the defects are fixed.
+"""
 
 CALL_KINDS = ("call_refused", "call_aborted", "commit_unheard", "call_slow", "crash_in_commit")
 """What goes wrong with one call of a store that is a server of its own."""
@@ -74,16 +112,19 @@ class Faults:
             kind: 0.0 if calm or rng.random() < 0.35 else rng.choice((0.01, 0.03, 0.1))
             for kind in (*KINDS, *CALL_KINDS)
         }
+        self.rates.update(dict.fromkeys(WAITING_FOR, 0.0))
 
     def strikes(self, kind: str, weight: float = 1.0) -> bool:
         """Whether this fault happens now; counted where it does."""
-        if not self.on:
-            return False
-        rate = self.rates[kind]
-        if rate == 0.0 or self._rng.random() >= rate * weight:
+        if not self.begins(kind, weight):
             return False
         self.counts[kind] += 1
         return True
+
+    def begins(self, kind: str, weight: float = 1.0) -> bool:
+        """Whether a fault that lasts begins now; whoever it strikes counts it."""
+        rate = self.rates[kind]
+        return self.on and rate > 0.0 and self._rng.random() < rate * weight
 
 
 class FaultyStore:
@@ -100,6 +141,7 @@ class FaultyStore:
         rng: random.Random,
         record: Callable[[int, FaultyStore, Mapping[Key, Document]], None] | None = None,
         forget: Callable[[int], None] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._inner = inner
         self.scattered = bool(getattr(inner, "scattered", False))
@@ -107,6 +149,7 @@ class FaultyStore:
         self._rng = rng
         self._record = record
         self._forget = forget
+        self._limits = limits
         self.process: Process | None = None
         self._numbers = 0
 
@@ -134,15 +177,18 @@ class FaultyStore:
                     raise Bug("a dry run writes")
                 if _ends_and_announces(answer.puts) and self._faults.strikes("no_room", 3.0):
                     raise TooLarge("a run's end and its output do not fit one commit (a fault)")
+                if self._limits is not None:
+                    self._check_size(self._limits, answer.puts)
                 if self._record is not None:
                     self._record(number, self, answer.puts)
             return answer
 
         try:
             result = await self._inner.transact(keys, observed)
-        except Exception:
+        except Exception as error:
             if self._forget is not None:
                 self._forget(number)
+            self._count(error)
             raise
         await self._maybe_die("crash_after_commit")
         if self._faults.strikes("answer_lost"):
@@ -177,6 +223,21 @@ class FaultyStore:
         await self._maybe_die("crash_at_read", 0.2)
         await self._linger()
 
+    def _check_size(self, limits: Limits, puts: Mapping[Key, Document]) -> None:
+        try:
+            limits.check(puts)
+        except TooLarge:
+            self._faults.counts["firestore_limit"] += 1
+            raise
+
+    def _count(self, error: Exception) -> None:
+        """Count what SQLite itself refused."""
+        cause = error.__cause__
+        if isinstance(cause, sqlite3.Error):
+            kind = OF_SQLITE.get(cause.sqlite_errorcode & 0xFF)
+            if kind is not None:
+                self._faults.counts[kind] += 1
+
     def _alive(self) -> None:
         if self.process is not None and self.process.dead:
             raise asyncio.CancelledError
@@ -193,6 +254,13 @@ class FaultyStore:
         elif self._faults.on:
             for _ in range(self._rng.choice((0, 0, 1, 3))):
                 await asyncio.sleep(0)
+
+
+OF_SQLITE = {
+    sqlite3.SQLITE_FULL: "store_full",
+    sqlite3.SQLITE_BUSY: "store_locked",
+    sqlite3.SQLITE_READONLY: "store_read_only",
+}
 
 
 def _ends_and_announces(puts: Mapping[Key, Document]) -> bool:

@@ -17,15 +17,15 @@ from typing import Any, TypeVar
 
 import httpx
 
-from coordinator.adapters.firestore.layout import Row
+from coordinator.adapters.firestore.layout import Row, field_bytes
 from coordinator.adapters.firestore.store import Again, FirestoreStore, Outside
-from coordinator.adapters.firestore.transaction import Puts, Write
-from coordinator.errors import BadInput
+from coordinator.adapters.firestore.transaction import Act, Puts, Write
+from coordinator.errors import BadInput, TooLarge
 from coordinator.ports import Store
 from coordinator.simulation.clock import ANSWER_SECONDS, Turns, VirtualClock
 from coordinator.simulation.faults import Faults, never
 from coordinator.simulation.process import current_process
-from coordinator.simulation.stores import Told
+from coordinator.simulation.stores import Limits, Told
 
 T = TypeVar("T")
 
@@ -40,6 +40,7 @@ class OverFirestore:
     """
 
     tells = True
+    trouble = None
     processes = (1, 2, 2, 3)
 
     def __init__(self, seed: int) -> None:
@@ -157,6 +158,7 @@ class PlayedStore(FirestoreStore):
                     self._told(puts)
             return versions
 
+        self._check_limits(writes)
         if self._strikes("call_aborted"):
             raise Again("Aborted: too much contention (a fault)", conflict=True)
         await self._maybe_die()
@@ -165,6 +167,22 @@ class PlayedStore(FirestoreStore):
         if self._strikes("commit_unheard"):
             raise Again("ServiceUnavailable: the answer was lost (a fault)", conflict=False)
         return versions
+
+    def _check_limits(self, writes: Sequence[Write]) -> None:
+        """Raise ``TooLarge`` for what Firestore refuses and its emulator may take."""
+        sizes = [field_bytes(w.fields) for w in writes if w.act is not Act.HOLD]
+        over = (
+            max(sizes, default=0) > Limits.document_bytes
+            or sum(sizes) > Limits.commit_bytes
+            or len(writes) > Limits.writes
+        )
+        if over:
+            if self._faults is not None:
+                self._faults.counts["firestore_limit"] += 1
+            raise TooLarge(
+                f"{len(writes)} writes of {sum(sizes)} bytes, the largest {max(sizes)}: more than "
+                "Firestore takes (a limit)"
+            )
 
     async def _carried_out(self, work: Callable[[], Awaitable[T]]) -> T:
         """One call: it waits for its turn, and its answer for another."""

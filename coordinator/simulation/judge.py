@@ -201,6 +201,8 @@ class Judge:
             return False
         games = self.ledger.calendar.get(on)
         by_game = self.definition["tables"].get(table, {}).get("grain") == "game"
+        if freshness and games == () and r.get("max_age_hours_fail") is not None:
+            return None  # whether an empty load of an off day may be old
         minimum = r.get("expected_count_min")
         per_game = r.get("expected_count_per_game")
         if per_game is not None and games is not None:

@@ -40,7 +40,7 @@ from coordinator.documents import (
 from coordinator.ports import Document, Key, Kind
 from coordinator.service.engine import ALL
 from coordinator.simulation.judge import Judge, Ledger, Load, seconds, shifted
-from coordinator.simulation.registries import SCHEDULE, Definition
+from coordinator.simulation.registries import LEAGUE, SCHEDULE, Definition
 
 HISTORY_MOST = 100
 WAIVERS_MOST = 50
@@ -79,6 +79,8 @@ class Record:
     automatic: Counter[str] = field(default_factory=Counter)
     """Partition → generations since its last reset that no person asked for."""
     commits: int = 0
+    calendar_loads: dict[str, list[Load]] = field(default_factory=dict)
+    """Game date → the loads that said which games there are, of what was the calendar's table."""
     _pending: list[tuple[tuple[str, int], Any, Mapping[Key, Document], datetime]] = field(
         default_factory=list
     )
@@ -122,7 +124,7 @@ class Record:
         lines: list[str] = []
         for key, document in changed.items():
             if key.kind is Kind.EVENT:
-                self._event(before[key], document)
+                self._event(before[key], document, process)
         for key, document in changed.items():
             if key.kind is Kind.PARTITION:
                 lines += self._partition(before[key], document, process, now)
@@ -136,7 +138,7 @@ class Record:
         """Note that a law is broken."""
         self.broken.append(f"law {number}: {sentence}")
 
-    def _event(self, old: LedgerEntry | None, new: LedgerEntry) -> None:
+    def _event(self, old: LedgerEntry | None, new: LedgerEntry, process: Any) -> None:
         if old is not None:
             self.law(5, f"the ledger's {new.event_id} was written over")
             return
@@ -156,17 +158,15 @@ class Record:
             received_at=a.received_at,
         )
         self.ledger.add(load)
-        if load.table != SCHEDULE:
+        if load.table != process.definition["calendar"]["table"]:
             return
-        told = [
-            x
-            for x in self.ledger.loads[SCHEDULE, load.game_date]
-            if x.informs and (x.games or x.empty)
-        ]
-        if told:
-            newest = max(told, key=lambda x: (x.at, x.number))
-            games = () if newest.status == "no_data" else newest.games
-            self.ledger.calendar[load.game_date] = games
+        if not load.informs or not (load.games or load.empty):
+            return
+        told = self.calendar_loads.setdefault(load.game_date, [])
+        told.append(load)
+        newest = max(told, key=lambda x: (x.at, x.number))
+        games = () if newest.status == "no_data" else newest.games
+        self.ledger.calendar[load.game_date] = games
 
     def _run(self, old: Run | None, new: Run) -> None:
         if old is None:
@@ -278,11 +278,11 @@ class Record:
                 self.law(1, f"{run.run_id} was fired by newer data inside the cooldown")
         if run.trigger in (Trigger.DEPENDENCIES, Trigger.LATE_DATA):
             earliest = policy(name, "not_before", None)
-            if earliest and run.fired_at < _instant(run.game_date, earliest):
+            if earliest and run.fired_at < _instant(run.game_date, earliest, judge):
                 self.law(1, f"{run.run_id} was fired before its earliest instant")
         if run.trigger is Trigger.DEADLINE:
             deadline = policy(name, "deadline", None)
-            if not deadline or run.fired_at < _instant(run.game_date, deadline):
+            if not deadline or run.fired_at < _instant(run.game_date, deadline, judge):
                 self.law(4, f"{run.run_id} was fired by a deadline that has not passed")
 
     def _live(self, old: Partition | None, new: Partition) -> None:
@@ -406,11 +406,12 @@ class Record:
         if run is not None and run.status is RunStatus.RUNNING:
             assert run.lease_expires_at is not None
             latest.append((run.lease_expires_at, "its lease"))
-        deadline = Judge(process.definition, self.ledger).policy(new.processor, "deadline", None)
+        judge = Judge(process.definition, self.ledger)
+        deadline = judge.policy(new.processor, "deadline", None)
         idle = run is None and new.outcome is None and new.skip is None
         shown_off = new.status is Status.NOT_EXPECTED
         if deadline and idle and not new.deadline_done and not new.pauses and not shown_off:
-            latest.append((_instant(new.game_date, deadline), "its deadline"))
+            latest.append((_instant(new.game_date, deadline, judge), "its deadline"))
         for at, what in latest:
             if new.wake_at is None or new.wake_at > at:
                 self.law(4, f"{new.id} sleeps past {what} ({new.wake_at} > {at})")
@@ -558,7 +559,7 @@ class Record:
         if held or self._surely_met(p, judge, now) is not True:
             return
         earliest = judge.policy(name, "not_before", None)
-        if earliest and now < _instant(game_date, earliest):
+        if earliest and now < _instant(game_date, earliest, judge):
             return
         if p.outcome is None:
             self.law(3, f"{name} {game_date} is ready, nothing holds it, and it has not run")
@@ -580,7 +581,9 @@ class Record:
         consumed = {(i.table, i.game_date): set(i.event_ids) for i in run.inputs}
         for r in judge.processor(p.processor)["requires"]:
             table = r.get("table")
-            if table == SCHEDULE or not all(_names(d, p.processor, table) for d in definitions):
+            if table in (SCHEDULE, LEAGUE) or not all(
+                _names(d, p.processor, table) for d in definitions
+            ):
                 continue
             if judge.definition["tables"].get(table, {}).get("grain") == "game":
                 continue
@@ -628,7 +631,7 @@ def _looks_back(r: Mapping[str, Any]) -> bool:
     return "last_game_dates" in dates or "window_days" in dates
 
 
-def _instant(game_date: str, clock: Mapping[str, Any]) -> datetime:
+def _instant(game_date: str, clock: Mapping[str, Any], judge: Judge) -> datetime:
     hour, minute = (int(x) for x in clock["at"].split(":")[:2])
     day = date.fromisoformat(game_date) + timedelta(days=clock.get("day", 0))
-    return datetime.combine(day, time(hour, minute), ZoneInfo("America/New_York"))
+    return datetime.combine(day, time(hour, minute), ZoneInfo(judge.definition["timezone"]))

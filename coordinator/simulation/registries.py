@@ -1,4 +1,4 @@
-"""The registries that worlds are played under, as plain data, and changes to them.
+"""The registries that worlds are played under, as plain data (``edits`` changes them).
 
 Plain data, because the judge of the laws reads the same data and not what the registry's loader
 made of it.
@@ -6,11 +6,12 @@ made of it.
 
 from __future__ import annotations
 
-import copy
 import json
-import random
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
+
+from coordinator.registry import Registry, parse
 
 Definition = dict[str, Any]
 
@@ -21,6 +22,8 @@ PBP = "nba_raw.nbac_play_by_play"
 BIG = "nba_raw.bigdataball_play_by_play"
 TEAM = "nba_raw.nbac_team_boxscore"
 ODDS = "nba_raw.odds_api_game_lines"
+LEAGUE = "nba_raw.league_schedule"
+"""A second schedule, to which the calendar may move."""
 
 _GAMEWISE = frozenset({BOX, TEAM, PBP})
 
@@ -39,7 +42,7 @@ def _frame(defaults: Definition, processors: Definition, *, known: bool = True) 
                 "aliases": [name.split(".")[1]],
                 "grain": "game" if name in _GAMEWISE else "date",
             }
-            for name in (SCHEDULE, BOX, BDL, PBP, BIG, TEAM, ODDS)
+            for name in (SCHEDULE, LEAGUE, BOX, BDL, PBP, BIG, TEAM, ODDS)
         },
         "processors": processors,
     }
@@ -227,7 +230,76 @@ def fresh() -> Definition:
     )
 
 
-ALL: tuple[Callable[[], Definition], ...] = (chain, groups, windows, clocks, fresh)
+def acts() -> Definition:
+    """Every act of a deadline and of a schedule, at hours that the worlds' days pass."""
+    return _frame(
+        {"cooldown": "5m", "max_refires": 1, "attempts": 1, "retry_backoff": "10s"},
+        {
+            "Alert": _processor(
+                3,
+                "nba_analytics.alert",
+                [{"table": BOX, "min_coverage": 0.5}, {"table": ODDS}],
+                deadline={"at": "22:00", "day": 0, "then": "alert"},
+            ),
+            "Fire": _processor(
+                3,
+                "nba_analytics.fire",
+                [{"table": BDL}, {"any_of": [BIG, PBP], "critical": False}],
+                grace="2h",
+                deadline={"at": "23:30", "day": 0, "then": "fire"},
+            ),
+            "Skip": _processor(
+                3,
+                "nba_analytics.skip",
+                [{"table": TEAM}],
+                deadline={"at": "02:00", "day": 1, "then": "skip"},
+            ),
+            "Always": _processor(
+                4,
+                "nba_precompute.always",
+                [{"table": "nba_analytics.fire"}, {"table": BIG, "critical": False}],
+                off_day="run",
+                schedule=[
+                    {"at": "23:00", "day": 0, "when": "always"},
+                    {"at": "03:00", "day": 1, "when": "always"},
+                    {"at": "04:30", "day": 1, "when": "ready"},
+                ],
+            ),
+        },
+    )
+
+
+def season() -> Definition:
+    """Long windows: one load is watched by every later date."""
+    return _frame(
+        {"cooldown": "5m", "max_refires": 2, "attempts": 2},
+        {
+            "Summary": _processor(
+                3, "nba_analytics.player_summary", [{"table": BOX, "min_coverage": 0.5}]
+            ),
+            "Form": _processor(
+                4,
+                "nba_precompute.form",
+                [
+                    {"table": BOX, "dates": {"last_game_dates": 20, "min_ready": 0.2}},
+                    {"table": ODDS},
+                ],
+            ),
+            "Trend": _processor(
+                4,
+                "nba_precompute.trend",
+                [
+                    {"table": BDL, "dates": {"window_days": 90, "min_ready": 0.1}},
+                    {"table": ODDS, "critical": False},
+                ],
+                grace="5m",
+            ),
+        },
+    )
+
+
+ALL: tuple[Callable[[], Definition], ...] = (chain, groups, windows, clocks, fresh, acts)
+"""``season`` beside them is for worlds of many dates."""
 
 
 def text(definition: Definition) -> str:
@@ -235,28 +307,11 @@ def text(definition: Definition) -> str:
     return json.dumps(definition, indent=1)
 
 
-def changed(definition: Definition, rng: random.Random) -> Definition:
-    """Another registry: a requirement removed or added, a processor added, a table off or on."""
-    new = copy.deepcopy(definition)
-    processors = new["processors"]
-    name = rng.choice(sorted(processors))
-    requires = processors[name]["requires"]
-    tables = [BOX, BDL, PBP, BIG, TEAM, ODDS]
-    kind = rng.choice(("remove", "add", "processor", "policy", "critical"))
-    if kind == "remove" and len(requires) > 1:
-        requires.pop(rng.randrange(len(requires)))
-    elif kind == "add":
-        free = [t for t in tables if not any(r.get("table") == t for r in requires)]
-        requires.append({"table": rng.choice(free), "critical": rng.random() < 0.5})
-    elif kind == "processor":
-        number = len(processors)
-        processors[f"Added{number}"] = _processor(
-            3, f"nba_analytics.added_{number}", [{"table": rng.choice(tables)}]
-        )
-    elif kind == "policy":
-        processors[name]["debounce"] = rng.choice(("0s", "45s", "3m"))
-        processors[name]["attempts"] = rng.choice((1, 2, 3))
-    else:
-        requirement = rng.choice(requires)
-        requirement["critical"] = not requirement.get("critical", True)
-    return new
+@lru_cache(maxsize=64)
+def _parsed(written: str) -> Registry:
+    return parse(written)
+
+
+def registry(definition: Definition) -> Registry:
+    """The registry of a definition. Raises ``BadInput`` for one that is not valid."""
+    return _parsed(text(definition))

@@ -1,15 +1,21 @@
 """Where the processes of a world keep their state: one store for all, or a client each of a server.
 
 ``Shared`` is a store inside the world's own loop, such as SQLite in memory; ``firestore`` has the
-other kind.
+other kind. Owns too what befalls a SQLite store for a while, and the limits of Firestore for worlds
+that are played over another store.
 """
 
 from __future__ import annotations
 
+import sqlite3
+import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-from coordinator.ports import Document, Key, Store
+from coordinator.adapters.sqlite import MEMORY, SqliteStore
+from coordinator.documents import encode
+from coordinator.errors import Bug, TooLarge
+from coordinator.ports import Document, Key, Kind, Store
 from coordinator.simulation.clock import Turns, VirtualClock
 from coordinator.simulation.faults import Faults
 
@@ -28,6 +34,11 @@ class Stores(Protocol):
     @property
     def tells(self) -> bool:
         """Whether they tell of their commits themselves."""
+        ...
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """What may befall the store itself; None where nothing can be done to it."""
         ...
 
     @property
@@ -60,8 +71,9 @@ class Shared:
     tells = False
     processes = (1, 1, 2)
 
-    def __init__(self, store: Store) -> None:
-        self.truth = store
+    def __init__(self, store: SqliteStore) -> None:
+        self.truth: Store = store
+        self.trouble = Trouble(store)
 
     async def open(self) -> None:
         """Open it."""
@@ -73,7 +85,116 @@ class Shared:
 
     async def close(self) -> None:
         """Close it."""
+        self.trouble.heal()
         await self.truth.close()
 
     def discard(self) -> None:
         """Nothing: whoever made the store owns it."""
+
+
+class Trouble:
+    """What befalls a SQLite file: its disk is full, another holds its lock, it cannot be written.
+
+    SQLite itself refuses, for the reason that it would have in production. Only the lock on a store
+    in memory, which nobody else can open, is refused in its place.
+    """
+
+    def __init__(self, store: SqliteStore) -> None:
+        if not store.inline:
+            raise Bug("a world's store runs on its loop: SqliteStore(path, inline=True)")
+        self._store = store
+        self._other: sqlite3.Connection | None = None
+        self.kind: str | None = None
+
+    def begin(self, kind: str) -> None:
+        """Let one of ``faults.STORE_PERIODS`` begin; it lasts until ``heal``."""
+        self.heal()
+        self.kind = kind
+        connection = self._store._writer.connection()
+        if kind == "store_full":
+            pages = connection.execute("PRAGMA page_count").fetchone()[0]
+            connection.execute(f"PRAGMA max_page_count = {pages}")
+        elif kind == "store_read_only":
+            connection.execute("PRAGMA query_only = ON")
+        elif self._store.path == MEMORY:
+            self._store._writer._connection = _Locked(connection)  # type: ignore[assignment]
+        else:
+            connection.execute("PRAGMA busy_timeout = 0")  # time stands still while it waits
+            self._other = sqlite3.connect(self._store.path, isolation_level=None)
+            self._other.execute("BEGIN IMMEDIATE")
+
+    def heal(self) -> None:
+        """Let it end."""
+        if self.kind is None:
+            return
+        self.kind = None
+        if self._other is not None:
+            self._other.close()
+            self._other = None
+        connection: Any = self._store._writer.connection()
+        if isinstance(connection, _Locked):
+            self._store._writer._connection = connection = connection.locked
+        connection.execute(f"PRAGMA max_page_count = {PAGES_MAX}")
+        connection.execute("PRAGMA query_only = OFF")
+
+
+PAGES_MAX = 1_073_741_823
+"""SQLite's own default of ``max_page_count``."""
+
+
+class _Locked:
+    """A connection whose write lock somebody else holds."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.locked = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.locked, name)
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        """As the connection, but nobody may begin to write."""
+        if sql == "BEGIN IMMEDIATE":
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            error.sqlite_errorname = "SQLITE_BUSY"
+            raise error
+        return self.locked.execute(sql, *parameters)
+
+
+class Limits:
+    """What Firestore refuses to commit, held against the documents of a commit.
+
+    Real limits: 1 MiB a document, 10 MiB and 500 writes a commit. Documents are weighed as the
+    Firestore store lays them out: long bodies compressed and split, the events of a table's date in
+    that date's document, a live run inside its partition.
+    """
+
+    document_bytes = 1024 * 1024
+    commit_bytes = 10 * 1024 * 1024
+    writes = 500
+
+    def check(self, puts: Mapping[Key, Document]) -> None:
+        """Raise ``TooLarge`` for a commit that Firestore would refuse."""
+        total = 0
+        places: set[str] = set()
+        for key, document in puts.items():
+            if key.kind is Kind.RUN and document.live:
+                continue
+            size = len(body := encode(document))
+            if key.kind is Kind.EVENT:
+                places.add(f"{document.table}__{document.game_date}")
+                if size > self.document_bytes:
+                    raise TooLarge(f"{key.id} has {size} bytes; Firestore takes 1 MiB (a limit)")
+            else:
+                places.add(key.id)
+                if size > PACK_FROM_BYTES:
+                    size = len(zlib.compress(body, 1))
+            total += size
+        if total > self.commit_bytes:
+            raise TooLarge(f"a commit has {total} bytes; Firestore takes 10 MiB (a limit)")
+        if len(places) > self.writes:
+            raise TooLarge(f"a commit has {len(places)} writes; Firestore takes 500 (a limit)")
+
+
+PACK_FROM_BYTES = 64 * 1024
+"""From here on the Firestore store compresses a body."""

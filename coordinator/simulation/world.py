@@ -19,10 +19,10 @@ from typing import Any
 
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.core.model import Partition
-from coordinator.documents import RegistryRecord
+from coordinator.documents import RegistryRecord, encode
 from coordinator.errors import BadInput
 from coordinator.ports import Document, Key, Kind, Query
-from coordinator.registry import Registry, parse
+from coordinator.registry import Registry
 from coordinator.simulation import registries
 from coordinator.simulation.actors import (
     EXPECTED_REFUSALS,
@@ -32,10 +32,18 @@ from coordinator.simulation.actors import (
     Person,
     Sent,
     Subscription,
-    envelope,
 )
-from coordinator.simulation.clock import VirtualClock, rest, run_virtually
-from coordinator.simulation.faults import DRY, Faults, FaultyStore
+from coordinator.simulation.clock import InstanceClock, VirtualClock, rest, run_virtually
+from coordinator.simulation.edits import changed
+from coordinator.simulation.events import Events
+from coordinator.simulation.faults import (
+    DRY,
+    STORE_PERIODS,
+    TARGET_PERIODS,
+    WAITING_FOR,
+    Faults,
+    FaultyStore,
+)
 from coordinator.simulation.judge import shifted
 from coordinator.simulation.process import (
     Process,
@@ -46,11 +54,24 @@ from coordinator.simulation.process import (
     quiet_log,
 )
 from coordinator.simulation.record import LawBroken, Record
-from coordinator.simulation.registries import SCHEDULE, Definition
-from coordinator.simulation.stores import Shared, Stores
+from coordinator.simulation.registries import Definition
+from coordinator.simulation.stores import Limits, Shared, Stores
 
 FIRST_DATE = "2025-11-13"
 DATES = 4
+SEASON = ("2025-09-15", 64)
+"""The first date of a world of many dates, and how many it has."""
+STEADY_FOR = timedelta(hours=3)
+"""At a quiet point nothing more happens for this long: longer than any hold but deadlines."""
+AHEAD = timedelta(minutes=10)
+"""Contract 3.1: a timestamp that is further ahead of the clock is quarantined."""
+SKEWS = (0.0, 0.0, 0.05, -0.05, 2.0, -2.0, 90.0, -90.0)
+"""Seconds by which an instance's clock may be off all the time."""
+STEPS = tuple(timedelta(minutes=m) for m in (2, 20, 90, 360))
+"""How far a clock may be set forward or back at once."""
+DOCUMENT_BYTES = 64 * 1024
+"""The largest that a document of a world may be; without bursts of wrong ids it is a tenth of it."""
+ENDINGS = ("resumed", "resumed", "resumed", "paused", "edited", "time")
 TAIL = 60
 """Lines of the transcript that a failure shows."""
 
@@ -61,6 +82,9 @@ class Report:
 
     seed: int
     steps: int = 0
+    """Those that were played."""
+    command: str = ""
+    """Plays it again."""
     commits: int = 0
     digest: str = ""
     """Identifies the transcript: the same seed gives the same."""
@@ -72,10 +96,20 @@ class Report:
     outcomes: Counter[str] = field(default_factory=Counter)
     acts: Counter[str] = field(default_factory=Counter)
     notices: Counter[str] = field(default_factory=Counter)
+    edits: Counter[str] = field(default_factory=Counter)
+    """Edits of the registry that were taken into use."""
+    kinds: Counter[str] = field(default_factory=Counter)
+    """What kind of world it was, how it ended, and its quiet points."""
 
     def told(self) -> str:
-        """The law that was broken, and how it came to that."""
-        return "\n".join((f"seed {self.seed} after {self.steps} steps: {self.broken}", *self.tail))
+        """The law that was broken, how it came to that, and how to play it again."""
+        return "\n".join(
+            (
+                f"seed {self.seed} after {self.steps} steps: {self.broken}",
+                *self.tail,
+                f"again: {self.command}",
+            )
+        )
 
 
 def run(
@@ -113,6 +147,8 @@ class World:
         self.acts: Counter[str] = Counter()
         self.notices: Counter[str] = Counter()
         self.outcomes: Counter[str] = Counter()
+        self.edits: Counter[str] = Counter()
+        self.kinds: Counter[str] = Counter()
         self._stores = stores
         self._trace = trace
         self._digest = hashlib.sha256()
@@ -125,15 +161,34 @@ class World:
             seconds=self.rng.randrange(36_000)
         )
         self.clock = VirtualClock(start)
-        self.dates = [shifted(FIRST_DATE, n) for n in range(DATES)]
+        self._latest = start
+        """The latest instant at which anybody committed, by its own clock."""
+        kind = random.Random(f"{seed}:kind")
+        self.season = kind.random() < 0.04
+        """Whether it has many dates, which long windows look at."""
+        first, dates = SEASON if self.season else (FIRST_DATE, DATES)
+        self.dates = [shifted(first, n) for n in range(dates)]
         self.games = {
-            d: tuple(f"00225{d[8:]}{n:02}" for n in range(self.rng.choice((0, 1, 2, 2, 3))))
+            d: tuple(f"00225{d[5:7]}{d[8:]}{n}" for n in range(self.rng.choice((0, 1, 2, 2, 3))))
             for d in self.dates
         }
+        self.limits = Limits() if kind.random() < 0.3 else None
+        """Whether the store refuses what Firestore would."""
+        self.skewed = kind.random() < 0.3
+        """Whether each instance's clock is off by something of its own."""
+        self.ending = kind.choice(ENDINGS)
+        self.quiet_points = frozenset(
+            kind.randrange(10, 40) for _ in range(kind.choice((0, 1, 1, 2)))
+        )
+        """The steps after which faults stop for a while."""
         self.spans = (timedelta(minutes=2), timedelta(minutes=30), timedelta(hours=6))
-        self.definition: Definition = self.rng.choice(registries.ALL)()
+        chosen = registries.season if self.season else self.rng.choice(registries.ALL)
+        self.definition: Definition = chosen()
+        self.kinds[chosen.__name__] += 1
+        self.kinds["firestore limits"] += self.limits is not None
+        self.kinds["skewed clocks"] += self.skewed
         self.definitions: list[Definition] = [self.definition]
-        self.registry: Registry = parse(registries.text(self.definition))
+        self.registry: Registry = registries.registry(self.definition)
         self.by_loops = self.rng.random() < 0.6
         """Whether the service's own loops run, or a scheduler calls the sweep and the relay."""
         self.told_outside = self.rng.random() < 0.5
@@ -141,8 +196,9 @@ class World:
         self.slots: list[Process | None] = [None] * self.rng.choice(stores.processes)
         self.launcher = FakeLauncher(self)
         self.subscription = Subscription(self)
-        self._sent: list[Sent] = []
-        self._given_ids: list[Mapping[str, Any]] = []
+        self.events = Events(self)
+        self.notifier_down_until = timedelta(0)
+        """In even time; before it no notice is taken."""
 
     # ── telling ──────────────────────────────────────────────────────────────────────────────
 
@@ -203,13 +259,18 @@ class World:
         """Start a process in a slot, over the state that the others left, and let it live."""
         name = self.name("process")
         tells = self._stores.tells
+        clock = InstanceClock(self.clock)
 
         def told(puts: Mapping[Key, Document]) -> None:
-            for line in self.record.committed(process, puts, self.clock.now()):
+            self._latest = max(self._latest, clock.now())
+            self._weigh(puts)
+            for line in self.record.committed(process, puts, clock.now()):
                 self._line(f"  = {line}")
 
         def observe(number: int, store: FaultyStore, puts: Mapping[Key, Document]) -> None:
-            for line in self.record.observe((name, number), process, puts, self.clock.now()):
+            self._latest = max(self._latest, clock.now())
+            self._weigh(puts)
+            for line in self.record.observe((name, number), process, puts, clock.now()):
                 self._line(f"  = {line}")
 
         def forget(number: int) -> None:
@@ -221,12 +282,15 @@ class World:
             self.rng,
             None if tells else observe,
             None if tells else forget,
+            None if tells else self.limits,
         )
+        if self.skewed and self.faults.on:
+            self._skew(name, clock)
         process = Process(
             name,
             store,
             self.registry,
-            self.clock,
+            clock,
             lambda: self.name("token"),
             self.launcher,
             notifiers=(FakeNotifier(self),),
@@ -239,6 +303,25 @@ class World:
         self.slots[slot] = process
         await self._serve(slot, process)
 
+    def _weigh(self, puts: Mapping[Key, Document]) -> None:
+        """Law 7: whatever is sent, no document grows beyond what so small a world needs."""
+        if self.limits is None or "document_grows" in WAITING_FOR:
+            return
+        for key, document in puts.items():
+            if key.kind in (Kind.EVENT, Kind.QUARANTINE):
+                continue  # as large as the message was, once
+            size = len(encode(document))
+            if size > DOCUMENT_BYTES:
+                self.broken(f"law 7: {key.kind.value}/{key.id} has grown to {size} bytes")
+
+    def _skew(self, name: str, clock: InstanceClock) -> None:
+        """Set the clock of a process that starts as the clock of its machine is."""
+        seconds = 0.0 if "instance_skew" in WAITING_FOR else self.rng.choice(SKEWS)
+        if seconds:
+            self.faults.counts["instance_skew"] += 1
+            self.say(f"the clock of {name} is {seconds:+} s off")
+            clock.offset = timedelta(seconds=seconds)
+
     async def _serve(self, slot: int, process: Process) -> None:
         """A process's life: take the registry into use, run, and be started again if it dies."""
         try:
@@ -246,7 +329,7 @@ class World:
         except Unreachable:
             pass
         except EXPECTED_REFUSALS as error:
-            process.kill(f"its start failed: {error}")
+            process.kill(f"its start failed: {error.code}")
         else:
             process.serves = True  # as the service listens once the registry is in use
             self.say(f"{process.name} serves")
@@ -297,136 +380,17 @@ class World:
             found += r.get("any_of") or r.get("of") or [r["table"]]
         return found
 
-    def _load(self) -> dict[str, Any]:
-        """Some load of some table that matters."""
-        rng = self.rng
-        wanted = [t for p in sorted(self.definition["processors"]) for t in self.tables_of(p)]
-        raw = [t for t in wanted if t in self.definition["tables"]]
-        table = rng.choice(raw or sorted(self.definition["tables"]))
-        if rng.random() < 0.15:
-            table = SCHEDULE
-        game_date = rng.choice(self.dates)
-        games = self.games[game_date]
-        now = self.clock.now()
-        status = rng.choice(["success"] * 8 + ["partial", "no_data", "failed", "skipped"])
-        count: int | None = rng.choice((450, 450, 450, 120, 40, 0, None))
-        ids: list[str] = []
-        if table == SCHEDULE:
-            if rng.random() < 0.15:  # the calendar is revised
-                self.games[game_date] = games = games[:-1] or (f"00225{game_date[8:]}07",)
-            status, count, ids = "success", len(games), list(games)
-            if not games:
-                status = rng.choice(("success", "no_data"))
-        elif self.definition["tables"][table]["grain"] == "game" and rng.random() < 0.7:
-            ids = rng.sample(games, rng.randint(1, len(games))) if games else []
-            if rng.random() < 0.05:
-                ids.append("20251115_MIL_ORL")
-        age = rng.choice((0, 5, 60, 3600, 4 * 3600)) * rng.random()
-        at = now - timedelta(seconds=age) + timedelta(seconds=rng.choice((0, 0, 0, 200)))
-        event: dict[str, Any] = {
-            "event_type": "raw_data_loaded",
-            "target_table": table,
-            "game_date": game_date,
-            "status": status,
-            "record_count": count,
-            "game_ids": ids,
-            "timestamp": at.isoformat(),
-            "execution_id": self.name("execution"),
-            "correlation_id": f"c{game_date}",
-        }
-        if rng.random() < 0.5:
-            event["event_id"] = self.name("event")
-        if rng.random() < 0.3:
-            event["metadata"] = {"content_hash": rng.choice(("a", "b"))}
-        if rng.random() < 0.06:
-            event["skip_downstream"] = True
-        return event
+    @property
+    def calendar_table(self) -> str:
+        """The table whose loads say which games there are."""
+        table: str = self.definition["calendar"]["table"]
+        return table
 
-    def _spelled(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """The same event as one of its many senders writes it."""
-        spelled, rng = dict(event), self.rng
-        table = spelled.pop("target_table")
-        way = rng.randrange(4)
-        if way == 0:
-            spelled["target_table"] = table
-        elif way == 1:
-            spelled["source_table"] = table.split(".")[1]
-        elif way == 2:
-            spelled["output_dataset"], spelled["output_table"] = table.split(".")
-        else:
-            spelled["processor_name"] = table.split(".")[1]
-        if rng.random() < 0.2:
-            spelled[rng.choice(("analysis_date", "data_date"))] = spelled.pop("game_date")
-        if spelled["status"] in ("success", "failed") and rng.random() < 0.1:
-            spelled["success"] = spelled.pop("status") == "success"
-        return spelled
+    def check_kept(self, sent: Sent, outcome: str, earliest: datetime) -> None:
+        """Law 5: what was acknowledged is in the ledger or in quarantine.
 
-    def send(self) -> None:
-        """Publish one load."""
-        event = self._load()
-        what = (
-            f"{event['target_table']} {event['game_date']} {event['status']} "
-            f"{event['record_count']} {'/'.join(event['game_ids'])}"
-        )
-        spelled = self._spelled(event)
-        sent = Sent(self._next_number(), b"", event, what)
-        sent.body = envelope(spelled, f"message{sent.number}")
-        if "event_id" in event:
-            if self.rng.random() < 0.03 and self._given_ids:
-                known = self.rng.choice(self._given_ids)
-                for other in self._sent:  # any of them may come first
-                    if other.event and other.event.get("event_id") == known["event_id"]:
-                        other.given_id_used_before = True
-                event["event_id"] = spelled["event_id"] = known["event_id"]
-                event["target_table"], event["game_date"] = (
-                    known["target_table"],
-                    known["game_date"],
-                )
-                for name in ("analysis_date", "data_date", "source_table", "output_dataset"):
-                    spelled.pop(name, None)
-                spelled["target_table"] = event["target_table"]
-                spelled["game_date"] = event["game_date"]
-                sent.given_id_used_before = True
-                sent.body = envelope(spelled, f"message{sent.number}")
-                sent.what = f"{known['event_id']} again with other content"
-            self._given_ids.append(event)
-        self._publish(sent)
-
-    def send_poison(self) -> None:
-        """Publish something that cannot be taken in."""
-        good = self._spelled(self._load())
-        ahead = (self.clock.now() + timedelta(days=400)).isoformat()
-        number = self._next_number()
-        poison: list[bytes | dict[str, Any]] = [
-            b"\xff\xfe not text",
-            b"{",
-            b"[]",
-            {**good, "status": "wonderful"},
-            {**good, "game_date": "TODAY", "analysis_date": "TODAY", "data_date": "TODAY"},
-            {**good, "timestamp": ahead},
-            {
-                "event_type": "raw_data_loaded",
-                "target_table": "nba_raw.nobody_knows",
-                **{k: good[k] for k in ("timestamp",)},
-                "game_date": self.dates[0],
-                "status": "success",
-            },
-            {"event_type": "unheard_of"},
-        ]
-        body = envelope(self.rng.choice(poison), f"message{number}")
-        if self.rng.random() < 0.2:
-            body = self.rng.choice((b"", b"{}", b'{"message": {"data": "%%%"}}')) + b" " * number
-        self._publish(Sent(number, body, None, "poison"))
-
-    def _next_number(self) -> int:
-        return len(self._sent)
-
-    def _publish(self, sent: Sent) -> None:
-        self._sent.append(sent)
-        self.subscription.publish(sent)
-
-    def check_kept(self, sent: Sent, outcome: str) -> None:
-        """Law 5: what was acknowledged is in the ledger or in quarantine."""
+        ``earliest`` is how early it was by the clock of whoever took it in.
+        """
         self.record.flush()
         self.outcomes[outcome] += 1
         if sent.event is None or outcome == "quarantined":
@@ -434,7 +398,7 @@ class World:
                 self.broken(f"law 5: a message that cannot be read was {outcome}: {sent.body!r}")
             elif not self.record.has_quarantined(sent.body):
                 self.broken(f"law 5: {sent.what} is said to be in quarantine and is not")
-            elif sent.event is not None and not sent.given_id_used_before:
+            elif sent.event is not None and not self._may_be_refused(sent, earliest):
                 self.broken(f"law 5: a good message was quarantined: {sent.what}")
             return
         event = sent.event
@@ -453,6 +417,12 @@ class World:
                 return
         self.broken(f"law 5: {sent.what} was acknowledged as {outcome} and is nowhere")
 
+    def _may_be_refused(self, sent: Sent, earliest: datetime) -> bool:
+        """Whether a message that can be read may be quarantined all the same."""
+        assert sent.event is not None
+        ahead = datetime.fromisoformat(sent.event["timestamp"]) > earliest + AHEAD
+        return sent.given_id_used_before or sent.reserved_id or ahead
+
     # ── the steps ────────────────────────────────────────────────────────────────────────────
 
     async def play(self, steps: int) -> Report:
@@ -460,15 +430,24 @@ class World:
         keep_tasks_by_process()
         asyncio.get_running_loop().set_exception_handler(self._stray)
         await self._stores.open()
-        report = Report(seed=self.seed)
+        place = "" if isinstance(self._stores, Shared) else " --store firestore"
+        report = Report(
+            seed=self.seed,
+            command=f"python -m coordinator.simulation --seed {self.seed} --steps {steps}{place} "
+            "--trace",
+        )
         try:
             for slot in range(len(self.slots)):
                 self.outside(self._start(slot))
             await rest()
+            if self.season:
+                self.events.send_season()
             for _ in range(steps):
                 self._steps += 1
                 await self._step()
                 self.check()
+                if self._steps in self.quiet_points:
+                    await self._quiet_point()
             await self._finish()
         except LawBroken as error:
             report.broken = str(error)
@@ -484,6 +463,8 @@ class World:
         report.outcomes = self.outcomes
         report.acts = self.acts
         report.notices = self.notices
+        report.edits = self.edits
+        report.kinds = self.kinds
         return report
 
     def _stray(self, loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
@@ -505,16 +486,7 @@ class World:
 
     async def _step(self) -> None:
         rng, faults = self.rng, self.faults
-        if faults.strikes("clock_forward"):
-            by = timedelta(minutes=rng.choice((10, 90, 600)))
-            self.say(f"the clock jumps {by} forward")
-            self.clock.jump(by)
-        if faults.strikes("clock_back"):
-            by = timedelta(seconds=rng.choice((1, 5, 30)))
-            self.say(f"the clock jumps {by} back")
-            self.clock.jump(-by)
-        if faults.strikes("process_killed"):
-            self.kill("killed from outside")
+        self._strike()
         if faults.strikes("registry_swap", 0.5):
             self.swap()
             if rng.random() < 0.3:  # and again before it is in use everywhere
@@ -522,10 +494,10 @@ class World:
                 self.swap()
         draw = rng.random()
         if draw < 0.5:
-            for _ in range(rng.choice((1, 1, 2, 5))):
-                self.send()
+            for _ in range(rng.choice((1, 1, 2, 4))):
+                self.events.send()
         elif draw < 0.56:
-            self.send_poison()
+            self.events.send_poison()
         elif draw < 0.74:
             self.outside(Person(self).act())
         elif draw < 0.84:
@@ -535,6 +507,65 @@ class World:
             timedelta(seconds=rng.choice((0.0, 1.0, 10.0, 60.0, 240.0)) * rng.random())
         )
 
+    def _strike(self) -> None:
+        """Let the faults of the world itself strike: clocks, the store, targets, processes."""
+        rng, faults = self.rng, self.faults
+        if faults.strikes("clock_forward"):
+            by = timedelta(minutes=rng.choice((10, 90, 600)))
+            self.say(f"the clock jumps {by} forward")
+            self.clock.jump(by)
+        if faults.strikes("clock_back"):
+            self._jump_back(timedelta(seconds=rng.choice((1, 5, 30))))
+        if faults.strikes("clock_step_back", 0.5):
+            self._jump_back(rng.choice(STEPS))
+        if faults.begins("instance_step", 0.5):
+            self._step_of_an_instance()
+        for kind in TARGET_PERIODS:
+            if faults.begins(kind, 0.3):
+                name = rng.choice(sorted(self.definition["processors"]))
+                until = self.clock.elapsed + rng.choice(self.spans) / 2
+                self.launcher.trouble[name] = (kind, until)
+                self.say(f"{kind} of {name} begins")
+        if faults.begins("notifier_down", 0.5):
+            self.notifier_down_until = self.clock.elapsed + rng.choice(self.spans) / 2
+            self.say("the notifier is down")
+        for kind in STORE_PERIODS:
+            trouble = self._stores.trouble
+            if trouble is not None and trouble.kind is None and faults.begins(kind, 0.5):
+                trouble.begin(kind)
+                self.say(f"{kind} begins")
+                self.outside(self._heal(rng.choice((0.5, 5.0, 40.0, 300.0))))
+        if faults.strikes("process_killed"):
+            self.kill("killed from outside")
+
+    def _jump_back(self, by: timedelta) -> None:
+        self.say(f"the clock jumps {by} back")
+        self.clock.jump(-by)
+
+    def _step_of_an_instance(self) -> None:
+        """Somebody sets the clock of one machine."""
+        alive = [p for p in self.slots if p is not None and not p.dead]
+        if not alive:
+            return
+        process = self.rng.choice(alive)
+        by = self.rng.choice(STEPS) * self.rng.choice((1, -1))
+        clock = process.engine.clock
+        assert isinstance(clock, InstanceClock)
+        clock.offset += by
+        self.faults.counts["instance_step"] += 1
+        self.say(f"the clock of {process.name} steps by {by.total_seconds():+} s")
+
+    async def _heal(self, after: float) -> None:
+        await self.clock.sleep(after)
+        self._mend()
+
+    def _mend(self) -> None:
+        """Let what befell the store end."""
+        trouble = self._stores.trouble
+        if trouble is not None and trouble.kind is not None:
+            self.say(f"{trouble.kind} ends")
+            trouble.heal()
+
     def kill(self, why: str) -> None:
         """Kill one process."""
         alive = [p for p in self.slots if p is not None and not p.dead]
@@ -543,17 +574,8 @@ class World:
 
     def swap(self) -> None:
         """Every process is started again under another registry, at once or one after the other."""
-        new = registries.changed(self.definition, self.rng)
-        if len(self.definitions) > 1 and self.rng.random() < 0.4:
-            new = copy.deepcopy(self.definitions[-2])  # taken back
-        try:
-            self.registry = parse(registries.text(new))
-        except BadInput:
-            self.say("another registry is refused")
+        if not self._edit():
             return
-        self.definition = new
-        self.definitions.append(copy.deepcopy(new))
-        self.say("another registry is taken into use")
         rolling = self.rng.random() < 0.5
         for process in self.slots:
             if process is not None:
@@ -561,6 +583,21 @@ class World:
                     self.outside(self._replace(process, self.rng.choice((2.0, 20.0, 90.0, 400.0))))
                 else:
                     process.kill("a new registry")
+
+    def _edit(self) -> bool:
+        """Edit the registry; says whether the outcome is one that can be served."""
+        turn = self.seed + 5 * len(self.definitions)
+        new, edit = changed(self.definition, self.definitions[:-1], self.rng, turn)
+        try:
+            self.registry = registries.registry(new)
+        except BadInput:
+            self.say(f"another registry is refused ({edit})")
+            return False
+        self.definition = new
+        self.definitions.append(copy.deepcopy(new))
+        self.edits[edit] += 1
+        self.say(f"another registry is taken into use ({edit})")
+        return True
 
     async def _replace(self, process: Process, after: float) -> None:
         """Let a process go on serving the registry it has for a while."""
@@ -608,25 +645,75 @@ class World:
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────
 
+    async def _quiet_point(self) -> None:
+        """Faults stop for a while: what is due happens, and what is ready and not held has run."""
+        self.say("faults stop for a while")
+        self.kinds["quiet point"] += 1
+        self._calm()
+        await self._settle(STEADY_FOR)
+        self.record.final(self.definitions, self.clock.now())
+        self.check()
+        self.say("faults go on")
+        self.faults.on = True
+
+    def _calm(self) -> None:
+        """Let faults stop: the store heals, clocks are set right, one registry is served."""
+        self.faults.on = False
+        self._mend()
+        for process in self.slots:
+            if process is None:
+                continue
+            clock = process.engine.clock
+            if isinstance(clock, InstanceClock):
+                clock.offset = timedelta(0)
+            if process.definition is not self.definition:
+                process.kill("a new registry, at last")
+
     async def _finish(self) -> None:
         """Faults stop, runners behave, time passes: now everything must come to rest."""
         self.say("faults stop")
-        self.faults.on = False
-        for process in self.slots:
-            if process is not None and process.definition is not self.definition:
-                process.kill("a new registry, at last")
+        self._calm()
         await self._settle()
         self.record.final(self.definitions, self.clock.now())
         self.check()
-        self.say("everything is resumed")
-        for scope in [None, *sorted(self.definition["processors"])]:
-            answer = await self.asked(_resumption(scope))
-            if answer != "done":
-                self.broken(f"law 8: resuming {scope} is answered {answer}")
+        self.kinds[f"ends {self.ending}"] += 1
+        self.say(f"the end: {self.ending}")
+        if self.ending == "resumed":
+            await self._resume_everything()
+        elif self.ending == "paused":
+            await self._pause_something()
+        elif self.ending == "edited":
+            self._edit_at_last()
+        else:
+            self.clock.jump(timedelta(hours=self.rng.choice((3, 12, 30))))
         await self._settle()
         self.record.final(self.definitions, self.clock.now())
         await self._compare()
         self.check()
+
+    async def _resume_everything(self) -> None:
+        for scope in [None, *sorted(self.definition["processors"])]:
+            answer = await self.asked(_resumption(scope))
+            if answer != "done":
+                self.broken(f"law 8: resuming {scope} is answered {answer}")
+
+    async def _pause_something(self) -> None:
+        """Pause one processor or all, and let loads come: they are kept, and nothing fires."""
+        names = sorted(self.definition["processors"])
+        for scope in self.rng.choice(([None], [self.rng.choice(names)], names)):
+            answer = await self.asked(_pause(scope))
+            if answer != "done":
+                self.broken(f"law 8: pausing {scope} is answered {answer}")
+        for _ in range(4):
+            self.events.send()
+
+    def _edit_at_last(self) -> None:
+        """Edit the registry once more, and start every process under it."""
+        while not self._edit():
+            pass
+        for process in self.slots:
+            if process is not None:
+                process.kill("a new registry")
 
     async def asked(self, work: Callable[[Process], Awaitable[Any]]) -> str:
         """``ask`` from the world itself, letting everything run until the answer is there."""
@@ -642,17 +729,24 @@ class World:
                 await self.clock.advance(timedelta(seconds=1), self.check)
         return answers[0]
 
-    async def _settle(self) -> None:
-        """Let time pass until nothing is open, or say that it never ends."""
+    async def _settle(self, horizon: timedelta | None = None) -> None:
+        """Let time pass until nothing is open, or say that it never ends.
+
+        With a ``horizon``, until nothing is due for that long, whatever comes later and whatever
+        message is still on its way.
+        """
         for _ in range(400):
             await self._pass(timedelta(seconds=31))
-            due = self._next_due()
-            if due is None and not self.subscription.open and self._one_registry():
+            due, now = self._next_due(), self.clock.now()
+            working = any(p.live or p.outbox for p in self.partitions())
+            # Where clocks were set back, holds end by what they had shown before.
+            until = None if horizon is None else max(now, self._latest) + horizon
+            steady = due is None or (until is not None and due > until and not working)
+            if steady and self._one_registry() and (horizon or not self.subscription.open):
                 return
-            running = any(p.live for p in self._partitions())
-            if running:  # a runner's sleep must not be cut short
+            if self.launcher.runners:  # their sleep must not be cut short
                 await self._pass(timedelta(seconds=60))
-            elif due is not None and due > self.clock.now() + timedelta(seconds=31):
+            elif not steady and due is not None and due > now + timedelta(seconds=31):
                 self.clock.jump(due - self.clock.now())
         self.broken("law 3: the world does not come to rest")
         self.check()
@@ -660,7 +754,7 @@ class World:
     def _next_due(self) -> datetime | None:
         """When time alone next changes something."""
         instants: list[datetime] = []
-        for partition in self._partitions():
+        for partition in self.partitions():
             if partition.wake_at is not None:
                 instants.append(partition.wake_at)
             if partition.outbox_due is not None:
@@ -672,7 +766,7 @@ class World:
         records = [d for d in self.record.docs.values() if isinstance(d, RegistryRecord)]
         return all(r.current == (r.registry_hash == self.registry.registry_hash) for r in records)
 
-    def _partitions(self) -> list[Partition]:
+    def partitions(self) -> list[Partition]:
         """Every partition of a processor that the registry has."""
         known = self.definition["processors"]
         found = (d for d in self.record.docs.values() if isinstance(d, Partition))
@@ -700,3 +794,7 @@ class World:
 
 def _resumption(scope: str | None) -> Callable[[Process], Awaitable[Any]]:
     return lambda p: p.operate.resume(scope, reason="the end", actor="ana")
+
+
+def _pause(scope: str | None) -> Callable[[Process], Awaitable[Any]]:
+    return lambda p: p.operate.pause(scope, reason="the end", actor="ana")

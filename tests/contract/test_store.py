@@ -338,6 +338,7 @@ async def test_an_indexed_field_follows_its_document(
         "outbox_due": {"outbox": ()},
         "paused": {"pauses": ()},
         "registry_hash": {"registry_hash": "f11"},
+        "watching": {"watching": False},
     }
     key, of = Key(Kind.PARTITION, "p"), INDEXES[Kind.PARTITION][field]
     states = [PARTITION, replace(PARTITION, **changes[field]), PARTITION, bare, PARTITION]

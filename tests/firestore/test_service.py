@@ -14,7 +14,7 @@ import pytest
 from coordinator.app import Application
 from coordinator.core.model import RunStatus, Status
 from coordinator.documents import event_key, partition_key
-from coordinator.errors import CoordinatorError
+from coordinator.errors import CoordinatorError, Refused
 from coordinator.ports import Kind, Query
 from coordinator.registry import Registry, parse
 from coordinator.web.health import readiness
@@ -74,6 +74,24 @@ async def test_a_burst_on_one_date_settles(factory: FirestoreFactory) -> None:
             for e, o in zip(sent, outcomes, strict=True)
         ]
         assert all((await apps[1].store.get(keys)).values())
+
+
+async def test_every_refused_claim_of_a_live_run_stays_in_its_history(
+    factory: FirestoreFactory,
+) -> None:
+    """A live run stands in its partition, which may know of more than the run's own document."""
+    async with services(factory, registry(1), 2) as apps:
+        await apps[0].ingest.take(event("raw.t0", 0))
+        run = f"P0:{DAY}:1"
+        for n, app in enumerate((apps[0], apps[1], apps[0])):
+            with pytest.raises(Refused):
+                await app.runs.heartbeat(run, f"token{n}-{'x' * n}")
+            with pytest.raises(Refused):
+                await app.runs.claim(run, f"runner{n}", 7)
+        lines = [t.detail for t in (await runs(apps[1]))[run].transitions if t.what == "refused"]
+        assert [line.split(":")[0] for line in lines if "runner" in line] == [
+            f"claim by runner{n}" for n in range(3)
+        ]
 
 
 CALENDAR = """version: 1

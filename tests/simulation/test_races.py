@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from coordinator.adapters.sqlite import SqliteStore
+from coordinator.core.spec import LaunchKind
 from coordinator.documents import partition_key
 from coordinator.ports import Kind, Op, Query, Where
 from coordinator.registry import Registry, parse
@@ -53,6 +54,17 @@ class Held(SqliteStore):
 class Launcher:
     async def launch(self, *_: Any) -> str:
         return "message"
+
+
+class Counting(Launcher):
+    """Counts what it launches."""
+
+    def __init__(self, launched: list[Any]) -> None:
+        self._launched = launched
+
+    async def launch(self, *what: Any) -> str:
+        self._launched.append(what)
+        return await super().launch(*what)
 
 
 @asynccontextmanager
@@ -212,6 +224,28 @@ processors:
             gate.set()
             await clock.advance(timedelta(seconds=20))
         return sweeps
+
+    with quiet_log():
+        assert run_virtually(play()) == 1
+
+
+def test_a_clock_that_is_set_back_keeps_nobody_from_looking_for_due_effects() -> None:
+    async def play() -> int:
+        store = SqliteStore(":memory:", inline=True)
+        async with serving(store, REGISTRY) as (process, clock):
+            process.spawn(process.relay.run())
+            await rest()
+            clock.jump(-timedelta(hours=6))
+            await clock.advance(timedelta(minutes=1))
+            launched: list[Any] = []
+            process.relay._launchers = dict.fromkeys(LaunchKind, Counting(launched))
+            other = Process("other", store, REGISTRY, clock, lambda: "token", Launcher())
+            await other.ingest.take(load("schedule", "2025-11-14", game_ids=["g"], record_count=1))
+            await other.ingest.take(load("box", "2025-11-14"))
+            await other.ingest.take(load("lines", "2025-11-15"))
+            other.kill("it committed the launch and died")
+            await clock.advance(timedelta(minutes=1))
+            return len(launched)
 
     with quiet_log():
         assert run_virtually(play()) == 1

@@ -1,10 +1,15 @@
 """Seeded worlds: the laws hold, and the same seed is the same world.
 
-That bugs are caught is shown by ``make planted`` (``tests/planted``). A failing seed is replayed with ``python -m coordinator.simulation --seed N --trace``.
+A failing seed is replayed with the command that its failure names. Beside the fixed seeds every run
+plays fresh ones, from COORDINATOR_SEED_BASE on, which the header of the run and a failure name.
+That bugs are caught is shown by ``make planted`` (``tests/planted``).
 """
 
+import asyncio
 import os
 import re
+import secrets
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -12,25 +17,32 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.adapters.sqlite import SqliteStore
+from coordinator.adapters.sqlite import MEMORY, SqliteStore
 from coordinator.core import machine
-from coordinator.core.model import Status
+from coordinator.core.model import Control, Status
+from coordinator.documents import control_key
+from coordinator.errors import TooLarge, Unavailable
+from coordinator.ports import Changes
 from coordinator.simulation import run
 from coordinator.simulation.__main__ import main
-from coordinator.simulation.faults import KINDS
+from coordinator.simulation.clock import run_virtually
+from coordinator.simulation.edits import EDITS
+from coordinator.simulation.faults import KINDS, OF_SQLITE, STORE_PERIODS, WAITING_FOR
+from coordinator.simulation.process import quiet_log
+from coordinator.simulation.stores import Limits, Shared, Trouble
+from coordinator.simulation.world import ENDINGS, World
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-CHUNKS = 16
-WORLDS_A_CHUNK = 10
+CHUNKS = 8
+WORLDS_A_CHUNK = 8
+STEPS = 40
 
 
-@pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_the_laws_hold_in_every_world(chunk: int) -> None:
-    first = 1 + chunk * WORLDS_A_CHUNK
+def _play(first: int, last: int) -> None:
     faults: Counter[str] = Counter()
     fired = 0
-    for seed in range(first, first + WORLDS_A_CHUNK):
-        report = run(seed, steps=40)
+    for seed in range(first, last):
+        report = run(seed, steps=STEPS)
         assert report.broken is None, report.told()
         faults.update(report.faults)
         fired += sum(report.firings.values())
@@ -38,19 +50,88 @@ def test_the_laws_hold_in_every_world(chunk: int) -> None:
     assert len(faults) > 10, "worlds without faults prove little"
 
 
-def test_every_kind_of_fault_happens_and_every_status_is_visited() -> None:
-    faults: Counter[str] = Counter()
-    statuses: Counter[str] = Counter()
-    triggers: Counter[str] = Counter()
-    for seed in range(2001, 2041):
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_the_laws_hold_in_every_world(chunk: int) -> None:
+    first = 1 + chunk * WORLDS_A_CHUNK
+    _play(first, first + WORLDS_A_CHUNK)
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_the_laws_hold_in_worlds_that_nobody_has_seen(chunk: int, seed_base: int) -> None:
+    first = seed_base + chunk * WORLDS_A_CHUNK
+    _play(first, first + WORLDS_A_CHUNK)
+
+
+def test_every_kind_of_fault_and_ending_happens_and_every_status_is_visited() -> None:
+    wanted = {
+        *(set(KINDS) - set(WAITING_FOR)),
+        *(s.value for s in Status),
+        *("dependencies", "late_data", "deadline", "schedule", "manual"),
+        *("quiet point", "season", "firestore limits", "skewed clocks"),
+        *(f"ends {ending}" for ending in ENDINGS),
+    }
+    seen: Counter[str] = Counter()
+    for seed in range(2001, 2081):
         report = run(seed, steps=50)
         assert report.broken is None, report.told()
-        faults.update(report.faults)
-        statuses.update(report.statuses)
-        triggers.update(report.firings)
-    assert set(faults) == set(KINDS)
-    assert set(statuses) == {s.value for s in Status}
-    assert {"dependencies", "late_data", "manual"} <= set(triggers)
+        for counts in (report.faults, report.statuses, report.firings, report.kinds):
+            seen.update(+counts)
+        if wanted <= set(seen):
+            return
+    pytest.fail(f"never: {sorted(wanted - set(seen))}")
+
+
+def test_every_edit_of_the_registry_is_taken_into_use() -> None:
+    seen: Counter[str] = Counter()
+    for seed in range(4001, 4061):
+        world = World(seed, Shared(SqliteStore(MEMORY, inline=True)))
+        world.faults.rates["registry_swap"] = 1.0
+        with quiet_log(world.logged_an_error):
+            report = run_virtually(world.play(10))
+        assert report.broken is None, report.told()
+        seen.update(report.edits)
+        if set(EDITS) <= set(seen):
+            return
+    pytest.fail(f"never: {sorted(set(EDITS) - set(seen))}")
+
+
+@pytest.mark.parametrize("kind", STORE_PERIODS)
+@pytest.mark.parametrize("place", ["memory", "file"])
+def test_a_store_in_trouble_refuses_and_heals(kind: str, place: str, tmp_path: Path) -> None:
+    path = MEMORY if place == "memory" else tmp_path / "world.sqlite"
+    store = SqliteStore(path, inline=True)
+
+    async def write(letters: str) -> None:
+        for letter in letters:
+            put = {control_key(letter): Control(scope=letter * 3000)}
+            await store.transact([], lambda _, put=put: Changes(None, put))  # type: ignore[misc]
+
+    async def play() -> None:
+        await store.open()
+        await write("a")
+        trouble = Trouble(store)
+        trouble.begin(kind)
+        with pytest.raises(Unavailable) as refused:
+            await write("bcdefghij")
+        assert isinstance(refused.value.__cause__, sqlite3.Error)
+        assert OF_SQLITE[refused.value.__cause__.sqlite_errorcode & 0xFF] == kind
+        assert (await store.get([control_key("a")]))[control_key("a")] is not None
+        trouble.heal()
+        await write("bcdefghij")
+        await store.close()
+
+    asyncio.run(play())
+
+
+def test_what_firestore_would_refuse_is_refused() -> None:
+    limits = Limits()
+    limits.check({control_key(f"c{n}"): Control(scope="x") for n in range(500)})
+    with pytest.raises(TooLarge, match="501 writes"):
+        limits.check({control_key(f"c{n}"): Control(scope="x") for n in range(501)})
+    noise = [secrets.token_hex(550_000) for _ in range(20)]
+    limits.check({control_key("c"): Control(scope=noise[0])})
+    with pytest.raises(TooLarge, match="10 MiB"):
+        limits.check({control_key(f"c{n}"): Control(scope=text) for n, text in enumerate(noise)})
 
 
 def test_the_state_may_lie_in_a_file(tmp_path: Path) -> None:

@@ -139,8 +139,9 @@ def live_run(run: Run, rows: Mapping[str, Row]) -> Run:
     live = None if partition is None else partition.live
     if live is None or live.run_id != run.run_id:
         return run
-    if replace(live, transitions=run.transitions) == run:
-        return run  # written since, with a further line in its history
+    same = replace(live, transitions=run.transitions) == run
+    if same and set(run.transitions) > set(live.transitions):
+        return run  # written by itself since, with a further line in its history
     return live
 
 
