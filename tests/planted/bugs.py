@@ -579,7 +579,7 @@ INTAKE = (
         "law 5",
         replace(
             IN_FORCE,
-            "if any(knows(_read(record)) for record in self.others.values()):",
+            "if any(knows(other) for other in await self.other_registries()):",
             "if not self.others:",
         ),
         by=SERVICE
