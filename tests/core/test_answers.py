@@ -89,6 +89,14 @@ def test_a_run_that_ended_is_over() -> None:
     assert answer(world.complete()) == Reply(code="unchanged", detail="already reported")
 
 
+def test_a_failure_that_is_reported_again_changes_nothing() -> None:
+    world = running()
+    assert answer(world.complete(RunStatus.FAILED)) == Reply()
+    again = Reply(code="unchanged", detail="already reported")
+    assert answer(world.complete(RunStatus.FAILED)) == again
+    assert not world.decision.changed
+
+
 def test_a_stale_token_says_who_took_over() -> None:
     stale = refused(
         "stale",
