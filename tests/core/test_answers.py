@@ -66,6 +66,7 @@ def test_a_claim_of_another_attempt_says_which_is_current() -> None:
     assert answer(world.claim(attempt=3)) == refused(
         "stale", f"Attempt 3 of {R1} is not launched yet; the current attempt is 2."
     )
+    assert answer(world.claim(attempt=2)) == Reply(run=world.run)
 
 
 @pytest.mark.parametrize("generation", [0, -1, 2, 7])

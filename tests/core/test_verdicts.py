@@ -28,6 +28,7 @@ from tests.core.world import (
     any_of,
     arrival,
     at,
+    at_least,
     clock_time,
     day,
     minutes,
@@ -289,3 +290,12 @@ def test_a_game_without_a_mark_of_its_own_is_compared_with_the_load_of_its_date(
     assert world.verdict.dirty == ()
     world.at(2).load(A, GAMES[:1], mark="n", event_id="other")
     assert world.verdict.changed_games == GAMES[:1]
+
+
+def test_a_group_is_met_since_the_receipt_that_made_it_so() -> None:
+    world = World(any_of(A, B), at_least(2, A, B, C), table(OUTPUT))
+    world.at(3).load(B)
+    assert world.requirement(0).since == at(3)
+    assert world.requirement(1).since is None
+    world.at(5).load(C)
+    assert world.requirement(1).since == at(5)
