@@ -66,6 +66,7 @@ def test_a_claim_of_another_attempt_says_which_is_current() -> None:
     assert answer(world.claim(attempt=3)) == refused(
         "stale", f"Attempt 3 of {R1} is not launched yet; the current attempt is 2."
     )
+    assert answer(world.claim(attempt=2)) == Reply(run=world.run)
 
 
 @pytest.mark.parametrize("generation", [0, -1, 2, 7])
@@ -87,6 +88,14 @@ def test_a_run_that_ended_is_over() -> None:
     assert answer(world.complete(token="another")) == over
     assert answer(world.complete(RunStatus.NO_DATA)) == over
     assert answer(world.complete()) == Reply(code="unchanged", detail="already reported")
+
+
+def test_a_failure_that_is_reported_again_changes_nothing() -> None:
+    world = running()
+    assert answer(world.complete(RunStatus.FAILED)) == Reply()
+    again = Reply(code="unchanged", detail="already reported")
+    assert answer(world.complete(RunStatus.FAILED)) == again
+    assert not world.decision.changed
 
 
 def test_a_stale_token_says_who_took_over() -> None:

@@ -28,6 +28,7 @@ from tests.core.world import (
     any_of,
     arrival,
     at,
+    at_least,
     clock_time,
     day,
     minutes,
@@ -279,3 +280,22 @@ def test_an_output_is_announced_as_the_run_ended() -> None:
     assert outcome is not None
     assert (outcome.generation, outcome.attempt, outcome.at) == (1, 1, at(3))
     assert (outcome.record_count, outcome.error, outcome.lease_token) == (12, None, "t1")
+
+
+def test_a_game_without_a_mark_of_its_own_is_compared_with_the_load_of_its_date() -> None:
+    world = World(grains=BY_GAME, cooldown=minutes(60))
+    world.load(A, mark="m", event_id="whole")
+    world.run_through()
+    world.at(1).load(A, GAMES[:1], mark="m", event_id="same")
+    assert world.verdict.dirty == ()
+    world.at(2).load(A, GAMES[:1], mark="n", event_id="other")
+    assert world.verdict.changed_games == GAMES[:1]
+
+
+def test_a_group_is_met_since_the_receipt_that_made_it_so() -> None:
+    world = World(any_of(A, B), at_least(2, A, B, C), table(OUTPUT))
+    world.at(3).load(B)
+    assert world.requirement(0).since == at(3)
+    assert world.requirement(1).since is None
+    world.at(5).load(C)
+    assert world.requirement(1).since == at(5)

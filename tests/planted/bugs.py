@@ -259,7 +259,11 @@ TIME = (
         "deadlines-never-act",
         "nothing happens at a deadline",
         "law 4",
-        replace(MACHINE, "at is None or self.now < at or self.deadline_done", "True"),
+        replace(
+            MACHINE,
+            "if at is None or verdict.off_day:\n            return\n        self._deadline_over()",
+            "if at is None or verdict:\n            return\n        self._deadline_over()",
+        ),
     ),
     simulated(
         "schedules-never-act",
@@ -447,7 +451,13 @@ RUN = (
         "warnings-empty",
         "a launch does not warn of what a careful runner should know",
         "6, Launch",
-        replace(MACHINE, "            warnings=verdict.warnings,", "            warnings=(),"),
+        replace(
+            MACHINE,
+            "            warnings=launch_warnings(\n"
+            "                ruled or verdict, self.spec, self.before.game_date, self.games\n"
+            "            ),",
+            "            warnings=(),",
+        ),
     ),
     simulated(
         "trigger-wrong",
@@ -469,7 +479,11 @@ RUN = (
         "no-notice-sent",
         "notices about partitions count as delivered and are not sent",
         "6, Notify",
-        replace(OUTBOX, "        await self._tell_all(self._notice(entry, partition))\n", ""),
+        replace(
+            OUTBOX,
+            "        await self._once(lane, notice.notice_id, lambda: notifier.notify(notice))\n",
+            "",
+        ),
     ),
     simulated(
         "notices-repeated",
@@ -579,7 +593,7 @@ INTAKE = (
         "law 5",
         replace(
             IN_FORCE,
-            "if any(knows(_read(record)) for record in self.others.values()):",
+            "if any(knows(other) for other in await self.other_registries()):",
             "if not self.others:",
         ),
         by=SERVICE
