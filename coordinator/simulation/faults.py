@@ -84,10 +84,7 @@ STORE_PERIODS = ("store_full", "store_locked", "store_read_only")
 TARGET_PERIODS = ("target_down", "target_hangs", "target_floods", "target_loses", "target_denies")
 """What befalls one processor's launch target for a while. Counted for each launch it strikes."""
 
-WAITING_FOR: dict[str, str] = {
-    "document_grows": "every unexpected game id of a load is kept in the table's date, in each "
-    "partition and in each run: a few thousand make a document of megabytes",
-}
+WAITING_FOR: dict[str, str] = {}
 """Kinds of fault, and checks, that no world has yet: each with the defect that must be fixed first.
 
 Empty it, kind by kind, as the defects are fixed.
