@@ -261,7 +261,7 @@ def judge(
         latest = latest if any(d.latest == latest for d in dirty) else newest
     newer_ready = critical_met and any(d.ready for d in dirty)
     spent = newer_ready and partition.refires >= spec.policy.max_refires
-    could_run = partition.outcome is None or any(d.ready for d in dirty)
+    could_run = not off_day if partition.outcome is None else any(d.ready for d in dirty)
     holds: list[Hold] = []
     if partition.outcome is None and ready_since is not None and not off_day:
         holds = _first_holds(partition, spec, requirements, ready_since, optional_met, now)
@@ -282,7 +282,7 @@ def judge(
         dirty=dirty,
         refires_spent=spent,
         wake_at=_wake_at(partition, requirements, holds, freshness, now),
-        windows_decide=rest_met and could_run and not off_day and any(map(_lacks, requirements)),
+        windows_decide=rest_met and could_run and any(map(_lacks, requirements)),
     )
 
 

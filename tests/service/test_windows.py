@@ -341,6 +341,24 @@ async def test_a_calendar_that_takes_a_date_away_fires_who_waited_for_it() -> No
         assert (await partition(app, own)).generation == 1
 
 
+async def test_newer_data_on_a_date_that_lost_its_games_still_waits_for_its_window() -> None:
+    async with quiet(LAST) as app:
+        second = shift(FIRST, 1)
+        await take(app, games(FIRST), load("raw.t", FIRST), load("raw.a", second))
+        run = await app.runs.claim(f"Form:{second}:1", "me", 1)
+        assert run.lease_token is not None
+        await app.runs.complete(run.run_id, run.lease_token, RunStatus.SUCCESS, 1)
+        times = [datetime(2025, 11, 15, hour, tzinfo=UTC).isoformat() for hour in (1, 2, 3)]
+        await take(app, load("raw.t", FIRST, 2, status="no_data", timestamp=times[0]))
+        await take(app, load("raw.games", second, status="no_data", record_count=0))
+        await take(app, load("raw.a", second, 2, timestamp=times[1]))
+        await app.sweeper.sweep()
+        assert (await partition(app, second)).generation == 1
+        await take(app, load("raw.t", FIRST, 3, timestamp=times[2]))
+        await app.sweeper.sweep()
+        assert (await partition(app, second)).generation == 2
+
+
 async def test_a_schedule_that_comes_again_leaves_nothing_to_be_done() -> None:
     async with quiet(LAST) as app:
         await take(app, games(FIRST))
