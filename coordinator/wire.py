@@ -726,6 +726,7 @@ def launch_message(run: Run, spec: ProcessorSpec, requested_at: datetime) -> dic
         "skip_downstream": run.skip_downstream,
         "inputs": inputs_of(run),
         "changed_games": list(run.changed_games),
+        "changed_tables": list(run.changed_tables),
         "warnings": list(run.warnings),
         "correlation_id": run.correlation_id,
         "requested_at": instant_text(requested_at),

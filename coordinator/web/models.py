@@ -737,6 +737,7 @@ class Claim(Answer):
     skip_downstream: bool = Field(description="Its output is announced quiet.")
     inputs: list[InputOut] = Field(description="Exactly what to consume.")
     changed_games: list[str] = Field(description="Games that are new since the last generation.")
+    changed_tables: list[str] = Field(description="Tables with newer data than it consumed.")
     warnings: list[str] = Field(
         description="What a careful runner should know of the inputs, a sentence each: "
         "optional ones that are not met, what was passed over, a fallback, age, the calendar."
