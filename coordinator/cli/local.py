@@ -214,20 +214,27 @@ def scenario_run(
     update: Annotated[
         bool, typer.Option("--update", help="Write what happened into the files as expected.")
     ] = False,
+    judge: Annotated[
+        bool,
+        typer.Option(
+            "--judge", help="Hold everything that happens against the contract, beside the stories."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Play stories on a virtual clock and compare what happened with what they expect.
 
-    The exit code is 1 if any differs.
+    The exit code is 1 if any differs, or with --judge breaks a rule.
 
     Examples:
 
         coordinator scenario run tests/scenarios/*.yaml
+        coordinator scenario run tests/scenarios/*.yaml --judge
         coordinator scenario run story.yaml --update
     """
     from coordinator.scenario import run_files
 
-    code = run_files(files, update=update, json=as_json)
+    code = run_files(files, update=update, json=as_json, judged=judge)
     if code:
         raise typer.Exit(code)
 

@@ -19,6 +19,8 @@ from typing import Any
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from coordinator.documents import Quarantined, event_key
+from coordinator.judge import Broken
+from coordinator.judge.observations import Reporting, Sent
 from coordinator.ports import Kind, Query
 from coordinator.scenario.stage import CRASHES, Answer, Stage
 from coordinator.scenario.story import (
@@ -70,42 +72,48 @@ class Result:
     steps: int = 0
     checks: int = 0
     mismatches: list[Mismatch] = field(default_factory=list)
+    broken: list[Broken] = field(default_factory=list)
+    """Rules of the contract that did not hold, where the story was judged."""
     text: str = ""
     """The story with its expectations as they came out, where an update was asked for."""
 
     @property
     def ok(self) -> bool:
-        """Whether everything was as expected."""
-        return not self.mismatches
+        """Whether everything was as expected, and no rule was broken."""
+        return not self.mismatches and not self.broken
 
 
-def play_file(path: str | Path, *, update: bool = False) -> Result:
-    """Play the story in a file. Raises ``StoryError``; the file is not written."""
+def play_file(path: str | Path, *, update: bool = False, judged: bool = False) -> Result:
+    """Play the story in a file, as ``play``. Raises ``StoryError``; the file is not written."""
     try:
         text = Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise StoryError(f"{path}:1:1: cannot be read: {error}") from error
-    return play(text, str(path), update=update)
+    return play(text, str(path), update=update, judged=judged)
 
 
-def play(text: str, path: str = "story.yaml", *, update: bool = False) -> Result:
+def play(
+    text: str, path: str = "story.yaml", *, update: bool = False, judged: bool = False
+) -> Result:
     """Play a story given as text.
 
     Args:
         text: The story, YAML.
         path: What mistakes and mismatches call it.
         update: Put what was got in the place of what was expected, into ``Result.text``.
+        judged: Hold everything that happens against the contract, into ``Result.broken``.
 
     Raises:
         StoryError: it cannot be played; the message says where.
     """
     story = read_story(text, path)
     with quiet_log():
-        return run_virtually(_Player(story, text, update).play())
+        return run_virtually(_Player(story, text, update, judged).play())
 
 
 class _Player:
-    def __init__(self, story: Story, text: str, update: bool) -> None:
+    def __init__(self, story: Story, text: str, update: bool, judged: bool) -> None:
+        self.judged = judged
         self.story = story
         self.text = text
         self.update = update
@@ -123,6 +131,8 @@ class _Player:
                 self.result.steps += 1
         finally:
             await self.stage.close()
+        if self.judged:
+            self.result.broken = list(self.stage.witness.judge.broken)
         if self.update:
             self.result.text = self.story.text()
         return self.result
@@ -149,6 +159,8 @@ class _Player:
             self.answers = list(await asyncio.gather(*[work() for _ in range(times)]))
         self.writes = self.stage.commits - before
         await self.stage.tend()
+        if self.stage.undisturbed:
+            self.stage.witness.rests(self.stage.clock.now())
         if "expect" in step and step["expect"] is not None:
             await self._expect(step["expect"])
 
@@ -201,6 +213,7 @@ class _Player:
         if not isinstance(value, CommentedMap):
             self.story.fail(step, "event", "must be a mapping, as in {table: …, record_count: 450}")
         event = self._event(value)
+        self.stage.saw(Sent(event))
 
         async def take(process: Process) -> Answer:
             return _outcome(await process.ingest.take(event))
@@ -209,6 +222,9 @@ class _Player:
 
     def _do_push(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[Answer]]:
         body = self._push_body(step, value)
+        said = Sent.of_push(body)
+        if said is not None:
+            self.stage.saw(said, *_reporting(said.event))
 
         async def push(process: Process) -> Answer:
             return _outcome(await process.ingest.push(body))
@@ -262,6 +278,7 @@ class _Player:
             ),
             "event_id": self.stage.name("calendar"),
         }
+        self.stage.saw(Sent(event))
 
         async def take(process: Process) -> Answer:
             return _outcome(await process.ingest.take(event))
@@ -306,7 +323,7 @@ class _Player:
             self.story.fail(fields, "status", "must be success, no_data, skipped or failed")
         count, error = fields.get("record_count"), fields.get("error")
         return lambda: self.stage.ask(
-            lambda p: p.runs.complete(run, token, status, count, error), "accepted"
+            lambda p: self.stage.complete(p, run, token, status, count, error)
         )
 
     def _do_run(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[Answer]]:
@@ -326,7 +343,7 @@ class _Player:
                 return answer
             token = self.stage.tokens[run, owner]
             return await self.stage.ask(
-                lambda p: p.runs.complete(run, token, status, count, error), "accepted"
+                lambda p: self.stage.complete(p, run, token, status, count, error)
             )
 
         return whole
@@ -680,3 +697,11 @@ def _runners(story: Story) -> Mapping[str, Any] | None:
 
 def _word(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _reporting(event: Mapping[str, Any]) -> list[Reporting]:
+    """A runner's report that comes as a message."""
+    if event.get("event_type") != "run_completed" or not event.get("run_id"):
+        return []
+    status, token = event.get("status"), event.get("lease_token")
+    return [Reporting(str(event["run_id"]), str(token), str(status), event.get("record_count"))]

@@ -11,20 +11,25 @@ from typing import Any
 from coordinator.scenario.player import Result, play_file
 from coordinator.scenario.story import StoryError
 from coordinator.terminal import safe_lines
+from coordinator.wire import instant_text
 
 OK, DIFFERS, USAGE = 0, 1, 2
 
 
-def run_files(paths: Iterable[str | Path], *, update: bool = False, json: bool = False) -> int:
+def run_files(
+    paths: Iterable[str | Path], *, update: bool = False, json: bool = False, judged: bool = False
+) -> int:
     """Play the stories in files and folders, and tell what differs.
 
     Args:
         paths: Files, or folders whose ``*.yaml`` files are played.
         update: Write what was got into the files where they expect something else.
         json: Tell it as one JSON object on standard output.
+        judged: Hold everything that happens against the contract as well.
 
     Returns:
-        0 where everything was as expected (or was updated), 1 where something differs, 2 where a
+        0 where everything was as expected (or was updated), 1 where something differs or a rule is
+        broken, 2 where a
         story cannot be played.
     """
     results: list[Result] = []
@@ -34,11 +39,11 @@ def run_files(paths: Iterable[str | Path], *, update: bool = False, json: bool =
         errors.append("no story was found; name files or folders of *.yaml")
     for path in files:
         try:
-            result = play_file(path, update=update)
+            result = play_file(path, update=update, judged=judged)
         except StoryError as error:
             errors.append(error.detail)
             continue
-        if update and not result.ok:
+        if update and result.mismatches:
             path.write_text(result.text, "utf-8")
         results.append(result)
     if json:
@@ -47,6 +52,8 @@ def run_files(paths: Iterable[str | Path], *, update: bool = False, json: bool =
         _tell(results, errors, update)
     if errors:
         return USAGE
+    if any(r.broken for r in results):
+        return DIFFERS
     return DIFFERS if any(not r.ok for r in results) and not update else OK
 
 
@@ -62,10 +69,12 @@ def _tell(results: Sequence[Result], errors: Sequence[str], update: bool) -> Non
         if result.ok:
             _say(f"ok       {result.path}: {result.name} ({result.checks} expectations)")
             continue
-        word = "updated" if update else "differs"
+        word = "updated" if update and not result.broken else "differs"
         _say(f"{word}  {result.path}: {result.name}")
         for mismatch in result.mismatches:
             _say(f"  {mismatch}")
+        for broken in result.broken:
+            _say(f"  {broken}")
     for error in errors:
         sys.stderr.write(f"{safe_lines(error)}\n")
     good = sum(r.ok for r in results)
@@ -91,6 +100,16 @@ def _as_data(results: Sequence[Result], errors: Sequence[str], update: bool) -> 
                         "got": m.got,
                     }
                     for m in r.mismatches
+                ],
+                "broken": [
+                    {
+                        "rule": b.rule,
+                        "section": b.section,
+                        "where": b.where,
+                        "at": instant_text(b.at),
+                        "sentence": b.sentence,
+                    }
+                    for b in r.broken
                 ],
             }
             for r in results

@@ -16,9 +16,18 @@ from typing import Any
 
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.core.effects import OUTPUT
-from coordinator.core.model import Run
+from coordinator.core.model import Run, RunStatus
 from coordinator.core.spec import LaunchTarget, ProcessorSpec
 from coordinator.errors import CoordinatorError, Unavailable
+from coordinator.judge.observations import (
+    Completed,
+    Granted,
+    Launched,
+    Observation,
+    Reporting,
+    Served,
+    Stopped,
+)
 from coordinator.ports import Document, Key, Kind, Notice, Op, Query, Where
 from coordinator.registry import Registry
 from coordinator.service.status import StatusViews
@@ -31,6 +40,7 @@ from coordinator.simulation.process import (
     keep_tasks_by_process,
     outside,
 )
+from coordinator.simulation.shown import Witness, noticed
 from coordinator.wire import announce_message, notice_message, report_status
 
 CRASHES = {
@@ -86,6 +96,8 @@ class Stage:
         self.announced: list[dict[str, Any]] = []
         self.tokens: dict[tuple[str, str], str] = {}
         self.commits = 0
+        self.witness = Witness()
+        """Shows a judge what happens."""
         self._names: Counter[str] = Counter()
         self._outside: set[asyncio.Task[None]] = set()
         self.process: Process | None = None
@@ -113,7 +125,7 @@ class Stage:
         self.registry = registry or self.registry
         self.kill()
         store = FaultyStore(
-            self.store, self.faults, random.Random(0), self._observe, lambda _: None
+            self.store, self.faults, random.Random(0), self._observe, self.witness.forget
         )
         process = Process(
             self.name("process"),
@@ -126,6 +138,8 @@ class Stage:
         )
         store.process = process
         self.process = process
+        self.saw(Served(self.registry.registry_hash, self.registry.text, process.name))
+        process.on_death = lambda _: self.saw(Stopped(process.name))
         return await self.ask(lambda p: p.adopt_inside())
 
     def kill(self) -> None:
@@ -135,11 +149,25 @@ class Stage:
 
     def _observe(self, number: int, store: FaultyStore, puts: Mapping[Key, Document]) -> None:
         self.commits += bool(puts)
+        if self.process is not None:
+            registry = self.process.registry.registry_hash
+            self.witness.wants(number, registry, puts, self.clock.now())
         for key, entry in puts.items():
             if key.kind is Kind.EVENT and entry.event_id.startswith(OUTPUT):
                 message = announce_message(entry.arrival, entry.processor_name or "")
                 told = {"table": entry.table, "quiet": entry.arrival.quiet}
                 self.announced.append({**message, **told})
+
+    def saw(self, *seen: Observation) -> None:
+        """Show the judge what somebody outside saw."""
+        self.witness.saw(self.clock.now(), *seen)
+
+    @property
+    def undisturbed(self) -> bool:
+        """Whether a service is there and no fault is waiting to strike or striking."""
+        faults = self.faults
+        alive = self.process is not None and not self.process.dead
+        return alive and not faults.always and not +faults.armed
 
     def name(self, kind: str) -> str:
         """A name that was not used before."""
@@ -225,17 +253,21 @@ class Stage:
         """As ``ports.Launcher``."""
         process = current_process()
         if self.faults.strikes("launch_refused"):
+            self.saw(Launched(message, None, taken=False))
             raise Unavailable("the launcher refused (the story says so)")
         await self._die(process, "crash_before_launch")
         self.launches.append({**message, "target": target.address})
+        proof = self.name("message")
+        self.saw(Launched(message, proof))
         if self.runners is not None:
             task = outside(self._runner(message))
             self._outside.add(task)
             task.add_done_callback(self._outside.discard)
         await self._die(process, "crash_after_launch")
         if self.faults.strikes("proof_lost"):
+            self.saw(Launched(message, None))
             raise Unavailable("the launcher's answer was lost (the story says so)")
-        return self.name("message")
+        return proof
 
     async def _die(self, process: Process | None, kind: str) -> None:
         if process is not None and self.faults.strikes(kind):
@@ -245,6 +277,7 @@ class Stage:
     async def notify(self, notice: Notice) -> None:
         """As ``ports.Notifier``."""
         self.notices.append(notice_message(notice))
+        self.saw(noticed(notice))
 
     async def _runner(self, message: Mapping[str, Any]) -> None:
         """A runner that behaves, as the story's ``runners`` says."""
@@ -259,11 +292,27 @@ class Stage:
         status = report_status(self.runners["status"])
         assert status is not None
         count = self.runners["record_count"]
-        await self.ask(lambda p: p.runs.complete(run_id, token, status, count))
+        await self.ask(lambda p: self.complete(p, run_id, token, status, count))
 
     async def claim(self, process: Process, run_id: str, owner: str, attempt: int) -> Answer:
         """Claim a run and keep its token."""
         run = await process.runs.claim(run_id, owner, attempt)
         assert run.lease_token is not None
         self.tokens[run_id, owner] = run.lease_token
+        self.saw(Granted(run_id, attempt, owner, run.lease_token))
         return Answer("granted")
+
+    async def complete(
+        self,
+        process: Process,
+        run_id: str,
+        token: str,
+        status: RunStatus,
+        count: int | None,
+        error: str | None = None,
+    ) -> Answer:
+        """Report the end of a run."""
+        self.saw(Reporting(run_id, token, status.value, count))
+        await process.runs.complete(run_id, token, status, count, error)
+        self.saw(Completed(run_id, token, status.value))
+        return Answer("accepted")

@@ -17,8 +17,11 @@ from typing import TYPE_CHECKING, Any
 from coordinator.core.model import Arrival, Flag, Run, RunStatus, Status
 from coordinator.core.spec import LaunchTarget, ProcessorSpec
 from coordinator.errors import BadInput, NotFound, Refused, Unavailable
+from coordinator.judge.observations import Completed, Granted, Launched, Reporting
+from coordinator.judge.observations import Sent as SentEvent
 from coordinator.ports import Notice
 from coordinator.simulation.process import Process, Unreachable
+from coordinator.simulation.shown import noticed
 
 if TYPE_CHECKING:
     from coordinator.simulation.world import World
@@ -58,6 +61,9 @@ class Subscription:
     def publish(self, sent: Sent) -> None:
         """Take a message in; it is delivered at least once, at some time, in any order."""
         self.open[sent.number] = sent
+        said = SentEvent.of_push(sent.body)
+        if said is not None:
+            self._world.saw(said)
         self._world.outside(self._deliver(sent))
 
     async def _deliver(self, sent: Sent) -> None:
@@ -125,10 +131,12 @@ class FakeLauncher:
         process = world.current_process()
         trouble = self._trouble_of(spec.name)
         if trouble == "target_down" or faults.strikes("launch_refused"):
+            world.saw(Launched(message, None, taken=False))
             raise Unavailable("the launcher cannot be reached (a fault)")
         await world.die_here(process, "crash_before_launch")
         if trouble == "target_hangs" or faults.strikes("launch_hangs"):
             await world.clock.sleep(ANSWER_SECONDS)
+            world.saw(Launched(message, None, taken=False))
             raise Unavailable("the launcher has not answered in time (a fault)")
         if faults.strikes("launch_slow"):
             await world.clock.sleep(world.rng.choice((0.5, 5.0, 45.0)))
@@ -150,14 +158,17 @@ class FakeLauncher:
         elif faults.strikes("launch_twice"):
             copies = 2
         world.say(f"launch {run.run_id} attempt {run.attempt}")
+        world.saw(Launched(message, proof))
         for copy in range(copies):
             owner = f"runner-{self._numbers}-{copy}"
             world.outside(Runner(world, owner, message, spec).live(after))
         await world.die_here(process, "crash_after_launch")
         if late:
             await world.clock.sleep(ANSWER_SECONDS)
+            world.saw(Launched(message, None))
             raise Unavailable("the launcher has not answered in time (a fault)")
         if trouble == "target_denies" or faults.strikes("proof_lost"):
+            world.saw(Launched(message, None))
             raise Unavailable("the launcher's answer was lost (a fault)")
         return proof
 
@@ -242,6 +253,7 @@ class Runner:
             world.say(f"claim {self._run_id} attempt {self._attempt}: {self._owner}")
             world.record.flush()
             world.record.granted(self._run_id, self._attempt, self._owner, run.lease_token)
+            world.saw(Granted(self._run_id, self._attempt, self._owner, run.lease_token))
             return run.lease_token
         return None
 
@@ -257,6 +269,7 @@ class Runner:
     async def _report(self, token: str, status: RunStatus, *, once: bool = False) -> None:
         world, rng = self._world, self._world.rng
         count = rng.choice((0, 12, 450)) if status is RunStatus.SUCCESS else None
+        world.saw(Reporting(self._run_id, token, status.value, count))
         for _ in range(1 if once else 12):
             try:
                 if rng.random() < 0.3:
@@ -275,6 +288,7 @@ class Runner:
             if answer == "applied":
                 world.record.flush()
                 world.record.accepted(self._run_id, token, status.value)
+                world.saw(Completed(self._run_id, token, status.value))
             return
 
     async def _by_message(self, token: str, status: RunStatus, count: int | None) -> str:
@@ -324,6 +338,7 @@ class FakeNotifier:
         if faults.strikes("notice_slow"):
             await world.clock.sleep(world.rng.choice((0.5, 3.0, 9.0)))
         world.record.proved.add(notice.notice_id)
+        world.saw(noticed(notice))
         if faults.strikes("notice_lost"):
             return  # it says that it was delivered
         world.notices[notice.kind] += 1

@@ -2,45 +2,40 @@
 
 The record keeps its own copy of every document in the order of the commits, every message that was
 acknowledged, every claim that was granted and every delivery that was proved. Each commit is
-checked as it happens; ``final`` checks what must be true once faults have stopped. It trusts
-nothing that the core derived: needs are judged anew by ``judge``, from the ledger.
+checked as it happens; ``final`` checks what must be true once faults have stopped. Here stand the
+laws about documents; what should have happened is for ``coordinator.judge`` to say, which the record
+shows each commit in the shapes of the API.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time, timedelta
+from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from coordinator.core.effects import announce_id, load_id
 from coordinator.core.model import (
     ANNOUNCED,
-    GOOD_OUTCOMES,
     EffectKind,
     OutboxEntry,
     Partition,
     Run,
     RunStatus,
-    Status,
     Trigger,
-    Waiver,
     run_id,
 )
 from coordinator.documents import (
     LedgerEntry,
     Quarantined,
-    control_key,
     event_key,
-    partition_key,
     run_key,
 )
+from coordinator.judge import Judge
 from coordinator.ports import Document, Key, Kind
-from coordinator.service.engine import ALL
-from coordinator.simulation.judge import Judge, Ledger, Load, seconds, shifted
-from coordinator.simulation.registries import LEAGUE, SCHEDULE, Definition
+from coordinator.simulation.registries import Definition
+from coordinator.simulation.shown import public
 
 HISTORY_MOST = 100
 WAIVERS_MOST = 50
@@ -66,7 +61,10 @@ class Record:
     """What happened, by the record's own hand."""
 
     docs: dict[Key, Document] = field(default_factory=dict)
-    ledger: Ledger = field(default_factory=Ledger)
+    judge: Judge = field(default_factory=Judge)
+    """Holds what the public shapes show against the contract."""
+    events: dict[tuple[str, str], list[LedgerEntry]] = field(default_factory=dict)
+    """(table, date) → the ledger, in the order of the commits."""
     broken: list[str] = field(default_factory=list)
     proved: set[str] = field(default_factory=set)
     """Effects of which the outside gave proof of delivery."""
@@ -79,8 +77,6 @@ class Record:
     automatic: Counter[str] = field(default_factory=Counter)
     """Partition → generations since its last reset that no person asked for."""
     commits: int = 0
-    calendar_loads: dict[str, list[Load]] = field(default_factory=dict)
-    """Game date → the loads that said which games there are, of what was the calendar's table."""
     _pending: list[tuple[tuple[str, int], Any, Mapping[Key, Document], datetime]] = field(
         default_factory=list
     )
@@ -121,10 +117,12 @@ class Record:
         before = {key: self.docs.get(key) for key in puts}
         changed = {k: d for k, d in puts.items() if before[k] is not d}
         self.docs.update(changed)
+        shown = (o for k, d in changed.items() for o in public(k, d))
+        self.judge.see(now, *shown, registry=process.registry.registry_hash)
         lines: list[str] = []
         for key, document in changed.items():
             if key.kind is Kind.EVENT:
-                self._event(before[key], document, process)
+                self._event(before[key], document)
         for key, document in changed.items():
             if key.kind is Kind.PARTITION:
                 lines += self._partition(before[key], document, process, now)
@@ -138,35 +136,11 @@ class Record:
         """Note that a law is broken."""
         self.broken.append(f"law {number}: {sentence}")
 
-    def _event(self, old: LedgerEntry | None, new: LedgerEntry, process: Any) -> None:
+    def _event(self, old: LedgerEntry | None, new: LedgerEntry) -> None:
         if old is not None:
             self.law(5, f"the ledger's {new.event_id} was written over")
             return
-        a = new.arrival
-        load = Load(
-            number=sum(map(len, self.ledger.loads.values())),
-            table=new.table,
-            game_date=new.game_date,
-            event_id=new.event_id,
-            status=a.status.value,
-            at=a.timestamp,
-            count=a.record_count,
-            games=a.game_ids,
-            content=a.content_hash,
-            quiet=a.quiet,
-            superseded=new.outcome == "superseded",
-            received_at=a.received_at,
-        )
-        self.ledger.add(load)
-        if load.table != process.definition["calendar"]["table"]:
-            return
-        if not load.informs or not (load.games or load.empty):
-            return
-        told = self.calendar_loads.setdefault(load.game_date, [])
-        told.append(load)
-        newest = max(told, key=lambda x: (x.at, x.number))
-        games = () if newest.status == "no_data" else newest.games
-        self.ledger.calendar[load.game_date] = games
+        self.events.setdefault((new.table, new.game_date), []).append(new)
 
     def _run(self, old: Run | None, new: Run) -> None:
         if old is None:
@@ -183,7 +157,6 @@ class Record:
     def _partition(
         self, old: Partition | None, new: Partition, process: Any, now: datetime
     ) -> list[str]:
-        judge = Judge(process.definition, self.ledger)
         lines: list[str] = []
         generation = old.generation if old is not None else 0
         if old is not None and new.revision <= old.revision:
@@ -194,7 +167,7 @@ class Record:
         if new.generation not in (generation, generation + 1):
             self.law(2, f"{new.id} went from generation {generation} to {new.generation}")
         elif new.generation > generation:
-            self._fired(old, new, judge, process, now)
+            self._fired(old, new, process)
         if new.live is not None:
             self._live(old, new)
         self._leases(old, new)
@@ -202,88 +175,26 @@ class Record:
         self._announced(old, new, process)
         self._bounds(new, process)
         self._timers(new, process)
-        self._status(new, judge, now)
         if old is None or (old.status, old.generation) != (new.status, new.generation):
             flags = f" [{' '.join(f.value for f in new.flags)}]" if new.flags else ""
             lines.append(f"{new.id} {new.status.value} gen {new.generation}{flags}")
             self.statuses[new.status.value] += 1
         return lines
 
-    def _fired(
-        self, old: Partition | None, new: Partition, judge: Judge, process: Any, now: datetime
-    ) -> None:
+    def _fired(self, old: Partition | None, new: Partition, process: Any) -> None:
         assert new.run_id is not None
         run: Run | None = self.docs.get(run_key(new.run_id))
         if run is None or run.generation != new.generation:
             self.law(2, f"{new.id} has generation {new.generation} and no run of it")
             return
         self.firings[run.trigger.value] += 1
-        if old is not None and old.live is not None and old.live.live:
-            ended: Run | None = self.docs.get(run_key(old.live.run_id))
-            if ended is None or ended.live:
-                self.law(2, f"{run.run_id} was fired beside the live {old.live.run_id}")
-        self._needs(old, new, run, judge)
         if run.actor is None:
             self.automatic[new.id] += 1
-            self._on_time(old, run, judge)
-        for scope in (ALL, new.processor):
-            control = self.docs.get(control_key(scope))
-            paused = control is not None and control.pause is not None
-            if paused and not (run.actor and "pause" in run.bypassed):
-                self.law(8, f"{run.run_id} was fired while {scope} is paused")
         if run.registry_hash != process.registry.registry_hash or not run.explanation:
             self.law(6, f"{run.run_id} does not say under which registry or why it was fired")
-        if run.bypassed and run.trigger is not Trigger.DEADLINE and not (run.actor and run.reason):
-            self.law(6, f"{run.run_id} bypassed {run.bypassed} and does not say who did and why")
-        for used in run.inputs:
-            known = {e.event_id for e in self.ledger.loads.get((used.table, used.game_date), [])}
-            strange = set(used.event_ids) - known
-            if strange:
-                self.law(6, f"{run.run_id} consumed {sorted(strange)}, which no ledger has")
         launch = f"launch:{run.run_id}:1"
         if all(e.effect_id != launch for e in new.outbox):
             self.law(3, f"{run.run_id} was fired without a launch in the outbox")
-
-    def _needs(self, old: Partition | None, new: Partition, run: Run, judge: Judge) -> None:
-        if "dependencies" in run.bypassed:
-            if run.trigger is not Trigger.DEADLINE and not run.actor:
-                self.law(1, f"{run.run_id} bypassed its needs and nobody asked for it")
-            return
-        waived = frozenset(w.table for w in new.waivers if _held_at(w, run.fired_at))
-        first = (old.generation if old is not None else 0) == 0
-        # A load that was superseded stays so, though the games it would win for come up later.
-        met = {
-            judge.needs_met(
-                new.processor,
-                new.game_date,
-                run.fired_at,
-                waived=waived,
-                freshness=first and "freshness" not in run.bypassed,
-                superseded=superseded,
-            )
-            for superseded in (True, False)
-        }
-        if met == {False}:
-            self.law(1, f"{run.run_id} was fired ({run.trigger}) without its needs")
-        nothing_ran = old is None or old.outcome is None
-        if nothing_ran and judge.off_day(new.processor, new.game_date):
-            self.law(1, f"{run.run_id} was fired on a day without games")
-
-    def _on_time(self, old: Partition | None, run: Run, judge: Judge) -> None:
-        policy, name = judge.policy, run.processor
-        cooldown = timedelta(seconds=seconds(policy(name, "cooldown", "1h")))
-        if run.trigger is Trigger.LATE_DATA:
-            assert old is not None
-            if old.outcome is None or run.fired_at < old.outcome.at + cooldown:
-                self.law(1, f"{run.run_id} was fired by newer data inside the cooldown")
-        if run.trigger in (Trigger.DEPENDENCIES, Trigger.LATE_DATA):
-            earliest = policy(name, "not_before", None)
-            if earliest and run.fired_at < _instant(run.game_date, earliest, judge):
-                self.law(1, f"{run.run_id} was fired before its earliest instant")
-        if run.trigger is Trigger.DEADLINE:
-            deadline = policy(name, "deadline", None)
-            if not deadline or run.fired_at < _instant(run.game_date, deadline, judge):
-                self.law(4, f"{run.run_id} was fired by a deadline that has not passed")
 
     def _live(self, old: Partition | None, new: Partition) -> None:
         run = new.live
@@ -406,68 +317,9 @@ class Record:
         if run is not None and run.status is RunStatus.RUNNING:
             assert run.lease_expires_at is not None
             latest.append((run.lease_expires_at, "its lease"))
-        judge = Judge(process.definition, self.ledger)
-        deadline = judge.policy(new.processor, "deadline", None)
-        idle = run is None and new.outcome is None and new.skip is None
-        shown_off = new.status is Status.NOT_EXPECTED
-        if deadline and idle and not new.deadline_done and not new.pauses and not shown_off:
-            latest.append((_instant(new.game_date, deadline, judge), "its deadline"))
         for at, what in latest:
             if new.wake_at is None or new.wake_at > at:
                 self.law(4, f"{new.id} sleeps past {what} ({new.wake_at} > {at})")
-
-    def _status(self, new: Partition, judge: Judge, now: datetime) -> None:
-        """What is shown follows from what is stored."""
-        expected: set[Status]
-        if new.live is not None:
-            expected = {
-                {
-                    RunStatus.PENDING: Status.FIRING,
-                    RunStatus.DELIVERED: Status.FIRED,
-                    RunStatus.RUNNING: Status.RUNNING,
-                }[new.live.status]
-            }
-        elif new.skip is not None:
-            expected = {Status.SKIPPED}
-        elif new.outcome is not None:
-            good = new.outcome.status in GOOD_OUTCOMES
-            expected = {Status.SUCCEEDED, Status.COOLING} if good else {Status.FAILED}
-        elif judge.off_day(new.processor, new.game_date):
-            expected = {Status.NOT_EXPECTED}
-        else:
-            expected = {Status.WAITING, Status.SETTLING}
-            met = self.met(new, judge, now)
-            if met is not None:
-                expected = {Status.SETTLING if met else Status.WAITING}
-        if new.status not in expected:
-            words = " or ".join(sorted(s.value for s in expected))
-            self.law(6, f"{new.id} is shown as {new.status}, and is {words}")
-
-    def met(self, partition: Partition, judge: Judge, now: datetime) -> bool | None:
-        """Whether the needs are met, where it is beyond doubt."""
-        requires = judge.processor(partition.processor)["requires"]
-        if any("max_age_hours_fail" in r for r in requires) and partition.generation == 0:
-            return None  # a matter of seconds, which reading and committing may differ by
-        if any(_looks_back(r) for r in requires):
-            return None  # judged when a partition is next looked at
-        if any(w.until and abs(w.until - now) < timedelta(minutes=10) for w in partition.waivers):
-            return None
-        return self._surely_met(partition, judge, now)
-
-    def _surely_met(self, partition: Partition, judge: Judge, now: datetime) -> bool | None:
-        waived = frozenset(w.table for w in partition.waivers if w.open_at(now))
-        answers = {
-            judge.needs_met(
-                partition.processor,
-                partition.game_date,
-                now,
-                waived=waived,
-                freshness=partition.generation == 0,
-                superseded=superseded,
-            )
-            for superseded in (True, False)
-        }
-        return answers.pop() if len(answers) == 1 else None
 
     # ── what the outside saw ─────────────────────────────────────────────────────────────────
 
@@ -496,108 +348,24 @@ class Record:
 
     def ledger_entries(self, table: str, game_date: str) -> Iterable[LedgerEntry]:
         """The ledger's events of one table and date."""
-        for load in self.ledger.loads.get((table, game_date), []):
-            entry: LedgerEntry = self.docs[event_key(table, game_date, load.event_id)]
-            yield entry
+        return self.events.get((table, game_date), [])
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────
 
-    def final(self, definitions: Sequence[Definition], now: datetime) -> None:
-        """Faults have stopped and time has passed: whatever could happen has happened.
-
-        ``definitions`` are the registries that the world has had, the one in force last.
-        """
-        definition = definitions[-1]
-        judge = Judge(definition, self.ledger)
+    def final(self, definition: Definition, now: datetime) -> None:
+        """Faults have stopped and time has passed: whatever could happen has happened."""
+        self.judge.at_rest(now)
         for key, document in self.docs.items():
             if key.kind is Kind.PARTITION and document.processor in definition["processors"]:
-                self._at_rest(document, judge, now)
-        for name in definition["processors"]:
-            for game_date in self._dates(judge, name):
-                self._ran(judge, definitions, name, game_date, now)
+                self._at_rest(document, now)
 
-    def _at_rest(self, p: Partition, judge: Judge, now: datetime) -> None:
+    def _at_rest(self, p: Partition, now: datetime) -> None:
         if p.outbox:
             self.law(3, f"{p.id} still has {p.outbox[0].effect_id} in its outbox")
         if p.live is not None:
             self.law(3, f"{p.id} is stuck: {p.status} since {p.live.fired_at}")
         if p.wake_at is not None and p.wake_at <= now:
             self.law(4, f"{p.id} was to be looked at {p.wake_at} and was not")
-
-    def _dates(self, judge: Judge, name: str) -> list[str]:
-        found: set[str] = set()
-        for r in judge.processor(name)["requires"]:
-            offset = (r.get("dates") or {}).get("offset", 0)
-            if _looks_back(r):
-                continue
-            for table in judge.sources(r):
-                found |= {shifted(d, -offset) for (t, d) in self.ledger.loads if t == table}
-        return sorted(found)
-
-    def _ran(
-        self,
-        judge: Judge,
-        definitions: Sequence[Definition],
-        name: str,
-        game_date: str,
-        now: datetime,
-    ) -> None:
-        """Ready, and not held: then it has run."""
-        if judge.off_day(name, game_date):
-            return
-        p: Partition | None = self.docs.get(partition_key(name, game_date))
-        if p is None:
-            self.law(3, f"{name} {game_date} has loads and no partition")
-            return
-        controls = (self.docs.get(control_key(s)) for s in (ALL, name))
-        held = (
-            p.live is not None
-            or p.skip is not None
-            or any(c is not None and c.pause for c in controls)
-            or (p.latest is not None and p.latest.quiet)
-        )
-        if held or self._surely_met(p, judge, now) is not True:
-            return
-        earliest = judge.policy(name, "not_before", None)
-        if earliest and now < _instant(game_date, earliest, judge):
-            return
-        if p.outcome is None:
-            self.law(3, f"{name} {game_date} is ready, nothing holds it, and it has not run")
-            return
-        self._consumed_the_newest(p, judge, definitions)
-
-    def _consumed_the_newest(
-        self, p: Partition, judge: Judge, definitions: Sequence[Definition]
-    ) -> None:
-        """No newer data of a critical table is left unconsumed while there is budget.
-
-        To a line that a later registry brought, what came before that registry is no news.
-        """
-        if p.refires >= judge.policy(p.processor, "max_refires", 5):
-            return
-        run: Run | None = self.docs.get(run_key(p.run_id or ""))
-        if run is None:
-            return
-        consumed = {(i.table, i.game_date): set(i.event_ids) for i in run.inputs}
-        for r in judge.processor(p.processor)["requires"]:
-            table = r.get("table")
-            if table in (SCHEDULE, LEAGUE) or not all(
-                _names(d, p.processor, table) for d in definitions
-            ):
-                continue
-            if judge.definition["tables"].get(table, {}).get("grain") == "game":
-                continue
-            loads = [x for x in self.ledger.loads.get((table, p.game_date), []) if x.informs]
-            if not loads:
-                continue
-            newest = max(loads, key=lambda x: (x.at, x.number))
-            used = consumed.get((table, p.game_date))
-            same = {x.content for x in loads if used and x.event_id in used} - {None}
-            if used is None or newest.event_id in used or newest.content in same or newest.quiet:
-                continue
-            if newest.superseded or newest.empty or newest.received_at <= run.fired_at:
-                continue
-            self.law(3, f"{p.id}: {newest.event_id} of {table} is newer data that never fired it")
 
 
 def _policies(process: Any, name: str) -> list[Mapping[str, Any]]:
@@ -608,30 +376,3 @@ def _policies(process: Any, name: str) -> list[Mapping[str, Any]]:
         if entry is not None:
             found.append({**definition.get("defaults", {}), **entry})
     return found
-
-
-def _names(definition: Definition, processor: str, table: str | None) -> bool:
-    """Whether a registry has a critical line of its own for a table of the same date."""
-    if table is None:
-        return False
-    requires = definition["processors"].get(processor, {}).get("requires", ())
-    return any(
-        r.get("table") == table and not r.get("dates") and r.get("critical", True) for r in requires
-    )
-
-
-def _held_at(waiver: Waiver, at: datetime) -> bool:
-    """Whether a waiver was in force when something was fired, even if that ended it."""
-    before_end = waiver.until is None or at < waiver.until
-    return before_end and (waiver.closed_at is None or waiver.closed_at >= at)
-
-
-def _looks_back(r: Mapping[str, Any]) -> bool:
-    dates = r.get("dates") or {}
-    return "last_game_dates" in dates or "window_days" in dates
-
-
-def _instant(game_date: str, clock: Mapping[str, Any], judge: Judge) -> datetime:
-    hour, minute = (int(x) for x in clock["at"].split(":")[:2])
-    day = date.fromisoformat(game_date) + timedelta(days=clock.get("day", 0))
-    return datetime.combine(day, time(hour, minute), ZoneInfo(judge.definition["timezone"]))

@@ -14,13 +14,14 @@ import random
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.core.model import Partition
 from coordinator.documents import RegistryRecord, encode
 from coordinator.errors import BadInput
+from coordinator.judge.observations import Observation, Served, Stopped
 from coordinator.ports import Document, Key, Kind, Query
 from coordinator.registry import Registry
 from coordinator.simulation import registries
@@ -44,7 +45,6 @@ from coordinator.simulation.faults import (
     Faults,
     FaultyStore,
 )
-from coordinator.simulation.judge import shifted
 from coordinator.simulation.process import (
     Process,
     Unreachable,
@@ -132,6 +132,11 @@ def run(
     return report
 
 
+def shifted(game_date: str, days: int) -> str:
+    """The date some days later."""
+    return (date.fromisoformat(game_date) + timedelta(days=days)).isoformat()
+
+
 class World:
     """Everything in one simulated world."""
 
@@ -215,6 +220,12 @@ class World:
         if self._trace is not None:
             self._trace(text)
 
+    def saw(self, *seen: Observation) -> None:
+        """Show the judge what somebody outside saw."""
+        for commit in self.record.flush():
+            self._line(f"  = {commit}")
+        self.record.judge.see(self.clock.now(), *seen)
+
     def broken(self, sentence: str) -> None:
         """A law does not hold."""
         self._problems.append(sentence)
@@ -232,7 +243,7 @@ class World:
         """Raise ``LawBroken`` if a law is broken."""
         for commit in self.record.flush():
             self._line(f"  = {commit}")
-        problems = self._problems + self.record.broken
+        problems = self._problems + self.record.broken + [str(b) for b in self.record.judge.broken]
         if problems:
             raise LawBroken("; ".join(problems[:5]))
 
@@ -299,7 +310,13 @@ class World:
         process.definition = self.definition
         process.definitions = self.definitions
         store.process = process
-        process.on_death = lambda why: self.say(f"{process.name} died: {why}")
+        self.saw(Served(self.registry.registry_hash, self.registry.text, name))
+
+        def died(why: str) -> None:
+            self.say(f"{name} died: {why}")
+            self.saw(Stopped(name))
+
+        process.on_death = died
         self.slots[slot] = process
         await self._serve(slot, process)
 
@@ -651,7 +668,7 @@ class World:
         self.kinds["quiet point"] += 1
         self._calm()
         await self._settle(STEADY_FOR)
-        self.record.final(self.definitions, self.clock.now())
+        self.record.final(self.definition, self.clock.now())
         self.check()
         self.say("faults go on")
         self.faults.on = True
@@ -674,7 +691,7 @@ class World:
         self.say("faults stop")
         self._calm()
         await self._settle()
-        self.record.final(self.definitions, self.clock.now())
+        self.record.final(self.definition, self.clock.now())
         self.check()
         self.kinds[f"ends {self.ending}"] += 1
         self.say(f"the end: {self.ending}")
@@ -687,7 +704,7 @@ class World:
         else:
             self.clock.jump(timedelta(hours=self.rng.choice((3, 12, 30))))
         await self._settle()
-        self.record.final(self.definitions, self.clock.now())
+        self.record.final(self.definition, self.clock.now())
         await self._compare()
         self.check()
 

@@ -1,0 +1,326 @@
+"""What the judge is shown: frozen values in the public shapes.
+
+Each kind is one thing that somebody outside can see: a message as it was published, the ledger, the
+audit, runs and partitions as the API shows them, launches, notices, and the answers that runners
+got. ``of`` reads the JSON object of the API where there is one (contract section 5).
+
+What the coordinator *says* (outcomes, statuses, flags, contents of runs) stands here too, and is
+never believed: the checks hold it against the model.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+
+def moment(text: str | datetime) -> datetime:
+    """An instant of the API as a value."""
+    return text if isinstance(text, datetime) else datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _maybe(text: str | datetime | None) -> datetime | None:
+    return None if text is None else moment(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A registry that an instance serves from now on (``GET /v1/registry``)."""
+
+    hash: str
+    text: str
+    instance: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """An instance serves no more."""
+
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An event as its sender wrote it. Seen when it is published, before anybody takes it in."""
+
+    event: Mapping[str, Any]
+    message_id: str | None = None
+
+    @classmethod
+    def of_push(cls, body: bytes) -> Sent | None:
+        """The event inside a push envelope; None where there is none that can be read."""
+        try:
+            message = json.loads(body)["message"]
+            event = json.loads(base64.b64decode(message["data"]))
+        except (ValueError, KeyError, TypeError):
+            return None
+        return cls(event, message.get("messageId")) if isinstance(event, dict) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A line of the ledger (``GET /v1/tables/{table}/dates/{date}``), in the order of commits."""
+
+    table: str
+    game_date: str
+    event_id: str
+    outcome: str
+    status: str
+    timestamp: datetime
+    received_at: datetime
+    record_count: int | None
+    game_ids: tuple[str, ...]
+    content_hash: str | None
+    quiet: bool
+    correlation_id: str | None
+    execution_id: str | None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Recorded:
+        return cls(
+            table=row["table"],
+            game_date=row["game_date"],
+            event_id=row["event_id"],
+            outcome=row["outcome"],
+            status=row["status"],
+            timestamp=moment(row["timestamp"]),
+            received_at=moment(row["received_at"]),
+            record_count=row["record_count"],
+            game_ids=tuple(row["game_ids"]),
+            content_hash=row["content_hash"],
+            quiet=row["quiet"],
+            correlation_id=row["correlation_id"],
+            execution_id=row["execution_id"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """A person's act, as the audit has it (``GET /v1/audit``)."""
+
+    act: str
+    at: datetime
+    actor: str
+    reason: str
+    processor: str | None
+    game_date: str | None
+    result: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def done(self) -> bool:
+        return self.result == "done"
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Acted:
+        return cls(
+            act=row["act"],
+            at=moment(row["at"]),
+            actor=row["actor"],
+            reason=row["reason"],
+            processor=row["processor"],
+            game_date=row["game_date"],
+            result=row["result"],
+            detail=row["detail"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One launch of a run, as ``GET /v1/runs/{run_id}`` shows it."""
+
+    number: int
+    launch_at: datetime
+    delivered_at: datetime | None
+    message_id: str | None
+    claimed_at: datetime | None
+    owner: str | None
+    ended_at: datetime | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One table and date that a run consumes (contract section 6)."""
+
+    table: str
+    game_date: str
+    state: str
+    record_count: int | None
+    game_ids: tuple[str, ...]
+    event_ids: tuple[str, ...]
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Input:
+        return cls(
+            row["table"],
+            row["game_date"],
+            row["state"],
+            row["record_count"],
+            tuple(row["game_ids"]),
+            tuple(row["event_ids"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunShown:
+    """A run as ``GET /v1/runs/{run_id}`` shows it, whenever it has changed."""
+
+    run_id: str
+    processor: str
+    game_date: str
+    generation: int
+    trigger: str
+    status: str
+    registry_hash: str
+    fired_at: datetime
+    ended_at: datetime | None
+    actor: str | None
+    reason: str | None
+    bypassed: tuple[str, ...]
+    skip_downstream: bool
+    record_count: int | None
+    error: str | None
+    explanation: str
+    changed_games: tuple[str, ...]
+    changed_tables: tuple[str, ...]
+    warnings: tuple[str, ...]
+    inputs: tuple[Input, ...]
+    attempts: tuple[Attempt, ...]
+    lease_expires_at: datetime | None
+
+    @property
+    def live(self) -> bool:
+        return self.status in ("pending", "delivered", "running")
+
+    @property
+    def partition(self) -> tuple[str, str]:
+        return self.processor, self.game_date
+
+    @property
+    def attempt(self) -> Attempt:
+        return self.attempts[-1]
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> RunShown:
+        return cls(
+            run_id=row["run_id"],
+            processor=row["processor"],
+            game_date=row["game_date"],
+            generation=row["generation"],
+            trigger=row["trigger"],
+            status=row["status"],
+            registry_hash=row["registry_hash"],
+            fired_at=moment(row["fired_at"]),
+            ended_at=_maybe(row["ended_at"]),
+            actor=row["actor"],
+            reason=row["reason"],
+            bypassed=tuple(row["bypassed"]),
+            skip_downstream=row["skip_downstream"],
+            record_count=row["record_count"],
+            error=row["error"],
+            explanation=row["explanation"],
+            changed_games=tuple(row["changed_games"]),
+            changed_tables=tuple(row["changed_tables"]),
+            warnings=tuple(row["warnings"]),
+            inputs=tuple(Input.of(i) for i in row["inputs"]),
+            attempts=tuple(
+                Attempt(
+                    a["number"],
+                    moment(a["launch_at"]),
+                    _maybe(a["delivered_at"]),
+                    a["message_id"],
+                    _maybe(a["claimed_at"]),
+                    a["owner"],
+                    _maybe(a["ended_at"]),
+                    a["error"],
+                )
+                for a in row["attempts"]
+            ),
+            lease_expires_at=_maybe(row["lease_expires_at"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionShown:
+    """A partition's line of ``GET /v1/status/{date}``, whenever it has changed."""
+
+    processor: str
+    game_date: str
+    status: str
+    flags: tuple[str, ...]
+    generation: int
+    registry_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A launch message that reached its target, or did not."""
+
+    message: Mapping[str, Any]
+    proof: str | None
+    """The message id that the target gave; None where it refused, or its answer was lost."""
+    taken: bool = True
+    """Whether the target has it, whatever was answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A runner's claim, answered 200."""
+
+    run_id: str
+    attempt: int
+    owner: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reporting:
+    """A runner sends its report. Seen before anybody takes it in; the answer may never come."""
+
+    run_id: str
+    token: str
+    status: str
+    record_count: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A runner's report, answered 200."""
+
+    run_id: str
+    token: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """A notice that a webhook took (contract section 6)."""
+
+    id: str
+    kind: str
+    severity: str
+    processor: str | None
+    game_date: str | None
+    summary: str
+    detail: str
+
+
+Observation = (
+    Served
+    | Stopped
+    | Sent
+    | Recorded
+    | Acted
+    | RunShown
+    | PartitionShown
+    | Launched
+    | Granted
+    | Reporting
+    | Completed
+    | Noticed
+)

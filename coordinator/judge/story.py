@@ -1,0 +1,455 @@
+"""The story of one partition: what happened to it, and what follows.
+
+Owns what contract sections 2 and 4 make of a partition's past: the last outcome, waivers, pauses,
+what a generation consumed, what is newer (dirty), and every hold. Each question is answered from
+the whole past again; the only thing kept is how its needs stood when each generation was fired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from coordinator.judge.ledger import WHOLE, Ledger, Load, newest
+from coordinator.judge.needs import (
+    ALWAYS,
+    NEVER,
+    Answer,
+    Need,
+    Needs,
+    Readiness,
+    Span,
+    Waiver,
+    at_least,
+)
+from coordinator.judge.observations import Acted, Noticed, PartitionShown, RunShown
+from coordinator.judge.rules import Clock, Line, Processor, Rules, shifted
+
+GOOD = ("success", "no_data", "skipped")
+
+
+@dataclass(slots=True)
+class Generation:
+    """One run, and how things stood when it was fired."""
+
+    created: RunShown
+    run: RunShown
+    """As it was last shown."""
+    number: int
+    """Loads up to this number were known."""
+    ready: Readiness
+    counts: bool
+    """It counts against the budget of re-fires."""
+    rules: Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """An instant of a deadline or a schedule that has come, and how things stood then."""
+
+    kind: str
+    at: datetime
+    clock: Clock
+    number: int
+    known: Answer
+    """Whether the partition had been heard of before."""
+    state: str
+    """``open`` (nothing ran), ``live``, ``done``, ``skipped`` or ``off``."""
+    would_act: Answer
+    """Of a schedule: whether its conditions held."""
+    usable: Answer
+    quiet: Answer
+    critical_met: Answer
+    registry: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Something that keeps a partition from firing, until some instant."""
+
+    kind: str
+    until: Span
+    sure: bool = True
+
+    def surely_at(self, at: datetime) -> bool:
+        """Whether it holds, beyond doubt."""
+        return self.sure and at < self.until.first
+
+    def over_at(self, at: datetime) -> bool:
+        """Whether it is over, beyond doubt."""
+        return at >= self.until.last
+
+
+@dataclass(frozen=True, slots=True)
+class Newer:
+    """Newer data than the latest generation consumed, for one line and table."""
+
+    line: Line
+    table: str
+    game_date: str
+    games: frozenset[str]
+    loads: tuple[Load, ...]
+    """The loads behind it. None where the calendar alone made an optional line met."""
+    ready: Answer
+    sure: bool
+
+
+@dataclass(slots=True)
+class Story:
+    """Everything that happened to one partition."""
+
+    processor: str
+    game_date: str
+    ledger: Ledger
+    heard: list[tuple[int, datetime, datetime]] = field(default_factory=list)
+    """What told of it: number, receipt, and when that was seen committed."""
+    generations: list[Generation] = field(default_factory=list)
+    acts: list[tuple[int, Acted]] = field(default_factory=list)
+    pauses: list[tuple[int, Acted]] = field(default_factory=list)
+    """Pauses and resumes of its processor and of all."""
+    skipped: str | None = None
+    """``person`` or ``deadline``, while that word holds."""
+    shown: PartitionShown | None = None
+    notices: list[Noticed] = field(default_factory=list)
+    passed: dict[tuple[str, datetime], Passed] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return f"{self.processor}__{self.game_date}"
+
+    # ── runs and people ──────────────────────────────────────────────────────────────────────
+
+    @property
+    def reset_number(self) -> int:
+        """When it was last reset; 0: never."""
+        return max((n for n, a in self.acts if a.act == "reset" and a.done), default=0)
+
+    @property
+    def since_reset(self) -> list[Generation]:
+        return [g for g in self.generations if g.number > self.reset_number]
+
+    @property
+    def live(self) -> RunShown | None:
+        last = self.generations[-1] if self.generations else None
+        return last.run if last is not None and last.run.live else None
+
+    @property
+    def outcome(self) -> RunShown | None:
+        """The last run that ended and was not cancelled, since the last reset."""
+        for g in reversed(self.since_reset):
+            if not g.run.live and g.run.status != "cancelled":
+                return g.run
+        return None
+
+    @property
+    def refires(self) -> int:
+        """Generations beyond the first that nobody asked for, since the last reset."""
+        return sum(g.counts for g in self.since_reset)
+
+    def paused(self) -> list[Acted]:
+        """The pauses in force, by the order of the audit."""
+        state: dict[str | None, Acted | None] = {}
+        for _, act in self.pauses:
+            if not act.done:
+                continue
+            if act.act == "pause":
+                state[act.processor] = state.get(act.processor) or act
+            else:
+                state[act.processor] = None
+        return [a for a in state.values() if a is not None]
+
+    def waivers(self, needs: Needs, now: datetime, until: int | None = None) -> list[Waiver]:
+        """The waivers that are open, or may be."""
+        given: dict[str, tuple[int, Acted]] = {}
+        for number, act in self.acts:
+            if not act.done or (until is not None and number > until):
+                continue
+            if act.act == "waive":
+                given[act.detail["table"]] = (number, act)
+            elif act.act == "unwaive":
+                given.pop(act.detail["table"], None)
+        found: list[Waiver] = []
+        for table, (number, act) in given.items():
+            end = act.detail.get("until")
+            limit = None if end is None else datetime.fromisoformat(end)
+            if limit is not None:
+                answer: Answer = now < limit
+            else:
+                answer = self._data_has_come(needs, table, number, now, until)
+            if answer is not False:
+                found.append(Waiver(table, act.at, limit, answer))
+        return found
+
+    def _data_has_come(
+        self, needs: Needs, table: str, since: int, now: datetime, until: int | None
+    ) -> Answer:
+        """Whether a waiver without an end is still open: it holds until the data comes."""
+        processor = needs.rules.processors.get(self.processor)
+        lines = [] if processor is None else [x for x in processor.lines if table in x.tables]
+        moments = {since}
+        for line in lines:
+            if line.window:
+                moments |= {
+                    x.number for (t, _), xs in self.ledger.loads.items() if t == table for x in xs
+                }
+                moments |= {
+                    n for d in self.ledger.calendars for n, _ in self.ledger.calendar_changes(d)
+                }
+            else:
+                on = shifted(self.game_date, line.offset)
+                moments |= {x.number for x in self.ledger.loads.get((table, on), ())}
+                moments |= {n for n, _ in self.ledger.calendar_changes(on)}
+        answer: Answer = True
+        for moment in sorted(m for m in moments if m >= since and (until is None or m <= until)):
+            met: list[Answer] = []
+            for line in lines:
+                if line.window:
+                    window = needs.need(line, self.game_date, now, False, (), moment)
+                    met.append(None if window.by_data is not False else False)
+                else:
+                    on = shifted(self.game_date, line.offset)
+                    source = needs.source(line, table, on, now, False, (), moment)
+                    met.append(None if source.met and line.fail is not None else source.met)
+            if lines and all(m is True for m in met):
+                return False
+            if all(m is not False for m in met):
+                answer = None
+        return answer
+
+    # ── arrivals ─────────────────────────────────────────────────────────────────────────────
+
+    def arrivals(self, lines: Iterable[Line], since: int, until: int | None = None) -> list[Load]:
+        """The applied loads of non-window lines that came after something."""
+        found: dict[int, Load] = {}
+        for line in lines:
+            if line.window:
+                continue
+            for table in line.tables:
+                for x in self.ledger.of(table, shifted(self.game_date, line.offset), until):
+                    if x.number > since:
+                        found[x.number] = x
+        return [found[n] for n in sorted(found)]
+
+    def quiet(self, loads: Sequence[Load]) -> Answer:
+        """Whether the latest of these was announced quiet."""
+        if not loads:
+            return False
+        last = max(loads, key=lambda x: x.number)
+        if not last.quiet:
+            return False  # an ordinary load releases a quiet one, whatever their clocks said
+        return True if last.received_at >= max(x.received_at for x in loads) else None
+
+    # ── newer data ───────────────────────────────────────────────────────────────────────────
+
+    def newer(self, needs: Needs, ready: Readiness, until: int | None = None) -> list[Newer]:
+        """What the latest generation has not consumed (contract section 2, Dirty)."""
+        base = self.since_reset[-1] if self.since_reset else None
+        if base is None or self.outcome is None:
+            return []
+        found: list[Newer] = []
+        for need in ready.needs:
+            if need.line.window:
+                continue
+            before = base.ready.need(need.line.key)
+            on = shifted(self.game_date, need.line.offset)
+            tables, sure = self._tables_that_count(need, before)
+            for table in tables:
+                if table == needs.rules.calendar:
+                    continue
+                consumed = before is not None
+                games, loads = self._changed(needs, table, on, base, until, marks=consumed)
+                certain = sure
+                if before is None:
+                    # A line that a later registry brought: what came before it is no news.
+                    loads = [x for x in loads if x.received_at > base.run.fired_at]
+                    served = needs.changed_at or needs.rules.served_at
+                    certain = bool(loads) and all(x.received_at > served for x in loads)
+                    if not loads:
+                        continue
+                made_met = (
+                    before is not None
+                    and not need.line.critical
+                    and before.by_data is False
+                    and need.by_data is True
+                    and table in need.used
+                )
+                if not games and not made_met:
+                    continue
+                source = next((s for s in need.sources if s.table == table), None)
+                is_met: Answer = source.met if source is not None else False
+                if need.by_data is False:
+                    is_met = False  # a group that is short of sources is not ready
+                if is_met is True and table not in need.used:
+                    is_met = False if need.by_data is not None else None
+                # What the calendar does not ask for any more is nothing that the run did without.
+                certain = certain and (bool(loads) or self.ledger.games(on, until) != ())
+                found.append(
+                    Newer(need.line, table, on, frozenset(games), tuple(loads), is_met, certain)
+                )
+        return found
+
+    def _tables_that_count(self, need: Need, before: Need | None) -> tuple[Sequence[str], bool]:
+        """The tables of a line whose newer loads are news, and whether that is beyond doubt."""
+        line = need.line
+        if before is None:
+            return line.tables, False
+        if before.by_data is None:
+            return line.tables, False
+        if before.by_data is False:
+            if line.critical or need.by_data is True:
+                return line.tables, True
+            return ((), True) if need.by_data is False else (line.tables, False)
+        if before.not_expected:
+            return line.tables, True
+        unsure = any(s.met is None for s in before.sources)
+        if line.ordered:
+            used = before.used[0] if before.used else line.tables[-1]
+            if used not in line.tables:
+                return line.tables, False
+            return line.tables[: line.tables.index(used) + 1], not unsure
+        return [t for t in line.tables if t in before.used or unsure], not unsure
+
+    def _changed(
+        self,
+        needs: Needs,
+        table: str,
+        on: str,
+        base: Generation,
+        until: int | None,
+        *,
+        marks: bool,
+    ) -> tuple[set[str], list[Load]]:
+        """The games whose content is not what was consumed, and the loads that changed them.
+
+        Without ``marks`` nothing was consumed that an equal mark could speak of.
+        """
+        now = self.ledger.of(table, on, until)
+        then = [x for x in now if x.number <= base.number]
+        by_game = needs.rules.by_game(table)
+        names = {WHOLE}
+        if by_game:
+            names |= {g for x in now for g in x.games}
+        games: set[str] = set()
+        loads: list[Load] = []
+        for name in sorted(names):
+            if not by_game:
+                new, old = newest(now), newest(then)
+            elif name == WHOLE:
+                new = newest(x for x in now if not x.games)
+                old = newest(x for x in then if not x.games)
+            else:
+                new, old = self.ledger.winner(now, name), self.ledger.winner(then, name)
+            if new is None or new is old:
+                continue
+            if marks and old is not None and new.mark is not None and new.mark == old.mark:
+                continue
+            loads.append(new)
+            if name != WHOLE:
+                games.add(name)
+            else:
+                games |= set(new.games or self.ledger.games(on, until) or (WHOLE,))
+        return games, loads
+
+    # ── holds ────────────────────────────────────────────────────────────────────────────────
+
+    def holds(
+        self,
+        needs: Needs,
+        processor: Processor,
+        ready: Readiness,
+        newer: Sequence[Newer],
+        others: Sequence[Processor] = (),
+        until: int | None = None,
+    ) -> list[Hold]:
+        """What keeps a partition with met needs from firing.
+
+        ``others`` are this processor's rules in other registries that may still be served.
+        """
+        if self.outcome is None:
+            found = self._first_holds(needs, processor, ready, others, until)
+        else:
+            found = self._late_holds(processor, newer, until)
+        if processor.not_before is not None:
+            at = needs.rules.instant(self.game_date, processor.not_before)
+            found.append(Hold("not_before", Span(at, at)))
+        if self.paused():
+            found.append(Hold("pause", Span(NEVER, NEVER)))
+        return found
+
+    def _first_holds(
+        self,
+        needs: Needs,
+        processor: Processor,
+        ready: Readiness,
+        others: Sequence[Processor],
+        until: int | None,
+    ) -> list[Hold]:
+        found: list[Hold] = []
+        grace_end = ready.since.plus(processor.grace)
+        if processor.grace and ready.optional_met is not True:
+            found.append(Hold("grace", grace_end, ready.optional_met is False))
+        for need in ready.needs:
+            if need.prefer is None or need.met is False:
+                continue
+            end = need.prefer
+            if not need.line.critical:
+                end = Span(min(end.first, grace_end.first), min(end.last, grace_end.last))
+            found.append(Hold("prefer", end))
+        base = self.generations[-1].number if self.generations else 0
+        base = max(base, self.reset_number)
+        recent = self.arrivals(processor.lines, base, until)
+        lines = [*processor.lines, *(line for p in others for line in p.lines)]
+        every = self.arrivals(lines, 0, until)
+        if processor.debounce and every:
+            cap = ready.since.plus(processor.max_settle)
+            last = max(x.received_at for x in every) + processor.debounce
+            # Where clocks differ, the last to come may not be the last by its receipt.
+            first = recent[-1].received_at if recent else None
+            start = ALWAYS if first is None else min(first + processor.debounce, cap.first)
+            found.append(Hold("debounce", Span(start, min(last, cap.last))))
+        said = self.quiet(recent)
+        maybe = self.quiet(self.arrivals(lines, base, until))
+        if said is not False or maybe is not False:
+            found.append(Hold("quiet", Span(NEVER, NEVER), said is True and maybe is True))
+        return found
+
+    def _late_holds(
+        self, processor: Processor, newer: Sequence[Newer], until: int | None
+    ) -> list[Hold]:
+        found: list[Hold] = []
+        outcome = self.outcome
+        assert outcome is not None
+        assert outcome.ended_at is not None
+        if self.refires >= processor.max_refires:
+            found.append(Hold("budget", Span(NEVER, NEVER)))
+        cool = outcome.ended_at + processor.cooldown
+        found.append(Hold("cooldown", Span(cool, cool)))
+        sure = [x for n in newer for x in n.loads if n.sure]
+        every = [x for n in newer for x in n.loads]
+        since = self.arrivals(processor.lines, self.generations[-1].number, until)
+        if processor.debounce and (every or since):
+            first = ALWAYS
+            if sure:
+                first = max(sure, key=lambda x: x.number).received_at + processor.debounce
+                earliest = min(x.received_at for x in [*sure, *since])
+                first = min(first, earliest + processor.max_settle)
+            last = max(x.received_at for x in [*every, *since]) + processor.debounce
+            found.append(Hold("debounce", Span(first, last)))
+        said, maybe = self.quiet(sure), self.quiet(every)
+        if said is not False or maybe is not False:
+            found.append(Hold("quiet", Span(NEVER, NEVER), said is True and maybe is True))
+        return found
+
+
+def ready_newer(newer: Sequence[Newer], ready: Readiness) -> Answer:
+    """Whether there is newer data that could be consumed now."""
+    if ready.critical_met is False:
+        return False
+    answers: list[Answer] = []
+    for n in newer:
+        answer = n.ready
+        if answer is True and (not n.sure or ready.critical_met is None):
+            answer = None
+        answers.append(answer)
+    return at_least(1, [*answers, False])

@@ -1,0 +1,100 @@
+"""What the judge is shown of a running service: stored documents in the shapes of the public API.
+
+Owns the translation, and the order: what a step wants written is shown once it is committed. The
+judge itself knows no document of the service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from coordinator.judge import Judge
+from coordinator.judge.observations import (
+    Acted,
+    Noticed,
+    Observation,
+    PartitionShown,
+    Recorded,
+    RunShown,
+)
+from coordinator.ports import Document, Key, Kind, Notice
+from coordinator.service.shapes import audit_view, ledger_row, run_whole
+
+
+def public(key: Key, document: Document) -> Iterable[Observation]:
+    """A document as the API shows it."""
+    match key.kind:
+        case Kind.EVENT:
+            yield Recorded.of(ledger_row(document))
+        case Kind.AUDIT:
+            yield Acted.of(audit_view(document))
+        case Kind.RUN:
+            yield RunShown.of(run_whole(document, None, None))
+        case Kind.PARTITION:
+            yield PartitionShown(
+                document.processor,
+                document.game_date,
+                document.status.value,
+                tuple(f.value for f in document.flags),
+                document.generation,
+                document.registry_hash,
+            )
+        case _:
+            pass
+
+
+def noticed(notice: Notice) -> Noticed:
+    """A notice as a webhook gets it."""
+    return Noticed(
+        notice.notice_id,
+        notice.kind,
+        notice.severity,
+        notice.processor,
+        notice.game_date,
+        notice.summary,
+        notice.detail,
+    )
+
+
+class Witness:
+    """Shows a judge the commits of one process after the other."""
+
+    def __init__(self) -> None:
+        self.judge = Judge()
+        self._docs: dict[Key, Document] = {}
+        self._pending: tuple[int, str, Mapping[Key, Document], datetime] | None = None
+
+    def wants(
+        self, number: int, registry: str, puts: Mapping[Key, Document], now: datetime
+    ) -> None:
+        """A step wants this written; a retried one says so again under its number."""
+        if self._pending is not None and self._pending[0] == number:
+            self._pending = None
+        self._flush()
+        self._pending = (number, registry, puts, now)
+
+    def forget(self, number: int) -> None:
+        """That step came to nothing."""
+        if self._pending is not None and self._pending[0] == number:
+            self._pending = None
+
+    def saw(self, now: datetime, *seen: Observation) -> None:
+        """Show what somebody outside saw, after what was committed before."""
+        self._flush()
+        self.judge.see(now, *seen)
+
+    def rests(self, now: datetime) -> None:
+        """Everything that was due has been done."""
+        self._flush()
+        self.judge.at_rest(now)
+
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return
+        _, registry, puts, now = pending
+        changed = {k: d for k, d in puts.items() if self._docs.get(k) is not d}
+        self._docs.update(changed)
+        shown = (o for k, d in changed.items() for o in public(k, d))
+        self.judge.see(now, *shown, registry=registry)

@@ -1,0 +1,393 @@
+"""Facts, and what the judge says of them: must, may, must not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from coordinator.judge.observations import Attempt, Launched
+from coordinator.judge.rules import wall_clock
+from tests.judge.stage import BOX, DATE, ODDS, PBP, START, Stage, registry
+
+
+def test_what_is_ready_may_be_fired() -> None:
+    stage = Stage()
+    event = stage.load()
+    assert stage.fire((ODDS, event)) == []
+
+
+def test_what_is_ready_must_be_fired() -> None:
+    stage = Stage()
+    stage.load()
+    stage.show("settling")
+    assert stage.after(minutes=1).rests() == ["unfired"]
+
+
+def test_loads_without_a_partition_are_noticed() -> None:
+    stage = Stage()
+    stage.load()
+    assert stage.rests() == ["partition.missing"]
+
+
+@pytest.mark.parametrize(
+    ("requires", "loads"),
+    [
+        pytest.param([{"table": ODDS}], [], id="nothing came"),
+        pytest.param([{"table": ODDS}], [{"status": "failed"}], id="it failed"),
+        pytest.param([{"table": ODDS}], [{"record_count": 0}], id="it is empty"),
+        pytest.param([{"table": ODDS}], [{"status": "partial"}], id="a part of nobody knows what"),
+        pytest.param([{"table": ODDS, "expected_count_min": 101}], [{}], id="too few rows"),
+        pytest.param(
+            [{"table": BOX}], [{"table": BOX, "game_ids": ["g1"]}], id="a game is missing"
+        ),
+        pytest.param([{"at_least": 2, "of": [ODDS, PBP]}], [{}], id="one of two"),
+        pytest.param(
+            [{"table": ODDS, "max_age_hours_fail": 1}],
+            [{"timestamp": (START - timedelta(hours=2)).isoformat()}],
+            id="too old",
+        ),
+        pytest.param(
+            [{"table": ODDS, "dates": {"last_game_dates": 1}}, {"table": PBP}],
+            [{"table": PBP}, {"game_date": "2025-11-14", "record_count": 0}],
+            id="the window is empty",
+        ),
+    ],
+)
+def test_no_run_without_its_needs(requires: list[Any], loads: list[dict[str, Any]]) -> None:
+    stage = Stage(requires)
+    stage.calendar("g1", "g2")
+    for load in loads:
+        stage.load(**load)
+    assert "run.needs" in stage.fire()
+
+
+def test_a_load_of_a_game_that_came_later_completes_the_date() -> None:
+    stage = Stage([{"table": BOX}])
+    stage.calendar("g1", "g2")
+    first = stage.load(BOX, game_ids=["g1"])
+    second = stage.load(BOX, game_ids=["g2"])
+    run = stage.fire(inputs=())
+    assert run == ["launch.inputs"]  # it says that it reads nothing
+    assert {first, second} == {"e2", "e3"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "requires", "held"),
+    [
+        ({"debounce": "2m"}, [{"table": ODDS}], "hold.debounce"),
+        ({"grace": "15m"}, [{"table": ODDS}, {"table": PBP, "critical": False}], "hold.grace"),
+        ({}, [{"any_of": [PBP, ODDS], "prefer_for": "10m"}], "hold.prefer"),
+        ({"not_before": {"at": "09:00", "day": 1}}, [{"table": ODDS}], "hold.not_before"),
+    ],
+)
+def test_every_hold_holds_until_it_is_over(
+    policy: dict[str, Any], requires: list[Any], held: str
+) -> None:
+    early, late = Stage(requires, **policy), Stage(requires, **policy)
+    event = early.load()
+    assert held in early.after(minutes=1).fire((ODDS, event))
+    event = late.load()
+    late.show("settling")
+    assert not [r for r in late.after(hours=11).fire((ODDS, event)) if r.startswith("hold")]
+
+
+def test_a_quiet_load_holds_until_an_ordinary_one() -> None:
+    stage = Stage()
+    event = stage.load(skip_downstream=True)
+    stage.show("settling", "quiet")
+    assert stage.rests() == []
+    assert stage.fire((ODDS, event)) == ["hold.quiet"]
+    other = Stage()
+    other.load(skip_downstream=True)
+    event = other.load()
+    assert other.fire((ODDS, event)) == []
+
+
+def test_a_pause_holds_new_generations_alone() -> None:
+    stage = Stage()
+    stage.acts("pause")
+    event = stage.load()
+    stage.show("settling", "paused")
+    assert stage.rests() == []
+    assert stage.fire((ODDS, event)) == ["hold.pause"]
+
+
+def _succeeded(**policy: Any) -> Stage:
+    stage = Stage(**policy)
+    event = stage.load(metadata={"content_hash": "a"})
+    stage.show("settling")
+    stage.fire((ODDS, event))
+    stage.succeed()
+    stage.show("succeeded")
+    assert stage.rules == []
+    return stage
+
+
+def test_newer_data_fires_after_the_cooldown_and_not_before() -> None:
+    for hours, rule in ((0.5, ["hold.cooldown"]), (1, [])):
+        stage = _succeeded()
+        event = stage.load()
+        found = stage.after(hours=hours).fire(
+            (ODDS, event), trigger="late_data", changed_tables=(ODDS,)
+        )
+        assert found == rule
+
+
+def test_newer_data_must_fire() -> None:
+    stage = _succeeded()
+    stage.load()
+    stage.show("cooling", "newer_data")
+    assert stage.rests() == []
+    assert stage.after(hours=2).rests() == ["unfired.newer"]
+
+
+def test_equal_content_is_no_newer_data() -> None:
+    stage = _succeeded()
+    stage.load(metadata={"content_hash": "a"})
+    assert stage.after(hours=2).rests() == []
+    assert "run.newer" in stage.fire((ODDS, "e2"), trigger="late_data")
+
+
+def test_a_load_that_is_older_is_superseded() -> None:
+    stage = Stage()
+    stage.load()
+    older = (START - timedelta(hours=1)).isoformat()
+    stage.load(timestamp=older, outcome="superseded")
+    assert stage.rules == []
+    stage.load(timestamp=older, outcome="applied")
+    assert stage.rules == ["ledger.superseded"]
+
+
+def test_the_newest_load_is_not_superseded() -> None:
+    stage = Stage()
+    stage.load()
+    stage.after(minutes=1).load(outcome="superseded")
+    assert stage.rules == ["ledger.superseded"]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"quiet": True}, {"record_count": 1}, {"content_hash": "x"}, {"game_ids": ("g",)}]
+)
+def test_the_ledger_holds_what_was_sent(wrong: dict[str, Any]) -> None:
+    stage = Stage()
+    stage.load(recorded=wrong)
+    assert stage.rules == ["ledger.content"]
+
+
+def test_the_budget_of_refires_is_kept_and_told_of() -> None:
+    stage = _succeeded(max_refires=0)
+    event = stage.load()
+    stage.show("succeeded", "newer_data", "refires_spent")
+    assert stage.after(hours=2).rests() == ["notice.refires_spent"]
+    assert "hold.budget" in stage.fire((ODDS, event), trigger="late_data", changed_tables=(ODDS,))
+
+
+def test_a_reset_clears_the_budget() -> None:
+    stage = _succeeded(max_refires=0)
+    stage.acts("reset")
+    stage.show("settling")
+    assert stage.rests() == ["unfired"]
+
+
+@pytest.mark.parametrize(("then", "rule"), [("alert", "deadline.fire"), ("fire", "")])
+def test_only_a_deadline_that_fires_fires(then: str, rule: str) -> None:
+    stage = Stage(
+        [{"table": ODDS}, {"table": PBP}], deadline={"at": "08:00", "day": 1, "then": then}
+    )
+    event = stage.load()
+    stage.show("waiting")
+    found = stage.after(hours=10).fire(
+        (ODDS, event),
+        trigger="deadline",
+        bypassed=("dependencies",),
+        warnings=(f"{PBP} is missing",),
+    )
+    assert found == ([rule] if rule else [])
+
+
+def test_a_deadline_is_told_of_once_and_must_be() -> None:
+    policy = {"deadline": {"at": "08:00", "day": 1, "then": "alert"}}
+    stage = Stage([{"table": ODDS}, {"table": PBP}], **policy)
+    stage.load()
+    stage.show("waiting")
+    assert set(stage.notice("deadline")) == {"notice.deadline"}  # too early
+    stage = Stage([{"table": ODDS}, {"table": PBP}], **policy)
+    stage.load()
+    stage.show("waiting")
+    assert stage.after(hours=10).rests() == ["notice.deadline"]
+    stage = Stage([{"table": ODDS}, {"table": PBP}], **policy)
+    stage.load()
+    stage.show("waiting")
+    stage.after(hours=10).notice("deadline")
+    assert stage.rests() == []
+    assert stage.notice("deadline", identity="n2") == ["notice.deadline"]
+
+
+def test_a_date_heard_of_after_its_deadline_is_judged_as_usual() -> None:
+    stage = Stage(
+        [{"table": ODDS}, {"table": PBP}], deadline={"at": "08:00", "day": 1, "then": "fire"}
+    )
+    stage.after(hours=12)
+    stage.judge.pass_time(stage.now)
+    event = stage.load()
+    stage.show("waiting", "overdue")
+    assert stage.rests() == []
+    found = stage.fire(
+        (ODDS, event),
+        trigger="deadline",
+        bypassed=("dependencies",),
+        warnings=(f"{PBP} is missing",),
+    )
+    assert found == ["deadline.fire"]
+
+
+def test_a_schedule_must_act_and_acts_once() -> None:
+    policy = {"grace": "12h", "schedule": [{"at": "08:00", "day": 1, "when": "ready"}]}
+    requires = [{"table": ODDS}, {"table": PBP, "critical": False}]
+    stage = Stage(requires, **policy)
+    stage.load()
+    stage.show("settling")
+    assert stage.after(hours=10).rests() == ["schedule.missed"]
+    stage = Stage(requires, **policy)
+    event = stage.load()
+    stage.show("settling")
+    warnings = (f"{PBP} is missing",)
+    stage.after(hours=10).fire((ODDS, event), trigger="schedule", warnings=warnings)
+    stage.succeed()
+    assert stage.rests() == []
+    assert stage.fire((ODDS, event), trigger="schedule", warnings=warnings) == ["schedule.fire"]
+
+
+def test_a_change_of_the_registry_puts_no_instant_into_the_past() -> None:
+    stage = Stage([{"table": ODDS}, {"table": PBP}])
+    event = stage.load()
+    stage.show("waiting")
+    stage.after(hours=12)
+    deadline = {"at": "08:00", "day": 1, "then": "fire"}
+    stage.serve(registry([{"table": ODDS}, {"table": PBP}], deadline=deadline), "two")
+    found = stage.after(minutes=1).fire(
+        (ODDS, event),
+        trigger="deadline",
+        bypassed=("dependencies",),
+        warnings=(f"{PBP} is missing",),
+    )
+    assert found == ["deadline.fire"]
+
+
+def test_a_person_may_fire_and_is_named() -> None:
+    stage = Stage()
+    act = stage.act("trigger", bypass=["dependencies"])
+    warnings = (f"{ODDS} is missing",)
+    assert (
+        stage.fire(trigger="manual", act=act, bypassed=("dependencies",), warnings=warnings) == []
+    )
+    stage = Stage()
+    assert "run.trigger" in stage.fire(trigger="manual", bypassed=())
+
+
+@pytest.mark.parametrize(
+    ("shown", "rule"),
+    [
+        ({"inputs": ()}, "launch.inputs"),
+        ({"changed_tables": ()}, "launch.changed_tables"),
+        ({"changed_games": ("g9",)}, "launch.changed_games"),
+        ({"explanation": ""}, "run.explanation"),
+        ({"bypassed": ("limits",)}, "launch.bypassed"),
+        ({"trigger": "dependencies"}, "run.trigger"),
+    ],
+)
+def test_a_run_says_what_it_consumes(shown: dict[str, Any], rule: str) -> None:
+    stage = _succeeded()
+    event = stage.load()
+    usual: dict[str, Any] = {"trigger": "late_data", "changed_tables": (ODDS,)}
+    assert stage.after(hours=1).fire((ODDS, event), **{**usual, **shown}) == [rule]
+
+
+def test_an_optional_need_that_was_not_met_is_warned_of() -> None:
+    stage = Stage([{"table": ODDS}, {"table": PBP, "critical": False}])
+    event = stage.load()
+    assert stage.fire((ODDS, event)) == ["launch.warnings.optional"]
+
+
+def test_the_message_says_what_the_run_says() -> None:
+    stage = Stage()
+    event = stage.load()
+    stage.fire((ODDS, event))
+    message = {**stage.message(stage.runs[1]), "warnings": ["made up"]}
+    stage.judge.see(stage.now, Launched(message, "m1"))
+    assert stage.rules == ["launch.warnings"]
+
+
+@pytest.mark.parametrize(("wait", "rule"), [(0, ["run.backoff"]), (60, [])])
+def test_an_attempt_waits_for_its_back_off(wait: int, rule: list[str]) -> None:
+    stage = Stage(claim_timeout="10m")
+    event = stage.load()
+    stage.fire((ODDS, event))
+    stage.judge.see(stage.now, Launched(stage.message(stage.runs[1]), "m1"))
+    first = replace(stage.runs[1].attempts[0], delivered_at=stage.now, message_id="m1")
+    stage.change(status="delivered", attempts=(first,))
+    stage.after(minutes=10)
+    spent = replace(first, ended_at=stage.now)
+    launch_at = stage.now + timedelta(seconds=wait)
+    following = Attempt(2, launch_at, None, None, None, None, None, None)
+    assert stage.change(status="pending", attempts=(spent, following)) == rule
+
+
+def test_an_attempt_is_not_unclaimed_before_its_time() -> None:
+    stage = Stage(claim_timeout="10m")
+    event = stage.load()
+    stage.fire((ODDS, event))
+    stage.judge.see(stage.now, Launched(stage.message(stage.runs[1]), "m1"))
+    first = replace(stage.runs[1].attempts[0], delivered_at=stage.now, message_id="m1")
+    stage.change(status="delivered", attempts=(first,))
+    stage.after(minutes=9)
+    spent = replace(first, ended_at=stage.now)
+    following = Attempt(2, stage.now + timedelta(minutes=1), None, None, None, None, None, None)
+    assert stage.change(status="pending", attempts=(spent, following)) == ["run.claim_timeout"]
+
+
+def test_nothing_is_delivered_without_proof() -> None:
+    stage = Stage()
+    event = stage.load()
+    stage.fire((ODDS, event))
+    first = replace(stage.runs[1].attempts[0], delivered_at=stage.now, message_id="m1")
+    assert stage.change(status="delivered", attempts=(first,)) == ["run.delivered"]
+
+
+def test_nothing_ends_without_a_report() -> None:
+    stage = _succeeded()
+    stage.judge.runs.reports.clear()
+    event = stage.load()
+    stage.after(hours=1).fire((ODDS, event), trigger="late_data", changed_tables=(ODDS,))
+    assert stage.change(status="success", ended_at=stage.now) == ["run.status", "run.reported"]
+
+
+def test_a_failed_run_is_told_of() -> None:
+    stage = Stage(attempts=1)
+    event = stage.load()
+    stage.fire((ODDS, event))
+    stage.judge.see(stage.now, Launched(stage.message(stage.runs[1]), "m1"))
+    first = replace(stage.runs[1].attempts[0], delivered_at=stage.now, message_id="m1")
+    stage.change(status="delivered", attempts=(first,))
+    stage.after(minutes=10)
+    ended = replace(first, ended_at=stage.now)
+    stage.change(status="failed", ended_at=stage.now, attempts=(ended,))
+    stage.show("failed")
+    assert sorted(stage.rests()) == ["notice.run_failed", "notice.unclaimed"]
+    told = Stage(attempts=1)
+    assert told.notice("run_failed", f"Run P:{DATE}:1 failed") == ["notice.run"]
+
+
+@pytest.mark.parametrize(
+    ("day", "at", "instant"),
+    [
+        ("2025-11-15", "09:00", datetime(2025, 11, 15, 14, tzinfo=UTC)),
+        ("2025-03-09", "02:30", datetime(2025, 3, 9, 7, tzinfo=UTC)),  # skipped: the jump
+        ("2025-11-02", "01:30", datetime(2025, 11, 2, 5, 30, tzinfo=UTC)),  # twice: the first
+    ],
+)
+def test_wall_clock_instants(day: str, at: str, instant: datetime) -> None:
+    assert wall_clock(day, at, "America/New_York") == instant
