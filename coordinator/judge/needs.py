@@ -162,7 +162,7 @@ class Needs:
         critical = [n for n in needs if n.line.critical]
         games = self.ledger.games(game_date, until)
         own = [n for n in needs if not n.line.window]
-        rows = self._rows(own, until)
+        rows = self._rows(own, game_date, until)
         if critical:
             met = every(n.met for n in critical)
             since = latest([n.since for n in critical])
@@ -183,19 +183,20 @@ class Needs:
             return since
         return Span(since.first, self.changed_at)
 
-    def _rows(self, own: Sequence[Need], until: int | None) -> Answer:
+    def _rows(self, own: Sequence[Need], game_date: str, until: int | None) -> Answer:
         """Whether some table of the lines holds rows."""
         answers: list[Answer] = [False]
         for need in own:
-            for source in need.sources:
-                loads = self.ledger.of(source.table, source.game_date, until)
-                if self.rules.by_game(source.table):
+            on = shifted(game_date, need.line.offset)
+            for table in need.line.tables:
+                loads = self.ledger.of(table, on, until)
+                if self.rules.by_game(table):
                     loads = self._current(loads)
                 if not loads:
                     continue
                 if all(x.empty for x in loads):
                     answers.append(False)
-                elif self.rules.by_game(source.table):
+                elif self.rules.by_game(table):
                     answers.append(True if not any(x.empty for x in loads) else None)
                 else:
                     last = newest(loads)

@@ -214,11 +214,16 @@ class Runs:
     def launched(self, seen: Launched, run: RunShown, at: datetime) -> None:
         """A launch reached its target."""
         number = int(seen.message["attempt"])
+        again = (run.run_id, number) in self.launches
         self.launches.setdefault((run.run_id, number), []).append((at, seen))
         attempt = next((a for a in run.attempts if a.number == number), None)
         if attempt is None:
             self.broken("launch.attempt", "6", run.run_id, f"attempt {number} was never decided on")
-        elif seen.taken and max(at, self._by_the_launcher(seen, at)) < attempt.launch_at:
+        elif (
+            seen.taken
+            and not again
+            and max(at, self._by_the_launcher(seen, at)) < attempt.launch_at
+        ):
             self.broken(
                 "run.backoff",
                 "2 retry_backoff",

@@ -283,7 +283,10 @@ class Story:
                 if is_met is True and table not in need.used:
                     is_met = False if need.by_data is not None else None
                 # What the calendar does not ask for any more is nothing that the run did without.
-                certain = certain and (bool(loads) or self.ledger.games(on, until) != ())
+                if not loads:
+                    changes = self.ledger.calendar_changes(on)
+                    since = any(number > base.number for number, _ in changes)
+                    certain = certain and since and self.ledger.games(on, until) != ()
                 found.append(
                     Newer(need.line, table, on, frozenset(games), tuple(loads), is_met, certain)
                 )
