@@ -149,7 +149,11 @@ class Judge:
                 continue
             for kind, clock in _clocks(processor):
                 instant = rules.instant(game_date, clock)
-                if before < instant <= at and (kind, instant) not in story.passed:
+                if not before < instant <= at:
+                    continue
+                if (kind, instant) in story.passed:
+                    story.came_again.add((kind, instant))
+                else:
                     story.passed[kind, instant] = self._passing(
                         story, rules, processor, kind, clock, instant
                     )
@@ -624,7 +628,12 @@ class Judge:
                 reasons.append(f"first heard of after {at:%m-%d %H:%M}")
             elif not self._set_before(story, "schedule", at):
                 reasons.append(f"a change of the registry put {at:%m-%d %H:%M} into the past")
-            elif passed is not None and passed.would_act is False and passed.state != "live":
+            elif (
+                passed is not None
+                and ("schedule", at) not in story.came_again
+                and passed.would_act is False
+                and passed.state != "live"
+            ):
                 reasons.append(f"at {at:%m-%d %H:%M} there was nothing to do")
             elif (
                 clock.what != "always"
@@ -876,6 +885,8 @@ class Judge:
         mine = {(k, rules.instant(story.game_date, c)) for k, c in _clocks(processor)}
         for (kind, at), passed in story.passed.items():
             if passed.known is not True or (kind, at) not in mine or passed.registry != rules.hash:
+                continue
+            if (kind, at) in story.came_again:
                 continue
             after = [g for g in story.generations if g.number > passed.number]
             disturbed = any(n > passed.number for n, _ in story.acts) or any(

@@ -113,6 +113,9 @@ class Story:
     shown: PartitionShown | None = None
     notices: list[Noticed] = field(default_factory=list)
     passed: dict[tuple[str, datetime], Passed] = field(default_factory=dict)
+    came_again: set[tuple[str, datetime]] = field(default_factory=set)
+    """Instants that came more than once, since clocks differ or were set back: which time the
+    service took them for its own nobody outside can tell."""
 
     @property
     def id(self) -> str:
