@@ -87,6 +87,7 @@ def claim_view(run: Run, spec: ProcessorSpec, lease_seconds: float) -> View:
         "skip_downstream": run.skip_downstream,
         "inputs": inputs_of(run),
         "changed_games": list(run.changed_games),
+        "changed_tables": list(run.changed_tables),
         "warnings": list(run.warnings),
         "output": spec.output,
         "entrypoint": spec.entrypoint,
