@@ -16,16 +16,33 @@ from coordinator.core.spec import ClockTime, Window
 def instant(game_date: str, clock: ClockTime, timezone: str) -> datetime:
     """The UTC instant of a clock time relative to a game date.
 
-    A wall-clock time that a change to summer time skips is read with the offset in force before
-    the change (02:30 becomes 03:30); one that occurs twice is read as its first occurrence. What
+    A wall-clock time that daylight saving skips is read as the instant the clock jumps to (02:30
+    becomes 03:00); one that occurs twice is read as its first occurrence (contract section 2). What
     lies outside the years that can be counted is read as their first or last instant.
     """
     day = date.fromisoformat(shift(game_date, clock.day))
     wall = datetime.combine(day, time(clock.hour, clock.minute, clock.second))
+    zone = ZoneInfo(timezone)
     try:
-        return wall.replace(tzinfo=ZoneInfo(timezone), fold=0).astimezone(UTC)
+        # The two folds differ in offset around a change; only in a gap does the first come later.
+        late = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
+        early = wall.replace(tzinfo=zone, fold=1).astimezone(UTC)
+        return late if late <= early else _jump(early, late, zone)
     except OverflowError:
         return wall.replace(tzinfo=UTC)
+
+
+def _jump(early: datetime, late: datetime, zone: ZoneInfo) -> datetime:
+    """The instant between two at which the zone's offset changes, to the second."""
+    before = early.astimezone(zone).utcoffset()
+    low, high = 0, int((late - early).total_seconds())
+    while high - low > 1:
+        middle = (low + high) // 2
+        if (early + timedelta(seconds=middle)).astimezone(zone).utcoffset() == before:
+            low = middle
+        else:
+            high = middle
+    return early + timedelta(seconds=high)
 
 
 def acts(at: datetime, *set_since: datetime | None) -> bool:

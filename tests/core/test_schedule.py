@@ -21,8 +21,10 @@ def utc(*parts: int) -> datetime:
     [
         ("2024-10-23", ClockTime(hour=10, minute=0, day=1), utc(2024, 10, 24, 14, 0)),
         ("2024-12-23", ClockTime(hour=10, minute=0, second=30), utc(2024, 12, 23, 15, 0, 30)),
-        # 2025-03-09 02:30 does not exist: read with the offset before the change, 03:30 EDT
-        ("2025-03-09", ClockTime(hour=2, minute=30), utc(2025, 3, 9, 7, 30)),
+        # 2025-03-09 02:30 does not exist: the instant the clock jumps to, 03:00 EDT
+        ("2025-03-09", ClockTime(hour=2, minute=30), utc(2025, 3, 9, 7, 0)),
+        ("2025-03-09", ClockTime(hour=2, minute=0), utc(2025, 3, 9, 7, 0)),
+        ("2025-03-09", ClockTime(hour=2, minute=59, second=59), utc(2025, 3, 9, 7, 0)),
         ("2025-03-09", ClockTime(hour=1, minute=59), utc(2025, 3, 9, 6, 59)),
         ("2025-03-09", ClockTime(hour=3, minute=0), utc(2025, 3, 9, 7, 0)),
         # 2024-11-03 01:30 occurs twice: the first, still EDT
