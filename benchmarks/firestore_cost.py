@@ -396,10 +396,10 @@ def bill(played: Replay) -> None:
     reads += sum(r.reads for r in life) / runs * RUNS_PER_DAY
     writes += sum(r.writes for r in life) / runs * RUNS_PER_DAY
     day = 24 * 60 * 60
-    # Of each look of an idle instance: the sweep asks 2 queries, the outbox 1; and once a minute
+    # Of each look of an idle instance: the sweep asks 3 queries, the outbox 1; and once a minute
     # which registries are served.
     idle = int(
-        2 * day / sweep.IDLE_LOOK.total_seconds()
+        3 * day / sweep.IDLE_LOOK.total_seconds()
         + day / outbox.IDLE_LOOK.total_seconds()
         + day / LOOK_AHEAD.total_seconds()
     )

@@ -256,7 +256,7 @@ def _listings() -> Iterator[Query]:
                 yield Query(kind, equal(*some), order, descending=True, limit=1)
     yield Query(Kind.RUN, equal("correlation_id"), "fired_at", limit=1)
     yield Query(Kind.QUARANTINE, equal("state"), "received_at", descending=True, limit=1)
-    yield Query(Kind.PARTITION, equal("processor", "status"), "game_date", limit=1)
+    yield Query(Kind.PARTITION, equal("processor", "watching"), "game_date", limit=1)
     never = datetime(1970, 1, 1, tzinfo=UTC)
     for field in ("wake_at", "outbox_due"):
         where = (*equal("processor"), Where(field, Op.LT, never))

@@ -60,6 +60,7 @@ def fills_and_recovers(
         "store": False,
         "outbox": True,
         "sweep": True,
+        "workers": True,
     }
     assert httpx.get(f"{service.url}/v1/status/2025-11-15", timeout=20).status_code == 200
     free()
