@@ -112,7 +112,7 @@ def serving(
     assert process.returncode == 0, (folder / "serve.log").read_text()
 
 
-def wait_for(url: str, process: subprocess.Popen[bytes], seconds: float = 30) -> None:
+def wait_for(url: str, process: subprocess.Popen[bytes], seconds: float = 60) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         assert process.poll() is None, "the service ended before it could be reached"
