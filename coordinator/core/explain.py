@@ -57,7 +57,7 @@ def source_sentence(source: SourceVerdict, *, opening: bool = False) -> str:
             rows = "" if source.record_count is None else f" ({source.record_count} rows)"
             return (
                 f"{name}: a part of {source.game_date} is loaded{rows}, and the partial load does "
-                "not name the games that it covers"
+                "not name every game"
             )
         case State.INCOMPLETE:
             games = f"{source.games_loaded} of {source.games_expected} games"

@@ -601,10 +601,7 @@ def _games_unjudged(
 
 
 def _in_part(known: TableDate) -> str:
-    return (
-        f"{known.table}: a load of {known.game_date} is partial and does not name the games that it "
-        "covers"
-    )
+    return f"{known.table}: a load of {known.game_date} is partial and does not name every game"
 
 
 def _added_up(counts: Sequence[float | None]) -> int | None:
