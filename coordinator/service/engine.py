@@ -525,14 +525,18 @@ class Engine:
 def _rests_on_windows(before: Partition, decision: Decision) -> bool:
     """Whether a decision made on what is remembered of its windows has to read them.
 
-    While other needs are open, or a run is live, or nothing newer came, they cannot matter; and
-    where they keep a partition from firing it watches them, so that what changes in them since is
-    evaluated.
+    While other needs are open, or a run is live, or nothing newer came, they matter only at the
+    instant of a deadline or a schedule; and where they keep a partition from firing it watches
+    them, so that what changes in them since is evaluated.
     """
     after = decision.partition
     begins = after.watching and not before.watching
-    deadline = after.deadline_done and not before.deadline_done
-    return decision.fired is not None or begins or deadline
+    return decision.fired is not None or begins or _instants_over(before) != _instants_over(after)
+
+
+def _instants_over(partition: Partition) -> tuple[object, ...]:
+    """Which instants of its deadline and its schedule have acted, or found nothing to do."""
+    return partition.deadline_done, partition.deadline_done_at, partition.schedule_done_at
 
 
 def shown_now(
