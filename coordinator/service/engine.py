@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from coordinator.core.facts import Fact, Requested, Surveyed, Ticked
+from coordinator.core.facts import Fact, Requested, Surveyed, Ticked, WaiverGranted
 from coordinator.core.machine import Decision, Reply, blank, decide, status_of
 from coordinator.core.model import (
     CalendarDate,
@@ -328,7 +328,8 @@ class Engine:
             arrivals is not None and spec.windows
         ):  # what is remembered of them may be another rule's
             before = replace(before, window_states={}, watching=False)
-        asked = windows or before.windows_due or any(isinstance(f, Requested) for f in facts)
+        by_person = any(isinstance(f, Requested | WaiverGranted) for f in facts)
+        asked = windows or before.windows_due or by_person
         decision = None
         if not asked or not spec.windows:
             decision = decide(before, (survey, *facts), spec, now)

@@ -105,3 +105,21 @@ async def test_a_deadline_that_acted_and_is_moved_reads_windows_again() -> None:
         found = await partition(app)
         assert found.live is not None
         assert found.live.trigger is Trigger.DEADLINE
+
+
+async def test_a_waiver_of_a_window_that_is_met_no_more_stays_open() -> None:
+    async with shared() as s:
+        app = await s.instance(registry("debounce: 1h, max_settle: 2h"))
+        await games(s, app, BEFORE, DATE)
+        await app.ingest.take(load(s, "raw.t", BEFORE))
+        await app.ingest.take(load(s, "raw.a", DATE))
+        s.clock.at += timedelta(minutes=1)
+        none = load(s, "raw.t", BEFORE, execution_id="none", status="no_data", record_count=0)
+        await app.ingest.take(none)
+        assert (await app.status.partition("P", DATE))["status"] == "waiting"
+        await app.operate.waive("P", DATE, table="raw.t", reason="known to be empty", actor="me")
+        (waiver,) = (await partition(app)).waivers
+        assert waiver.closed_at is None
+        s.clock.at += timedelta(hours=2)
+        await app.sweeper.sweep()
+        assert (await partition(app)).generation == 1
