@@ -16,7 +16,16 @@ from typing import Any, TypeVar
 
 import structlog
 
-from coordinator.core.facts import Fact, Requested, Surveyed, Ticked, WaiverGranted
+from coordinator.core.facts import (
+    Fact,
+    Requested,
+    ResetRequested,
+    SkipRequested,
+    Surveyed,
+    Ticked,
+    WaiverGranted,
+    WaiverLifted,
+)
 from coordinator.core.machine import Decision, Reply, blank, decide, status_of
 from coordinator.core.model import (
     CalendarDate,
@@ -70,6 +79,9 @@ each game date. Longer windows are evaluated by the sweep, in transactions of th
 
 READS_PER_DATE = 2
 """The load of a date and its calendar."""
+
+BY_PERSON = (Requested, SkipRequested, ResetRequested, WaiverGranted, WaiverLifted)
+"""Facts whose answer shows a person how every requirement stands."""
 
 log = structlog.get_logger(__name__)
 
@@ -328,7 +340,7 @@ class Engine:
             arrivals is not None and spec.windows
         ):  # what is remembered of them may be another rule's
             before = replace(before, window_states={}, watching=False)
-        by_person = any(isinstance(f, Requested | WaiverGranted) for f in facts)
+        by_person = any(isinstance(f, BY_PERSON) for f in facts)
         asked = windows or before.windows_due or by_person
         decision = None
         if not asked or not spec.windows:

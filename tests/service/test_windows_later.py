@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from coordinator.app import Application
+from coordinator.core.explain import requirement_sentence
 from coordinator.core.model import Partition, RunStatus, Trigger
 from coordinator.core.schedule import shift
 from coordinator.documents import partition_key
@@ -123,3 +124,14 @@ async def test_a_waiver_of_a_window_that_is_met_no_more_stays_open() -> None:
         s.clock.at += timedelta(hours=2)
         await app.sweeper.sweep()
         assert (await partition(app)).generation == 1
+
+
+async def test_the_answer_to_a_person_judges_windows_as_they_are() -> None:
+    async with shared() as s:
+        app = await s.instance(registry("debounce: 1h, max_settle: 2h"))
+        await games(s, app, BEFORE, DATE)
+        await app.ingest.take(load(s, "raw.t", BEFORE))
+        act = await app.operate.skip("P", DATE, reason="not needed", actor="me", dry_run=True)
+        assert act.decision is not None
+        sentence = requirement_sentence(act.decision.verdict.requirements[1])
+        assert sentence == "raw.t is ready on 1 of the last 1 game date"
