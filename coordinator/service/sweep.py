@@ -23,7 +23,7 @@ from coordinator.ports import Changes, Key, Kind, Notice, Op, Query, Where
 from coordinator.service.adopt import Adoption
 from coordinator.service.engine import ALL, Committed, Docs, Engine, Target
 from coordinator.service.once import first_time
-from coordinator.service.pending import Pending
+from coordinator.service.pending import PER_COMMIT, Pending
 from coordinator.service.silence import Silence
 from coordinator.service.waiting import time_or_news
 
@@ -255,6 +255,8 @@ class Sweeper:
         Such a one is a bug, and is logged; it must not keep time from the others. Raises
         ``Unavailable``.
         """
+        if len(work) > PER_COMMIT and any(self._looks_back(target) for target in work):
+            return await self._tick_apart(work, PER_COMMIT, refill=refill, windows=windows)
         try:
             return await self._engine.apply_each(work, refill=refill, windows=windows)
         except Unavailable:
@@ -264,11 +266,21 @@ class Sweeper:
                 log.exception("a partition cannot be judged", target=next(iter(work)))
                 self.stuck |= work.keys()
                 return []
-        return [
-            decision
-            for target, facts in work.items()
-            for decision in await self._tick({target: facts}, refill=refill, windows=windows)
-        ]
+        return await self._tick_apart(work, 1, refill=refill, windows=windows)
+
+    async def _tick_apart(
+        self, work: Mapping[Target, Sequence[Fact]], most: int, *, refill: bool, windows: bool
+    ) -> list[Decision]:
+        """Judge so many partitions together at the most."""
+        decisions: list[Decision] = []
+        targets = list(work)
+        for start in range(0, len(targets), most):
+            part = {t: work[t] for t in targets[start : start + most]}
+            decisions += await self._tick(part, refill=refill, windows=windows)
+        return decisions
+
+    def _looks_back(self, target: Target) -> bool:
+        return bool(self._engine.registry.processors[target[0]].windows)
 
     # ── resumes ──────────────────────────────────────────────────────────────────────────────
 

@@ -306,6 +306,17 @@ async def test_windows_too_long_for_a_load_are_evaluated_at_once_by_the_sweep() 
         assert not (await partition(app, dates[-1])).windows_due
 
 
+async def test_a_sweep_fires_long_windows_in_small_commits(monkeypatch: pytest.MonkeyPatch) -> None:
+    dates = days(100)
+    async with quiet(LONG) as app:
+        await take(app, *map(games, dates), *(load("raw.t", d) for d in dates))
+        await take(app, *(load("raw.a", d) for d in dates[-20:]))
+        commits = Commits(app, monkeypatch)
+        assert len((await app.sweeper.sweep()).fired) == 20
+        fired = [sum(k.kind is Kind.RUN for k in puts) for puts in commits.puts]
+        assert max(fired) == pending_module.PER_COMMIT
+
+
 async def test_short_windows_are_read_with_the_load_that_completes_the_rest() -> None:
     async with quiet(LAST) as app:
         second = shift(FIRST, 1)
