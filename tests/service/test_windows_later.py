@@ -72,7 +72,9 @@ async def test_a_schedule_that_always_fires_does_after_a_change_of_the_registry(
         assert found.live.trigger is Trigger.SCHEDULE
 
 
-async def test_a_schedule_that_always_fires_does_when_its_window_filled_after_a_forced_run() -> None:
+async def test_a_schedule_that_always_fires_does_when_its_window_filled_after_a_forced_run() -> (
+    None
+):
     async with shared() as s:
         rules = f'deadline: {{at: "07:00", then: fire}}, {ALWAYS}'
         app = await s.instance(registry(rules))
