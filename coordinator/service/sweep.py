@@ -18,7 +18,7 @@ from coordinator.core.facts import Fact, Ticked
 from coordinator.core.machine import Decision
 from coordinator.core.model import Control
 from coordinator.core.words import words_for
-from coordinator.errors import CoordinatorError, Unavailable
+from coordinator.errors import CONTENDED, CoordinatorError, Unavailable
 from coordinator.ports import Changes, Key, Kind, Notice, Op, Query, Where
 from coordinator.service.adopt import Adoption
 from coordinator.service.engine import ALL, Committed, Docs, Engine, Target
@@ -245,7 +245,15 @@ class Sweeper:
     async def _finish_pending(self) -> list[Decision]:
         self._pending_told = False
         self._pending.tell = self.tell
-        return await self._pending.finish()
+        try:
+            return await self._pending.finish()
+        except Unavailable as error:
+            if error.code != CONTENDED:
+                raise
+            log.warning("work is left pending; it will be tried again", error=error.detail)
+        except Exception:  # it must not keep time from all partitions
+            log.exception("work is left pending; it will be tried again")
+        return []
 
     async def _tick(
         self, work: Mapping[Target, Sequence[Fact]], *, refill: bool = False, windows: bool = False

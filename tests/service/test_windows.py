@@ -399,6 +399,32 @@ async def test_dependents_beyond_a_commit_are_delivered_by_the_sweep(
         assert (await app.store.get([key]))[key].work == ()
 
 
+async def test_work_that_cannot_be_done_keeps_neither_other_work_nor_time_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("coordinator.service.loads.DEPENDENTS_PER_COMMIT", 0)
+    async with quiet(LONG) as app:
+        second, dates = shift(FIRST, 1), days(100)
+        await take(app, *map(games, dates), *(load("raw.t", d) for d in dates[1:]))
+        monkeypatch.setattr("coordinator.service.loads.DEPENDENTS_PER_COMMIT", 400)
+        await take(app, load("raw.a", second), load("raw.a", dates[-1]))
+        monkeypatch.setattr("coordinator.service.loads.DEPENDENTS_PER_COMMIT", 0)
+        await take(app, load("raw.a", dates[-2]), load("raw.t", FIRST))
+        real, broken = app.sweeper._pending._deliver, True
+
+        async def deliver(*args: Any) -> Any:
+            if broken:
+                raise RuntimeError("a bug")
+            return await real(*args)
+
+        monkeypatch.setattr(app.sweeper._pending, "_deliver", deliver)
+        fired = (await app.sweeper.sweep()).fired
+        assert set(fired) == {f"Form:{second}:1", f"Form:{dates[-1]}:1"}
+        broken = False
+        assert (await app.sweeper.sweep()).fired == (f"Form:{dates[-2]}:1",)
+        assert await found(app, Kind.PENDING, Where("open", Op.EQ, 1)) == []
+
+
 async def test_served_they_fire_without_a_sweep_of_all(tmp_path: Path) -> None:
     app = instance(SqliteStore(str(tmp_path / "s.db")), LAST)
     async with app.running():
