@@ -544,7 +544,8 @@ def _rests_on_windows(before: Partition, decision: Decision) -> bool:
     """
     after = decision.partition
     begins = after.watching and not before.watching
-    return decision.fired is not None or begins or _instants_over(before) != _instants_over(after)
+    instants = _instants_over(before) != _instants_over(after)
+    return decision.fired is not None or begins or instants
 
 
 def _instants_over(partition: Partition) -> tuple[object, ...]:
