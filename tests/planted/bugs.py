@@ -643,7 +643,7 @@ DECIDING = (
         replace(
             ENGINE,
             "return decision.fired is not None or begins or instants",
-            "return (decision.fired is not None and before.live is None) or begins or instants",
+            "return decision.fired is not None or (begins and before.live is None) or instants",
         ),
         by=SERVICE
         + "test_instances.py::test_a_run_that_ends_by_a_late_beat_is_judged_with_its_windows_as_they_are",
