@@ -583,6 +583,12 @@ def _games_unjudged(
         count = None if unknown else max(whole.record_count or 0, count or 0)
     in_part = whole is not None and not whole.empty and not whole.covers_all(None)
     state = State.READY if with_rows else State.EMPTY
+    if known.not_kept and by_game:
+        warnings = (
+            *warnings,
+            f"{table}: rows of games beyond the first {len(by_game)} by id are "
+            "not counted until the calendar is known",
+        )
     if in_part:
         warnings = (*warnings, _in_part(known))
         state = State.INCOMPLETE if minimum is None and with_rows == (whole,) else state

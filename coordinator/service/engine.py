@@ -16,7 +16,16 @@ from typing import Any, TypeVar
 
 import structlog
 
-from coordinator.core.facts import Fact, Requested, Surveyed, Ticked
+from coordinator.core.facts import (
+    Fact,
+    Requested,
+    ResetRequested,
+    SkipRequested,
+    Surveyed,
+    Ticked,
+    WaiverGranted,
+    WaiverLifted,
+)
 from coordinator.core.machine import Decision, Reply, blank, decide, status_of
 from coordinator.core.model import (
     CalendarDate,
@@ -70,6 +79,9 @@ each game date. Longer windows are evaluated by the sweep, in transactions of th
 
 READS_PER_DATE = 2
 """The load of a date and its calendar."""
+
+BY_PERSON = (Requested, SkipRequested, ResetRequested, WaiverGranted, WaiverLifted)
+"""Facts whose answer shows a person how every requirement stands."""
 
 log = structlog.get_logger(__name__)
 
@@ -328,7 +340,8 @@ class Engine:
             arrivals is not None and spec.windows
         ):  # what is remembered of them may be another rule's
             before = replace(before, window_states={}, watching=False)
-        asked = windows or before.windows_due or any(isinstance(f, Requested) for f in facts)
+        by_person = any(isinstance(f, BY_PERSON) for f in facts)
+        asked = windows or before.windows_due or by_person
         decision = None
         if not asked or not spec.windows:
             decision = decide(before, (survey, *facts), spec, now)
@@ -525,14 +538,19 @@ class Engine:
 def _rests_on_windows(before: Partition, decision: Decision) -> bool:
     """Whether a decision made on what is remembered of its windows has to read them.
 
-    While other needs are open, or a run is live, or nothing newer came, they cannot matter; and
-    where they keep a partition from firing it watches them, so that what changes in them since is
-    evaluated.
+    While other needs are open, or a run is live, or nothing newer came, they matter only at the
+    instant of a deadline or a schedule; and where they keep a partition from firing it watches
+    them, so that what changes in them since is evaluated.
     """
     after = decision.partition
     begins = after.watching and not before.watching
-    deadline = after.deadline_done and not before.deadline_done
-    return decision.fired is not None or begins or deadline
+    instants = _instants_over(before) != _instants_over(after)
+    return decision.fired is not None or begins or instants
+
+
+def _instants_over(partition: Partition) -> tuple[object, ...]:
+    """Which instants of its deadline and its schedule have acted, or found nothing to do."""
+    return partition.deadline_done, partition.deadline_done_at, partition.schedule_done_at
 
 
 def shown_now(

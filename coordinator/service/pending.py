@@ -28,6 +28,7 @@ from coordinator.documents import (
     pending_key,
     table_date_key,
 )
+from coordinator.errors import Unavailable
 from coordinator.ports import Changes, Key, Kind, Notice, Op, Query, Where
 from coordinator.service.engine import Docs, Engine, Target
 from coordinator.service.loads import dependent_partitions
@@ -109,18 +110,34 @@ class Pending:
                 continue
             if Work.GAMES_NOT_KEPT in record.work:
                 await self._notify(record)
-            again = Work.REFOLD in record.work
-            if again:
-                if not await self._refold(table, record.game_date):
-                    left.add(record)
-                    continue
-                refolded[record.table, record.game_date] = None
-            if again or Work.DEPENDENTS in record.work:
-                decisions += await self._deliver(table, record.game_date)
+            try:
+                decided = await self._bring(table, record, refolded)
+            except Unavailable:
+                raise
+            except Exception:  # it must not keep the others waiting
+                log.exception("work cannot be done", table=record.table, date=record.game_date)
+                decided = None
+            if decided is None:
+                left.add(record)
+            else:
+                decisions += decided
         looked_at = {(r.table, r.game_date): None for r in records if Work.WINDOWS in r.work}
         decisions += await self._evaluate({**looked_at, **refolded})
         await self._close([r for r in records if r not in left])
         return decisions
+
+    async def _bring(
+        self, table: TableSpec, record: PendingWork, refolded: dict[tuple[str, str], None]
+    ) -> list[Decision] | None:
+        """Fold a date again and bring it to its dependents, as recorded; None where it is left."""
+        again = Work.REFOLD in record.work
+        if again:
+            if not await self._refold(table, record.game_date):
+                return None
+            refolded[record.table, record.game_date] = None
+        if again or Work.DEPENDENTS in record.work:
+            return await self._deliver(table, record.game_date)
+        return []
 
     async def _close(self, records: Sequence[PendingWork]) -> None:
         """Note that records are done, but for those to which a load has added since."""

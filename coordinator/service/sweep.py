@@ -18,12 +18,12 @@ from coordinator.core.facts import Fact, Ticked
 from coordinator.core.machine import Decision
 from coordinator.core.model import Control
 from coordinator.core.words import words_for
-from coordinator.errors import CoordinatorError, Unavailable
+from coordinator.errors import CONTENDED, CoordinatorError, Unavailable
 from coordinator.ports import Changes, Key, Kind, Notice, Op, Query, Where
 from coordinator.service.adopt import Adoption
 from coordinator.service.engine import ALL, Committed, Docs, Engine, Target
 from coordinator.service.once import first_time
-from coordinator.service.pending import Pending
+from coordinator.service.pending import PER_COMMIT, Pending
 from coordinator.service.silence import Silence
 from coordinator.service.waiting import time_or_news
 
@@ -245,7 +245,15 @@ class Sweeper:
     async def _finish_pending(self) -> list[Decision]:
         self._pending_told = False
         self._pending.tell = self.tell
-        return await self._pending.finish()
+        try:
+            return await self._pending.finish()
+        except Unavailable as error:
+            if error.code != CONTENDED:
+                raise
+            log.warning("work is left pending; it will be tried again", error=error.detail)
+        except Exception:  # it must not keep time from all partitions
+            log.exception("work is left pending; it will be tried again")
+        return []
 
     async def _tick(
         self, work: Mapping[Target, Sequence[Fact]], *, refill: bool = False, windows: bool = False
@@ -255,6 +263,8 @@ class Sweeper:
         Such a one is a bug, and is logged; it must not keep time from the others. Raises
         ``Unavailable``.
         """
+        if len(work) > PER_COMMIT and any(self._looks_back(target) for target in work):
+            return await self._tick_apart(work, PER_COMMIT, refill=refill, windows=windows)
         try:
             return await self._engine.apply_each(work, refill=refill, windows=windows)
         except Unavailable:
@@ -264,11 +274,21 @@ class Sweeper:
                 log.exception("a partition cannot be judged", target=next(iter(work)))
                 self.stuck |= work.keys()
                 return []
-        return [
-            decision
-            for target, facts in work.items()
-            for decision in await self._tick({target: facts}, refill=refill, windows=windows)
-        ]
+        return await self._tick_apart(work, 1, refill=refill, windows=windows)
+
+    async def _tick_apart(
+        self, work: Mapping[Target, Sequence[Fact]], most: int, *, refill: bool, windows: bool
+    ) -> list[Decision]:
+        """Judge so many partitions together at the most."""
+        decisions: list[Decision] = []
+        targets = list(work)
+        for start in range(0, len(targets), most):
+            part = {t: work[t] for t in targets[start : start + most]}
+            decisions += await self._tick(part, refill=refill, windows=windows)
+        return decisions
+
+    def _looks_back(self, target: Target) -> bool:
+        return bool(self._engine.registry.processors[target[0]].windows)
 
     # ── resumes ──────────────────────────────────────────────────────────────────────────────
 

@@ -348,6 +348,20 @@ async def test_a_file_that_was_moved_away_fails_the_ping(path: str) -> None:
         (Query(Kind.RUN, (Where("processor", Op.EQ, "p"),)), "processor"),
         (Query(Kind.AUDIT, order="at", descending=True), "at"),
         (Query(Kind.QUARANTINE, order="received_at", after="token"), "received_at"),
+        (Query(Kind.PARTITION, (Where("paused", Op.EQ, 1),)), "paused"),
+        (Query(Kind.PENDING, (Where("open", Op.EQ, 1),), after="token"), "open"),
+        (
+            Query(
+                Kind.PARTITION,
+                (
+                    Where("processor", Op.EQ, "p"),
+                    Where("watching", Op.EQ, 1),
+                    Where("game_date", Op.GT, "d"),
+                ),
+                order="game_date",
+            ),
+            "watching",
+        ),
     ],
 )
 async def test_usual_queries_use_an_index(

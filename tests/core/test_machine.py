@@ -1186,7 +1186,7 @@ def test_a_skip_by_a_person_is_not_overdue() -> None:
 @pytest.mark.parametrize(
     ("date", "hour", "instant"),
     [
-        ("2025-03-09", 2, datetime(2025, 3, 9, 7, 30, tzinfo=UTC)),  # skipped: read as 03:30 EDT
+        ("2025-03-09", 2, datetime(2025, 3, 9, 7, tzinfo=UTC)),  # skipped: read as the jump
         ("2024-11-03", 1, datetime(2024, 11, 3, 5, 30, tzinfo=UTC)),  # twice: the first, EDT
     ],
 )

@@ -1202,3 +1202,14 @@ def test_a_failed_run_leaves_its_newer_data_to_the_cooldown() -> None:
     world.tick(62)
     assert world.partition.generation == 2
     assert world.partition.refires == 1
+
+
+def test_rows_of_games_that_are_not_kept_are_said_not_to_count() -> None:
+    many = [f"g{n:04}" for n in range(300)]
+    known, _ = TableDate(table=A, game_date=DATE).fold(arrival(A, many, rows=600), Grain.GAME)
+    one = table(A, expected_count_min=500)
+    source = judge_source(one, A, DATE, known, Grain.GAME, None, at(0), freshness=False)
+    assert (source.state, source.record_count) == (State.SHORT, 400)
+    assert source.warnings[0] == (
+        f"{A}: rows of games beyond the first 200 by id are not counted until the calendar is known"
+    )

@@ -642,11 +642,24 @@ DECIDING = (
         "law 3",
         replace(
             ENGINE,
-            "return decision.fired is not None or begins or deadline",
-            "return (decision.fired is not None and before.live is None) or begins or deadline",
+            "return decision.fired is not None or begins or instants",
+            "return decision.fired is not None or (begins and before.live is None) or instants",
         ),
         by=SERVICE
         + "test_instances.py::test_a_run_that_ends_by_a_late_beat_is_judged_with_its_windows_as_they_are",
+    ),
+    tested(
+        "windows-unread-at-schedules",
+        "a schedule is judged by what is remembered of the windows",
+        "contract 2, Deadlines and schedules",
+        replace(
+            ENGINE,
+            "return decision.fired is not None or begins or instants",
+            "return decision.fired is not None or begins",
+        ),
+        by=SERVICE
+        + "test_windows_later.py::"
+        + "test_a_schedule_that_always_fires_does_after_a_change_of_the_registry",
     ),
     tested(
         "resume-without-marker",

@@ -306,6 +306,17 @@ async def test_windows_too_long_for_a_load_are_evaluated_at_once_by_the_sweep() 
         assert not (await partition(app, dates[-1])).windows_due
 
 
+async def test_a_sweep_fires_long_windows_in_small_commits(monkeypatch: pytest.MonkeyPatch) -> None:
+    dates = days(100)
+    async with quiet(LONG) as app:
+        await take(app, *map(games, dates), *(load("raw.t", d) for d in dates))
+        await take(app, *(load("raw.a", d) for d in dates[-20:]))
+        commits = Commits(app, monkeypatch)
+        assert len((await app.sweeper.sweep()).fired) == 20
+        fired = [sum(k.kind is Kind.RUN for k in puts) for puts in commits.puts]
+        assert max(fired) == pending_module.PER_COMMIT
+
+
 async def test_short_windows_are_read_with_the_load_that_completes_the_rest() -> None:
     async with quiet(LAST) as app:
         second = shift(FIRST, 1)
@@ -386,6 +397,32 @@ async def test_dependents_beyond_a_commit_are_delivered_by_the_sweep(
         assert len(await found(app, Kind.RUN)) == 150
         key = pending_key("raw.a", FIRST)
         assert (await app.store.get([key]))[key].work == ()
+
+
+async def test_work_that_cannot_be_done_keeps_neither_other_work_nor_time_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("coordinator.service.loads.DEPENDENTS_PER_COMMIT", 0)
+    async with quiet(LONG) as app:
+        second, dates = shift(FIRST, 1), days(100)
+        await take(app, *map(games, dates), *(load("raw.t", d) for d in dates[1:]))
+        monkeypatch.setattr("coordinator.service.loads.DEPENDENTS_PER_COMMIT", 400)
+        await take(app, load("raw.a", second), load("raw.a", dates[-1]))
+        monkeypatch.setattr("coordinator.service.loads.DEPENDENTS_PER_COMMIT", 0)
+        await take(app, load("raw.a", dates[-2]), load("raw.t", FIRST))
+        real, broken = app.sweeper._pending._deliver, True
+
+        async def deliver(*args: Any) -> Any:
+            if broken:
+                raise RuntimeError("a bug")
+            return await real(*args)
+
+        monkeypatch.setattr(app.sweeper._pending, "_deliver", deliver)
+        fired = (await app.sweeper.sweep()).fired
+        assert set(fired) == {f"Form:{second}:1", f"Form:{dates[-1]}:1"}
+        broken = False
+        assert (await app.sweeper.sweep()).fired == (f"Form:{dates[-2]}:1",)
+        assert await found(app, Kind.PENDING, Where("open", Op.EQ, 1)) == []
 
 
 async def test_served_they_fire_without_a_sweep_of_all(tmp_path: Path) -> None:

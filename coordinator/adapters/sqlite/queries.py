@@ -126,6 +126,10 @@ def _bad_token() -> BadInput:
     )
 
 
+WITHOUT_ZEROS: Final = frozenset({"open", "paused", "watching"})
+"""Fields whose index leaves out zeros. SQLite uses such an index only for a query that says so."""
+
+
 def _condition(kind: Kind, where: Where) -> tuple[str, list[Any]]:
     """One condition in SQL with its parameters. Raises ``Bug`` for a field that is not indexed."""
     column = _column(kind, where.field)
@@ -139,6 +143,8 @@ def _condition(kind: Kind, where: Where) -> tuple[str, list[Any]]:
         if where.op is not Op.EQ:
             raise Bug(f"{where.field}: null is neither more nor less than anything")
         return f"{column} IS NULL", []
+    if where.op is Op.EQ and cell and where.field in WITHOUT_ZEROS:
+        return f"{column} = ? AND {column} <> 0", [cell]
     return f"{column} {where.op.value} ?", [cell]
 
 
