@@ -352,7 +352,7 @@ RUN = (
         "new-partition-not-filled",
         "a processor that is added later does not see what was loaded before",
         "law 3",
-        replace(ENGINE, "if stale or refill else None", "if refill else None"),
+        replace(ENGINE, "if stale or refill else None", "if False else None"),
     ),
     simulated(
         "settling-forgotten",
@@ -520,7 +520,7 @@ INTAKE = (
             "                work[arrival.table].add(Work.WINDOWS)\n        if load.more",
             "                pass\n        if load.more",
         ),
-        by=RACES + "test_a_partition_made_while_who_looks_back_at_a_load_is_looked_for_fires",
+        by="tests/service/test_windows.py::test_served_they_fire_without_a_sweep_of_all",
     ),
     tested(
         "known-id-other-content",
