@@ -23,7 +23,7 @@ from typing import Any
 
 import structlog
 
-from processors.base import ERROR_LIMIT_CHARS, RunResult
+from processors.base import RunResult
 from processors.catalog import CATALOG
 from processors.errors import LeaseLostError
 from processors.execution import execute
@@ -130,12 +130,11 @@ def main() -> None:
             sys.stdout.flush()
             sys.stderr.flush()
         left = [t.name for t in threading.enumerate() if t not in before and t.is_alive()]
-        error = None if result.error is None else result.error[:ERROR_LIMIT_CHARS]
         channel.send(
             lost=lost,
             status=result.status,
             record_count=result.record_count,
-            error=error,
+            error=result.error,
             threads_left=len(left),
         )
 

@@ -135,6 +135,13 @@ class ClosesEverything(Processor):
         return RunResult("success", 1)
 
 
+class NamesNoText(Processor):
+    """Raises an error about a file whose name is no text."""
+
+    def run(self, warehouse: Warehouse, context: RunContext) -> RunResult:
+        raise FileNotFoundError(os.fsdecode(b"no file night-\xff.json"))
+
+
 class ReturnsRubbish(Processor):
     def run(self, warehouse: Warehouse, context: RunContext) -> RunResult:
         return RunResult("success", "many")  # type: ignore[arg-type]
