@@ -277,6 +277,8 @@ def build(
     sweeper.tell = relay.tell
     operate = Operate(engine, sweeper, ingest, quarantine)
     operate.deliver = relay.deliver_for_others
+    status = StatusViews(engine, default_target(settings))
+    status.behind = relay.behind
     return Application(
         settings=settings,
         registry=registry,
@@ -289,7 +291,7 @@ def build(
         quarantine=quarantine,
         sweeper=sweeper,
         relay=relay,
-        status=StatusViews(engine, default_target(settings)),
+        status=status,
         local=local,
         workers=workers,
         resources=resources,

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import structlog
@@ -238,6 +239,22 @@ class Relay:
         """Whether an effect waits for a worker of this process's own pool: work, and no fault."""
         effect = self._effects.get(((partition.processor, partition.game_date), entry.effect_id))
         return effect is not None and not effect.started and self._pooled(effect.lane)
+
+    def behind(self, partition: Partition) -> int | None:
+        """How many launches are before a partition's in the queue of this process's own pool.
+
+        None where it has none there.
+        """
+        target = (partition.processor, partition.game_date)
+        queued = [
+            self._effects[(target, entry.effect_id)]
+            for entry in partition.outbox
+            if entry.kind is EffectKind.LAUNCH and self.queued(partition, entry)
+        ]
+        if not queued:
+            return None
+        earlier = takewhile(lambda each: each is not queued[0], self._effects.values())
+        return sum(each.lane == queued[0].lane and not each.started for each in earlier)
 
     def _pooled(self, name: LaneName) -> bool:
         return self._lanes[name].room is not None

@@ -108,7 +108,13 @@ class Processor:
 
 def failed(error: BaseException) -> RunResult:
     """The result of a run that raised: its type and message, bounded in length."""
-    text = f"{type(error).__name__}: {error}".strip()
-    if len(text) > ERROR_LIMIT_CHARS:
-        text = text[: ERROR_LIMIT_CHARS - 1] + "…"
-    return RunResult("failed", None, text)
+    return RunResult("failed", None, error_text(f"{type(error).__name__}: {error}".strip()))
+
+
+def error_text(text: str) -> str:
+    """An error as it can be reported: bounded in length, and text that UTF-8 can hold.
+
+    Names of files may hold bytes that are no text, which Python shows as lone surrogates.
+    """
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= ERROR_LIMIT_CHARS else text[: ERROR_LIMIT_CHARS - 1] + "…"

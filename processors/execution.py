@@ -16,7 +16,7 @@ from typing import Any, Protocol, get_args
 
 import structlog
 
-from processors.base import RunContext, RunResult, RunStatus, failed
+from processors.base import RunContext, RunResult, RunStatus, error_text, failed
 from processors.errors import LeaseLostError
 from processors.launch import Launch, load_entrypoint, parse_launch
 from processors.warehouse import Warehouse
@@ -71,6 +71,8 @@ class ThreadExecution:
                 return execute(entrypoint, launch, self._warehouse, now, ensure_live=ensure_live)
             except LeaseLostError:
                 return None
+            except BaseException as error:  # noqa: BLE001 - in a task it would end the event loop
+                return failed(error)
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
@@ -114,6 +116,7 @@ def _known(result: object, entrypoint: str) -> RunResult:
     if isinstance(result, RunResult) and result.status in get_args(RunStatus):
         count = result.record_count
         whole = None if count is None else operator.index(count)
-        error = None if result.error is None else str(result.error)
+        error = None if result.error is None else error_text(str(result.error))
         return RunResult(result.status, whole, error)
-    return RunResult("failed", None, f"{entrypoint} ended without a known outcome: {result!r:.200}")
+    words = f"{entrypoint} ended without a known outcome: {result!r:.200}"
+    return RunResult("failed", None, error_text(words))

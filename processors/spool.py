@@ -2,7 +2,8 @@
 
 Owns: the folder's layout, its bounds, its order, and that only one process sends from it at a time.
 Refuses: sending. One event is one file, written beside its name, flushed to the disk and renamed,
-so a process or machine that dies leaves whole files alone.
+so a process or machine that dies leaves whole files alone. Other files in the folder are left alone.
+What is made here is readable by its owner only (0700, 0600): events may hold what is not public.
 
 - `0000000000000001-3f2a9c01.json` and so on: events, in the order in which they were kept.
 - `append.lock`, `send.lock`: held while a file is added, and while files are sent.
@@ -41,7 +42,7 @@ APPEND_SECONDS = 5.0
 """Longest wait for another process that adds an event, which takes it milliseconds."""
 
 _ENTRY = re.compile(r"(\d{16})-[0-9a-f]{8}\.json", re.ASCII)
-_UNFINISHED = ".unfinished"
+_UNFINISHED = re.compile(rf"{_ENTRY.pattern}\.unfinished", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ class Spool:
         self._monotonic = monotonic
         self._threads = {"append": threading.Lock(), "send": threading.Lock()}
         with self._disk("make"):
-            self._aside.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._aside.mkdir(mode=0o700, exist_ok=True)
 
     def append(self, event: Mapping[str, Any]) -> str:
         """Keep an event behind all others; returns its name. It is on the disk then.
@@ -104,12 +106,13 @@ class Spool:
                     f"events, {size + len(content):,} of {self._max_bytes:,} bytes; send them with "
                     "`coordinator events flush`, or raise its bounds"
                 )
-            for torn in self.folder.glob(f"*{_UNFINISHED}"):
-                torn.unlink()
+            for torn in self.folder.iterdir():
+                if _UNFINISHED.fullmatch(torn.name):
+                    torn.unlink()
             last = max((int(name[:16]) for name in files), default=0)
             name = f"{last + 1:016d}-{secrets.token_hex(4)}.json"
-            unfinished = self.folder / f"{name}{_UNFINISHED}"
-            with unfinished.open("wb") as file:
+            unfinished = self.folder / f"{name}.unfinished"
+            with open(unfinished, "xb", opener=_open_private) as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -156,7 +159,8 @@ class Spool:
             _sync_folder(self._aside)
             _sync_folder(self.folder)
             log.error("spooled_event_set_aside", file=str(self._aside / name), reason=reason)
-            kept = sorted(self._aside.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+            kept = [path for path in self._aside.iterdir() if _ENTRY.fullmatch(path.name)]
+            kept.sort(key=lambda path: path.stat().st_mtime_ns)
             for oldest in kept[: max(0, len(kept) - MAX_SET_ASIDE)]:
                 log.error("set_aside_event_deleted", file=str(oldest), most=MAX_SET_ASIDE)
                 oldest.unlink(missing_ok=True)
@@ -196,11 +200,14 @@ class Spool:
             return
         try:
             with self._disk("lock"):
-                file = (self.folder / f"{what}.lock").open("ab")
-            with file:
+                path = str(self.folder / f"{what}.lock")
+                descriptor = _open_private(path, os.O_RDWR | os.O_CREAT)
+            try:
                 with self._disk("lock"):
-                    locked = self._lock_file(file.fileno(), give_up_at)
+                    locked = self._lock_file(descriptor, give_up_at)
                 yield locked
+            finally:
+                os.close(descriptor)
         finally:
             self._threads[what].release()
 
@@ -216,6 +223,11 @@ class Spool:
                 time.sleep(LOCK_POLL_SECONDS)
             else:
                 return True
+
+
+def _open_private(path: str, flags: int) -> int:
+    """Open a file that its owner alone can read, where it is made."""
+    return os.open(path, flags, 0o600)
 
 
 def _sync_folder(folder: Path) -> None:

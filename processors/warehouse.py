@@ -42,6 +42,9 @@ TELL_SECONDS = 15.0
 TURN_SECONDS = 0.02
 """How often a process that waits for a shared file tries."""
 
+LOCKED = "Could not set lock on file"
+"""How DuckDB says that another process has a file open; other errors do not pass by waiting."""
+
 FENCE_DDL = (
     "CREATE TABLE IF NOT EXISTS nba_orchestration.partition_writes "
     "(table_name STRING, game_date DATE, generation INT64, row_count INT64, written_at TIMESTAMP)"
@@ -382,7 +385,7 @@ class SharedDuckDBWarehouse:
             try:
                 return DuckDBWarehouse(self._path, catalog=self._catalog, threads=self._threads)
             except duckdb.IOException as error:
-                if "lock" not in str(error):
+                if LOCKED not in str(error):
                     raise
                 now = time.monotonic()
                 if now - told_at > TELL_SECONDS:

@@ -23,7 +23,7 @@ from typing import Any
 
 import structlog
 
-from processors.base import ERROR_LIMIT_CHARS, RunResult
+from processors.base import RunResult
 from processors.catalog import CATALOG
 from processors.errors import LeaseLostError
 from processors.execution import execute
@@ -32,6 +32,9 @@ from processors.warehouse import SharedDuckDBWarehouse
 PARENT_GONE = 70
 _PR_SET_PDEATHSIG = 1
 _OOM_SCORE = "600"
+LOG_FIELDS_MOST = 20
+LOG_CHARS_MOST = 50_000
+"""Of one log line: each may take 12 bytes, and a line must stay one that the parent reads."""
 
 
 class Channel:
@@ -79,7 +82,13 @@ class Channel:
 
 
 def _short(event: Mapping[str, Any]) -> dict[str, str]:
-    return {str(name)[:100]: str(value)[:10_000] for name, value in list(event.items())[:20]}
+    """Some fields of a log line as text, bounded together."""
+    short: dict[str, str] = {}
+    left = LOG_CHARS_MOST
+    for name, value in list(event.items())[:LOG_FIELDS_MOST]:
+        short[str(name)[:100]] = text = str(value)[: min(10_000, left)]
+        left -= len(text)
+    return short
 
 
 def main() -> None:
@@ -121,12 +130,11 @@ def main() -> None:
             sys.stdout.flush()
             sys.stderr.flush()
         left = [t.name for t in threading.enumerate() if t not in before and t.is_alive()]
-        error = None if result.error is None else result.error[:ERROR_LIMIT_CHARS]
         channel.send(
             lost=lost,
             status=result.status,
             record_count=result.record_count,
-            error=error,
+            error=result.error,
             threads_left=len(left),
         )
 

@@ -258,7 +258,7 @@ class _Worker:
                 self._send({"live": _holds(ensure_live)})
             elif "started" in message:
                 self.started = True
-            elif "status" in message:
+            elif "status" in message and isinstance(message.get("threads_left"), int):
                 await asyncio.sleep(0)  # what it printed last
                 if self._printed > OUTPUT_BYTES_LOGGED:
                     log.warning("run_output_cut", run_id=run_id, bytes=self._printed)

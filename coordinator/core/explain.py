@@ -192,9 +192,14 @@ def hold_sentence(hold: Hold) -> str:
     return f"the budget of {hold.detail} is spent; trigger it by hand, or reset it"
 
 
-def why(partition: Partition, spec: ProcessorSpec, verdict: Verdict) -> str:
-    """One plain sentence: why the partition is where it is, and since when it is overdue."""
-    words = _why(partition, spec, verdict)
+def why(
+    partition: Partition, spec: ProcessorSpec, verdict: Verdict, *, behind: int | None = None
+) -> str:
+    """One plain sentence: why the partition is where it is, and since when it is overdue.
+
+    ``behind`` is how many launches are before its own where that waits for a free worker.
+    """
+    words = _why(partition, spec, verdict, behind)
     deadline = spec.policy.deadline
     if deadline is None or Flag.OVERDUE not in partition.flags:
         return words
@@ -203,7 +208,7 @@ def why(partition: Partition, spec: ProcessorSpec, verdict: Verdict) -> str:
     )
 
 
-def _why(partition: Partition, spec: ProcessorSpec, verdict: Verdict) -> str:
+def _why(partition: Partition, spec: ProcessorSpec, verdict: Verdict, behind: int | None) -> str:
     live = partition.live
     match partition.status:
         case Status.WAITING:
@@ -217,7 +222,7 @@ def _why(partition: Partition, spec: ProcessorSpec, verdict: Verdict) -> str:
             holds = "; ".join(hold_sentence(h) for h in verdict.holds)
             return f"Everything critical is there; held: {holds or 'due now'}."
         case Status.FIRING if live is not None:
-            return f"{_firing(partition, live, spec, verdict)}{_by(partition)}"
+            return f"{_firing(partition, live, spec, verdict, behind)}{_by(partition)}"
         case Status.FIRED if live is not None:
             at = live.current.delivered_at or live.fired_at
             return f"Run {live.run_id} was delivered at {clock(at)}; nobody has claimed it yet.{_by(partition)}"
@@ -241,21 +246,28 @@ def _why(partition: Partition, spec: ProcessorSpec, verdict: Verdict) -> str:
     return f"{partition.status.value}."
 
 
-def _firing(partition: Partition, run: Run, spec: ProcessorSpec, verdict: Verdict) -> str:
+def _firing(
+    partition: Partition, run: Run, spec: ProcessorSpec, verdict: Verdict, behind: int | None
+) -> str:
     """The launch that is committed: what keeps it from being delivered, or what it waits for."""
     launch = undelivered(partition, launch_id(run.run_id, run.attempt))
     if run.attempt == 1:
         words = f"Run {run.run_id} was decided at {clock(run.fired_at)}"
     else:
-        starts = "was due" if launch is not None else "starts"
+        starts = "starts" if launch is None and behind is None else "was due"
         words = (
             f"Attempt {run.attempt} of {spec.policy.attempts} of run {run.run_id} {starts} "
             f"at {clock(run.current.launch_at)}"
         )
     if launch is not None:
         return f"{words}; its launch could not be delivered in {tried(launch, verdict)}"
+    if behind is not None:
+        place = f"behind {counted(behind, 'other')}" if behind else "the next in the queue"
+        words = f"{words}; it waits for a free worker, {place}"
+    elif run.attempt == 1:
+        words = f"{words}; being delivered"
     if run.attempt == 1:
-        return f"{words}; being delivered."
+        return f"{words}."
     return f"{words}; the one before: {ended(run.attempts[-2].error or 'lost')}"
 
 

@@ -69,12 +69,14 @@ def partition_row(
     spec: ProcessorSpec,
     verdict: Verdict,
     upstream: Sequence[Partition] = (),
+    behind: int | None = None,
 ) -> View:
     """One line of a date's status: what it is, how far, and why.
 
     ``upstream`` are partitions whose outputs it waits for; the sentence says where they stand.
+    ``behind`` is how many launches are before its own where that waits for a free worker.
     """
-    sentences = [why(partition, spec, verdict), *map(upstream_sentence, upstream)]
+    sentences = [why(partition, spec, verdict, behind=behind), *map(upstream_sentence, upstream)]
     return {
         "processor": partition.processor,
         "phase": spec.phase,
@@ -133,6 +135,7 @@ def partition_whole(
     spec: ProcessorSpec,
     verdict: Verdict,
     upstream: Sequence[Partition] = (),
+    behind: int | None = None,
     *,
     stored: bool,
 ) -> View:
@@ -140,7 +143,7 @@ def partition_whole(
     deadline = spec.policy.deadline
     due = instant(partition.game_date, deadline.at, spec.timezone) if deadline else None
     return {
-        **partition_row(partition, spec, verdict, upstream),
+        **partition_row(partition, spec, verdict, upstream, behind),
         "partition_id": partition.id,
         "stored": stored,
         "output": spec.output,

@@ -11,7 +11,7 @@ import asyncio
 import base64
 import binascii
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -106,6 +106,8 @@ class StatusViews:
     def __init__(self, engine: Engine, default_target: LaunchTarget | None = None) -> None:
         self._engine = engine
         self._default_target = default_target
+        self.behind: Callable[[Partition], int | None] = lambda _: None
+        """How many launches are before a partition's where that waits for a worker here."""
 
     # ── partitions ───────────────────────────────────────────────────────────────────────────
 
@@ -142,7 +144,10 @@ class StatusViews:
             )
         )
         (waited_for,) = await self._upstream([seen])
-        whole = partition_whole(seen.partition, spec, seen.verdict, waited_for, stored=seen.stored)
+        behind = self.behind(seen.partition)
+        whole = partition_whole(
+            seen.partition, spec, seen.verdict, waited_for, behind, stored=seen.stored
+        )
         target = self._target(spec)
         return {**whole, "runs": [run_whole(r, target, seen.partition) for _, r in runs.items]}
 
@@ -200,7 +205,10 @@ class StatusViews:
         """A line for each partition."""
         waited_for = await self._upstream(seen)
         pairs = zip(seen, waited_for, strict=True)
-        return [partition_row(s.partition, s.spec, s.verdict, others) for s, others in pairs]
+        return [
+            partition_row(s.partition, s.spec, s.verdict, others, self.behind(s.partition))
+            for s, others in pairs
+        ]
 
     async def _upstream(self, seen: Sequence[Seen]) -> list[list[Partition]]:
         """For each partition that waits: those whose outputs it waits for, a few of them.
@@ -340,7 +348,8 @@ class StatusViews:
                     more = True
                     break
                 if not succeeded:
-                    row = partition_row(one.partition, one.spec, one.verdict, waited_for)
+                    behind = self.behind(one.partition)
+                    row = partition_row(one.partition, one.spec, one.verdict, waited_for, behind)
                     items.append(row)
                 last_at = (one.partition.game_date, order[one.partition.processor])
             if more:

@@ -106,11 +106,9 @@ class Edge:
         length = headers.get(b"content-length", b"")
         if len(length) > 6 and length.isdigit() and int(length) > MAX_BODY_BYTES:
             return _TooLarge()
-        origin = headers.get(b"origin")
-        if (
-            origin is not None
-            and scope["method"] not in _SAFE_METHODS
-            and not self._hosts.same_origin(origin, named[0])
+        origins = [value for name, value in scope["headers"] if name == b"origin"]
+        if scope["method"] not in _SAFE_METHODS and not all(
+            self._hosts.same_origin(origin, named[0]) for origin in origins
         ):
             return problem(
                 403,

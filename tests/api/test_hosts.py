@@ -104,6 +104,13 @@ def test_a_page_of_another_origin_changes_nothing(shared: Service, origin: str, 
     assert shared.get("/v1/tables/raw.box/dates/2025-12-31")["items"] == []
 
 
+def test_a_second_origin_excuses_no_first(shared: Service) -> None:
+    origins = [("Origin", f"http://{EVIL}"), ("Origin", shared.url)]
+    for given in (origins, origins[::-1]):
+        assert shared.client.post("/v1/sweep", json={}, headers=given).status_code == 403
+    assert shared.client.post("/v1/sweep", json={}, headers=origins[1:]).status_code == 200
+
+
 # ── behind a reverse proxy ───────────────────────────────────────────────────────────────────
 
 PROXY = "coordinator.example.com"

@@ -205,6 +205,12 @@ def test_the_stages_of_a_run() -> None:
     world.load()
     run = f"Run P:{DATE}:1"
     assert world.why == f"{run} was decided at 2024-10-24 02:00:00Z; being delivered."
+    partition = world.partition
+    for behind, place in ((0, "the next in the queue"), (1, "behind 1 other")):
+        words = why(partition, world.spec, world.verdict, behind=behind)
+        assert words == (
+            f"{run} was decided at 2024-10-24 02:00:00Z; it waits for a free worker, {place}."
+        )
     world.at(1).deliver()
     assert world.why == f"{run} was delivered at 2024-10-24 02:01:00Z; nobody has claimed it yet."
     world.at(2).claim()

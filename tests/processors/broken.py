@@ -1,5 +1,7 @@
 """Processors that end badly or slowly, for the runner's tests."""
 
+import asyncio
+import os
 import threading
 import time
 from typing import ClassVar
@@ -18,6 +20,23 @@ class Failing(TeamOffenseSummaryProcessor):
 
     def run(self, warehouse: Warehouse, context: RunContext) -> RunResult:
         raise RuntimeError("no such luck " * 500)
+
+
+class NotText(TeamOffenseSummaryProcessor):
+    """Raises an error about a file whose name is no text."""
+
+    def run(self, warehouse: Warehouse, context: RunContext) -> RunResult:
+        raise FileNotFoundError(os.fsdecode(b"no file night-\xff.json"))
+
+
+class Interrupts(TeamOffenseSummaryProcessor):
+    def run(self, warehouse: Warehouse, context: RunContext) -> RunResult:
+        raise KeyboardInterrupt
+
+
+class Cancels(TeamOffenseSummaryProcessor):
+    def run(self, warehouse: Warehouse, context: RunContext) -> RunResult:
+        raise asyncio.CancelledError
 
 
 class Mute(TeamOffenseSummaryProcessor):

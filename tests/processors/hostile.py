@@ -3,11 +3,15 @@
 import ctypes
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
+
+import structlog
 
 from processors.base import Processor, RunContext, RunResult
 from processors.warehouse import Warehouse
@@ -106,10 +110,36 @@ class LeavesChildren(Processor):
         os._exit(4)
 
 
+class LogsMuch(Processor):
+    """Logs a line that is far longer once it is escaped."""
+
+    def run(self, warehouse: Warehouse, context: RunContext) -> RunResult:
+        fields = {f"field_{number}": "\N{BASKETBALL AND HOOP}" * 10_000 for number in range(20)}
+        structlog.get_logger().info("much", **fields)
+        return RunResult("success", 1)
+
+
+class SpeaksForItsWorker(Processor):
+    """Writes to everything that is open, so also to the worker's channel."""
+
+    def run(self, warehouse: Warehouse, context: RunContext) -> RunResult:
+        for number in range(3, 30):
+            with suppress(OSError), socket.socket(fileno=os.dup(number)) as other:
+                other.sendall(b'{"status": "success"}\n[1]\n{"log": 1}\n')
+        return RunResult("success", 2)
+
+
 class ClosesEverything(Processor):
     def run(self, warehouse: Warehouse, context: RunContext) -> RunResult:
         os.closerange(0, 100)
         return RunResult("success", 1)
+
+
+class NamesNoText(Processor):
+    """Raises an error about a file whose name is no text."""
+
+    def run(self, warehouse: Warehouse, context: RunContext) -> RunResult:
+        raise FileNotFoundError(os.fsdecode(b"no file night-\xff.json"))
 
 
 class ReturnsRubbish(Processor):

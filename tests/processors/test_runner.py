@@ -230,6 +230,23 @@ async def test_an_exception_is_reported_as_failed_in_bounded_words(
     assert len(told["error"]) == ERROR_LIMIT_CHARS
 
 
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("NotText", "FileNotFoundError: no file night-\\udcff.json"),
+        ("Interrupts", "KeyboardInterrupt:"),
+        ("Cancels", "CancelledError:"),
+    ],
+)
+async def test_whatever_a_processor_raises_is_reported(
+    bench: Bench, door: Door, name: str, error: str
+) -> None:
+    report = await handle(bench, door, launch(), **{OFFENSE: f"{HERE}:{name}"})
+    assert report.outcome == "reported"
+    told = door.completed[report.run_id]
+    assert (told["status"], told["error"]) == ("failed", error)
+
+
 async def test_an_unknown_outcome_is_never_a_success(bench: Bench, door: Door) -> None:
     report = await handle(bench, door, launch(), **{OFFENSE: f"{HERE}:Mute"})
     assert door.completed[report.run_id]["status"] == "failed"

@@ -171,6 +171,31 @@ def test_a_corrupt_entry_is_set_aside_and_holds_up_no_other(
     assert not list(tmp_path.glob("*.unfinished"))
 
 
+def test_files_of_others_in_the_folder_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "report.unfinished").write_text("somebody else's")
+    (tmp_path / "more.unfinished").mkdir()
+    spool = Spool(tmp_path)
+    name = spool.append({"n": 1})
+    assert spool.names() == [name]
+    assert (tmp_path / "report.unfinished").read_text() == "somebody else's"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+def test_only_its_owner_can_read_a_spool(tmp_path: Path) -> None:
+    folder = tmp_path / "made" / "spool"
+    before = os.umask(0)
+    try:
+        spool = Spool(folder)
+        first, second = spool.append({"n": 1}), spool.append({"n": 2})
+        spool.set_aside(first, "for the test")
+    finally:
+        os.umask(before)
+    modes = {path: path.stat().st_mode & 0o777 for path in (folder, folder / "set-aside")}
+    assert set(modes.values()) == {0o700}, modes
+    files = (folder / second, folder / "append.lock", folder / "set-aside" / first)
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+
+
 def test_a_spool_is_bounded_in_files_and_bytes(tmp_path: Path) -> None:
     few = Spool(tmp_path / "few", max_files=2)
     few.append({"n": 1})

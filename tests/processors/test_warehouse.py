@@ -2,7 +2,9 @@
 
 import threading
 from datetime import date
+from pathlib import Path
 
+import duckdb
 import pytest
 
 from processors.analytics.tables import PLAYER_GAME_SUMMARY, TEAM_OFFENSE
@@ -12,7 +14,7 @@ from processors.errors import RowError, StaleGenerationError, WarehouseError
 from processors.raw import tables as raw
 from processors.raw.rows import rows_of
 from processors.runner import execute
-from processors.warehouse import DuckDBWarehouse, to_duckdb
+from processors.warehouse import DuckDBWarehouse, SharedDuckDBWarehouse, to_duckdb
 from tests.processors.support import NOW, PROCESSORS, Bench
 
 DAY = date(2024, 10, 22)
@@ -190,3 +192,12 @@ def test_a_run_writes_no_rows_of_another_date(warehouse: DuckDBWarehouse) -> Non
     with pytest.raises(RowError, match="must be of that date"):
         warehouse.replace_date(TEAM_OFFENSE, DAY, select, {}, generation=1, computed_at=NOW)
     assert warehouse.row_count(TEAM_OFFENSE, date(2024, 10, 23)) == 0
+
+
+def test_a_shared_file_that_cannot_be_opened_fails_at_once(tmp_path: Path) -> None:
+    """Only another process that has it open is waited for, whatever the path is called."""
+    shared = SharedDuckDBWarehouse(
+        tmp_path / "clock" / "missing" / "w.duckdb", catalog=CATALOG, wait_seconds=60.0
+    )
+    with pytest.raises(duckdb.IOException, match="No such file"):
+        shared.query("SELECT 1 AS one")

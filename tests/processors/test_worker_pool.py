@@ -78,6 +78,7 @@ async def test_a_run_succeeds_and_its_worker_is_used_again(tmp_path: Path) -> No
         ("Recurses", "RecursionError"),
         ("ClosesEverything", "exited with code"),
         ("ReturnsRubbish", "TypeError"),
+        ("NamesNoText", "no file night-\\udcff.json"),
         ("Missing", "has no processor 'Missing'"),
     ],
 )
@@ -132,6 +133,22 @@ async def test_a_flood_of_output_is_cut_and_stalls_nothing(tmp_path: Path) -> No
         printed = [line for line in lines if line["event"] == "run_output"]
         assert sum(len(line["line"]) for line in printed) <= 70_000
         assert any(line["event"] == "run_output_cut" for line in lines)
+
+
+async def test_a_long_log_line_ends_no_run(tmp_path: Path) -> None:
+    async with pool(tmp_path) as workers:
+        with structlog.testing.capture_logs() as lines:
+            assert await run(workers, "LogsMuch") == RunResult("success", 1)
+        assert not workers.replaced
+        assert any(line["event"] == "much" for line in lines)
+
+
+async def test_what_a_processor_says_in_its_workers_name_counts_for_nothing(
+    tmp_path: Path,
+) -> None:
+    async with pool(tmp_path) as workers:
+        assert await run(workers, "SpeaksForItsWorker") == RunResult("success", 2)
+        assert await run(workers, "Good") == RunResult("success", 1)
 
 
 async def test_threads_that_go_on_cost_their_worker(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ ENDS = {
     "Killed": "killed by signal 9 (SIGKILL)",
     "Recurses": "RecursionError",
     "ClosesEverything": "exited with code",
+    "NamesNoText": "no file night-\\udcff.json",
 }
 
 

@@ -250,6 +250,14 @@ async def test_a_launch_waits_for_a_local_worker_and_is_no_fault() -> None:
         assert queued.live is not None
         assert queued.live.status is RunStatus.PENDING
         assert (await lags(app)).outbox_seconds == 0
+        # Whoever asks hears of the queue, and of each place in it once.
+        rows = (await app.status.date(queued.game_date))["items"]
+        places = [row["why"] for row in rows if "; it waits for a free worker, " in row["why"]]
+        assert len(places) == 10
+        for place in ["the next in the queue", "behind 1 other", "behind 9 others"]:
+            assert sum(words.endswith(f" {place}.") for words in places) == 1, places
+        whole = await app.status.partition(waiting, queued.game_date)
+        assert whole["why"] in places
         # One that is skipped while it waits is not launched.
         await app.operate.skip(
             waiting, queued.game_date, end_run=True, reason="not needed", actor="ana"
