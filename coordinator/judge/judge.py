@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from coordinator.judge import launches, runs
+from coordinator.judge import launches, runs, sentences
 from coordinator.judge.ledger import OUTPUT, Ledger, Load, Said
 from coordinator.judge.needs import Answer, Needs, Readiness
 from coordinator.judge.observations import (
     Acted,
     Completed,
+    Explained,
     Granted,
     Launched,
     Noticed,
@@ -53,6 +54,7 @@ _ORDER: tuple[type, ...] = (
     Granted,
     Completed,
     Noticed,
+    Explained,
 )
 """Of what is seen at once, facts come before what follows from them."""
 
@@ -60,14 +62,15 @@ _ORDER: tuple[type, ...] = (
 class Judge:
     """Holds what it is shown against the contract."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, patience: timedelta = runs.PATIENCE) -> None:
+        """``patience`` is how long a sweep and a delivery may take at rest."""
         self.ledger = Ledger()
         self.stories: dict[tuple[str, str], Story] = {}
         self.registries: dict[str, Rules] = {}
         self.served: list[str] = []
         """Registries in the order they came into use; the last is the one in force."""
         self.broken: list[Broken] = []
-        self.runs = runs.Runs(self._break)
+        self.runs = runs.Runs(self._break, patience=patience)
         self.notices: dict[str, int] = {}
         """Notice id → how often it was taken."""
         self._number = 0
@@ -119,6 +122,8 @@ class Judge:
                 self._run(seen, at)
             case PartitionShown():
                 self._shown(seen, at)
+            case Explained():
+                self._explained(seen)
             case Launched():
                 self._launched(seen, at)
             case Granted():
@@ -713,6 +718,16 @@ class Judge:
         if ready.critical_met is None or aging or ending or looks_back:
             return ("waiting", "settling")
         return ("settling",) if ready.critical_met else ("waiting",)
+
+    def _explained(self, seen: Explained) -> None:
+        story = self.story(seen.processor, seen.game_date)
+        processor = self.rules.processors.get(seen.processor)
+        if processor is None or len(set(self._instances.values())) > 1:
+            return  # whoever answered may have judged by another registry
+        ready, newer = self.look(story, self.rules, seen.at)
+        needs, others = self.needs(self.rules), self._others(processor.name)
+        holds = story.holds(needs, processor, ready, newer, others)
+        sentences.check(self._break, seen, story.id, ready, holds, self.runs.patience)
 
     def _skipped_by_deadline(self, story: Story, at: datetime) -> None:
         """A partition is skipped and no person said so: a deadline of some registry must have."""

@@ -258,6 +258,40 @@ class PartitionShown:
 
 
 @dataclass(frozen=True, slots=True)
+class Explained:
+    """What ``GET /v1/status/{date}/{processor}`` says of a partition that is at rest."""
+
+    processor: str
+    game_date: str
+    at: datetime
+    """When the service looked."""
+    status: str
+    why: str
+    met: int
+    total: int
+    holds: tuple[tuple[str, datetime | None], ...]
+    """Each kind of hold, and its end."""
+    expected_at: datetime | None
+    wake_at: datetime | None
+
+    @classmethod
+    def of(cls, whole: Mapping[str, Any]) -> Explained:
+        verdict = whole["verdict"]
+        return cls(
+            processor=whole["processor"],
+            game_date=whole["game_date"],
+            at=moment(verdict["at"]),
+            status=whole["status"],
+            why=whole["why"],
+            met=whole["requirements"]["met"],
+            total=whole["requirements"]["total"],
+            holds=tuple((h["kind"], _maybe(h["until"])) for h in verdict["holds"]),
+            expected_at=_maybe(whole["expected_at"]),
+            wake_at=_maybe(whole["wake_at"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Launched:
     """A launch message that reached its target, or did not."""
 
@@ -318,6 +352,7 @@ Observation = (
     | Acted
     | RunShown
     | PartitionShown
+    | Explained
     | Launched
     | Granted
     | Reporting

@@ -36,6 +36,8 @@ _NEXT = {
     "delivered": ("delivered", "running", "pending", "failed", "cancelled"),
     "running": ("running", "pending", "success", "no_data", "skipped", "failed", "cancelled"),
 }
+PATIENCE = timedelta(minutes=2)
+"""More than a sweep and a delivery take."""
 
 
 @dataclass(slots=True)
@@ -55,6 +57,7 @@ class Runs:
     told: dict[tuple[str, str], list[Noticed]] = field(default_factory=dict)
     """(run, kind) → the notices about it."""
     outputs: set[str] = field(default_factory=set)
+    patience: timedelta = PATIENCE
 
     # ── a run as it is shown ─────────────────────────────────────────────────────────────────
 
@@ -342,16 +345,16 @@ class Runs:
     ) -> None:
         """Time has passed and faults have stopped."""
         attempt = run.attempt
-        if run.status == "pending" and now > attempt.launch_at + LONG:
+        if run.status == "pending" and now > attempt.launch_at + self.patience:
             self.broken("run.stuck", "4 law 3", run.run_id, "its launch is due, and not delivered")
         if run.status == "delivered" and attempt.delivered_at is not None:
-            waited = now - attempt.delivered_at - LONG
+            waited = now - attempt.delivered_at - self.patience
             if waited > processor.claim_timeout:
                 self.broken("run.claim_timeout", "4 law 4", run.run_id, "nobody has claimed it")
         if run.status == "running" and run.lease_expires_at is not None:
             assert attempt.claimed_at is not None
             end = min(run.lease_expires_at, attempt.claimed_at + processor.run_timeout)
-            if now > end + LONG:
+            if now > end + self.patience:
                 self.broken(
                     "run.lease", "4 law 4", run.run_id, f"its lease ended {end:%m-%d %H:%M}"
                 )
@@ -368,7 +371,3 @@ class Runs:
                 self.broken(
                     f"notice.{kind}", "6", run.run_id, f"{causes} cause(s), {told} notice(s)"
                 )
-
-
-LONG = timedelta(minutes=2)
-"""More than a sweep and a delivery take."""

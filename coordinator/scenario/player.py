@@ -161,6 +161,8 @@ class _Player:
         await self.stage.tend()
         if self.stage.undisturbed:
             self.stage.witness.rests(self.stage.clock.now())
+            if self.judged:
+                await self.stage.explain()
         if "expect" in step and step["expect"] is not None:
             await self._expect(step["expect"])
 

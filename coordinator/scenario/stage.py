@@ -21,6 +21,7 @@ from coordinator.core.spec import LaunchTarget, ProcessorSpec
 from coordinator.errors import CoordinatorError, Unavailable
 from coordinator.judge.observations import (
     Completed,
+    Explained,
     Granted,
     Launched,
     Observation,
@@ -161,6 +162,15 @@ class Stage:
     def saw(self, *seen: Observation) -> None:
         """Show the judge what somebody outside saw."""
         self.witness.saw(self.clock.now(), *seen)
+
+    async def explain(self) -> None:
+        """Show the judge what each partition at rest says of itself."""
+        page = await self.store.find(Query(Kind.PARTITION, limit=1000))
+        views = self.views
+        for _, p in page.items:
+            if p.processor in self.registry.processors:
+                whole = await views.partition(p.processor, p.game_date)
+                self.saw(Explained.of(whole))
 
     @property
     def undisturbed(self) -> bool:

@@ -30,6 +30,9 @@ TRANSACTION = "coordinator/adapters/firestore/transaction.py"
 SQLITE_WRITER = "coordinator/adapters/sqlite/writer.py"
 SQLITE_STORE = "coordinator/adapters/sqlite/store.py"
 WIRE = "coordinator/wire.py"
+HTTP = "coordinator/adapters/http.py"
+NOTIFY = "coordinator/adapters/notify.py"
+SERVED = "tests/served/test_judged.py"
 
 
 def replace(file: str, before: str, after: str) -> Edit:
@@ -928,6 +931,28 @@ STORES = (
     ),
 )
 
+SERVICE = (
+    tested(
+        "notices-never-posted",
+        "no notice reaches the webhook, and each counts as delivered",
+        "6, Notify",
+        replace(NOTIFY, "        await _post(self._client, self._url, body, headers)\n", ""),
+        by=SERVED,
+    ),
+    tested(
+        "launches-posted-without-changed-games",
+        "a runner of a re-fire is not told which games changed",
+        "6, Launch",
+        replace(
+            HTTP,
+            "body = json.dumps(message).encode()",
+            'body = json.dumps({**message, "changed_games": []}).encode()',
+        ),
+        by=SERVED,
+    ),
+)
+"""Of what only a served process has; its judge catches them."""
+
 BUGS: tuple[Bug, ...] = (
     *HOLDS,
     *JUDGEMENT,
@@ -937,4 +962,5 @@ BUGS: tuple[Bug, ...] = (
     *DECIDING,
     *DELIVERY,
     *STORES,
+    *SERVICE,
 )
