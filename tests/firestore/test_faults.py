@@ -178,6 +178,24 @@ async def test_a_storm_of_faults_loses_and_repeats_nothing(
         await made.close()
 
 
+async def test_racing_processes_that_change_one_document_lose_no_change(
+    factory: FirestoreFactory,
+) -> None:
+    stores = [factory() for _ in range(4)]
+    for made in stores:
+        await made.open()
+
+    def increment(docs: Mapping[Key, Document | None]) -> Changes[int]:
+        known = docs[LEFT]
+        number = 1 if known is None else int(known.scope) + 1
+        return Changes(number, {LEFT: Control(scope=str(number))})
+
+    numbers = await asyncio.gather(*(stores[n % 4].transact([LEFT], increment) for n in range(24)))
+    assert sorted(numbers) == list(range(1, 25))
+    for made in stores:
+        await made.close()
+
+
 async def test_racing_processes_create_a_run_once(factory: FirestoreFactory) -> None:
     """One firing, one claim: of many stores that all saw nothing there, one creates it."""
     stores = [factory() for _ in range(4)]

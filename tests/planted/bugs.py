@@ -880,7 +880,8 @@ STORES = (
                 "Batch.writes = _unconditional"
             ),
         ),
-        by="tests/contract/test_store.py::test_concurrent_changes_of_one_document_are_serial",
+        by=FIRESTORE_TESTS
+        + "test_faults.py::test_racing_processes_that_change_one_document_lose_no_change",
     ),
     tested(
         "one-bad-document-fails-its-commit",
