@@ -403,7 +403,7 @@ class Judge:
         if story.outcome is not None:
             quiet = story.quiet([x for n in newer for x in n.loads])
         would: Answer = ready.critical_met
-        if state in ("skipped", "off"):
+        if state == "skipped" or ready.off_day:
             would = False
         elif quiet is not False:
             would = None if quiet is None and would is not False else False

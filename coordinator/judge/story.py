@@ -281,8 +281,10 @@ class Story:
                     continue
                 source = next((s for s in need.sources if s.table == table), None)
                 is_met: Answer = source.met if source is not None else False
-                if need.by_data is False:
+                if need.met is False:
                     is_met = False  # a group that is short of sources is not ready
+                elif need.met is None and is_met is True:
+                    is_met = None
                 if is_met is True and table not in need.used:
                     is_met = False if need.by_data is not None else None
                 # What the calendar does not ask for any more is nothing that the run did without.
