@@ -138,6 +138,7 @@ class Judge:
     def pass_time(self, at: datetime) -> None:
         """Time has come this far: note every deadline and schedule instant on the way."""
         before, self._latest = self._latest, at
+        self.ledger.pass_time(at)
         if before is None or at <= before or not self.served:
             return
         in_force = [self.rules, *(self.registries[h] for h in self._instances.values())]

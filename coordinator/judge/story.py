@@ -178,6 +178,8 @@ class Story:
             limit = None if end is None else datetime.fromisoformat(end)
             if limit is not None:
                 answer: Answer = now < limit
+                if answer and self.ledger.came_and_went(limit):
+                    answer = None  # once over it need not open again
             else:
                 answer = self._data_has_come(needs, table, number, now, until)
             if answer is not False:

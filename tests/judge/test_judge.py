@@ -144,6 +144,21 @@ def test_newer_data_must_fire() -> None:
     assert stage.after(hours=2).rests() == ["unfired.newer"]
 
 
+@pytest.mark.parametrize(("back", "found"), [(True, []), (False, ["status"])])
+def test_a_waiver_that_was_over_need_not_open_again_when_clocks_are_set_back(
+    back: bool, found: list[str]
+) -> None:
+    stage = Stage()
+    until = (stage.now + timedelta(minutes=30)).isoformat()
+    stage.acts("waive", table=ODDS, until=until)
+    if back:
+        stage.after(hours=1).load(BOX)
+        stage.after(minutes=-59)
+    stage.load(PBP)
+    stage.show("waiting")
+    assert stage.rules == found
+
+
 def test_a_waived_table_counts_in_a_group_that_has_newer_data() -> None:
     stage = Stage([{"at_least": 2, "of": [ODDS, PBP]}])
     stage.acts("waive", table=PBP)
