@@ -1031,10 +1031,14 @@ class _Work:
             return None
         return None if self.draft().deadline_over(at) else at
 
+    def _on_off_day(self) -> bool:
+        """Whether the calendar has no games that date, and the processor skips such dates."""
+        off = self.games.get(self.before.game_date) == ()
+        return off and self.policy.off_day is OffDay.SKIP
+
     def note_deadline_under_run(self) -> None:
         """Notify of a deadline that passes while a run is live; it does nothing else then."""
-        off = self.games.get(self.before.game_date) == () and self.policy.off_day is OffDay.SKIP
-        if self.live is None or off:
+        if self.live is None or self._on_off_day():
             return
         at = self._deadline_due()
         if at is None:
@@ -1116,7 +1120,9 @@ class _Work:
         if not due:
             return
         always = any(e.when is ScheduleWhen.ALWAYS for _, e in due)
-        if self.live is not None:
+        if self._on_off_day():
+            idle = True
+        elif self.live is not None:
             idle = not always
         elif self.skip is not None:
             idle = True

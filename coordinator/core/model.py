@@ -469,6 +469,8 @@ class ConsumedRequirement:
     """The sources whose data the generation used, in order."""
     marks: Mapping[str, Mapping[str, Mark]]
     """table → game id (or ``*``) → mark, for every source of the requirement."""
+    received: Mapping[str, datetime] = field(default_factory=dict)
+    """table → receipt of the newest load that was known: only a later one can be newer data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -834,6 +834,12 @@ def consume(partition: Partition, verdict: Verdict) -> Mapping[str, ConsumedRequ
                 s.table: marks_of(partition.arrivals.get(arrivals_key(s.table, s.game_date)))
                 for s in r.sources
             },
+            received={
+                s.table: newest.received_at
+                for s in r.sources
+                if (known := partition.arrivals.get(arrivals_key(s.table, s.game_date))) is not None
+                and (newest := known.latest) is not None
+            },
         )
         for r in verdict.requirements
         if r.requirement.window is None
@@ -858,7 +864,7 @@ def _dirt(
             if consumed is None:
                 games = _received_after(known, partition.consumed_at)
             else:
-                games = _changed(marks_of(known), consumed.marks.get(source.table, {}))
+                games = _changed(known, consumed, source.table)
             ready = source.by_data and source.table in r.used
             if games:
                 latest = _latest_of(games, known)
@@ -915,16 +921,24 @@ def _sources_that_count(
     return r.sources[: names.index(used) + 1] if used in names else r.sources
 
 
-def _changed(now: Mapping[str, Mark], before: Mapping[str, Mark]) -> tuple[str, ...]:
-    """The games (or ``*``) whose content is not what was consumed.
+def _changed(known: TableDate, consumed: ConsumedRequirement, table: str) -> tuple[str, ...]:
+    """The games (or ``*``) that a later load gave other content than was consumed.
 
     A game without a mark of its own is read from the load of the whole date, then and now: a whole
     load that replaces per-game ones changes those games, even where an equal one was consumed.
+    Which games are kept of those that nobody expects may change with the calendar, so a game that
+    is kept now and was not then, or the other way round, is news only by a load that came since.
     """
+    before, seen = consumed.marks.get(table, {}), consumed.received.get(table)
+    read = {mark.event_id for mark in before.values()}
     changed = []
-    for name in {**now, **before}:
-        mark, known = now.get(name) or now.get(WHOLE), before.get(name) or before.get(WHOLE)
-        if mark is not None and (known is None or not mark.same_content(known)):
+    for name in dict.fromkeys((*known.games, WHOLE, *before)):
+        arrival, old = known.winner(name), before.get(name) or before.get(WHOLE)
+        if arrival is None or arrival.event_id in read:
+            continue
+        if seen is not None and arrival.received_at < seen:
+            continue
+        if old is None or not _mark(arrival).same_content(old):
             changed.append(name)
     return tuple(changed)
 

@@ -138,6 +138,7 @@ class Judge:
     def pass_time(self, at: datetime) -> None:
         """Time has come this far: note every deadline and schedule instant on the way."""
         before, self._latest = self._latest, at
+        self.ledger.pass_time(at)
         if before is None or at <= before or not self.served:
             return
         in_force = [self.rules, *(self.registries[h] for h in self._instances.values())]
@@ -403,7 +404,7 @@ class Judge:
         if story.outcome is not None:
             quiet = story.quiet([x for n in newer for x in n.loads])
         would: Answer = ready.critical_met
-        if state in ("skipped", "off"):
+        if state == "skipped" or ready.off_day:
             would = False
         elif quiet is not False:
             would = None if quiet is None and would is not False else False

@@ -140,6 +140,22 @@ class Ledger:
     sent: dict[str, list[Said]] = field(default_factory=dict)
     """Given event id, or execution id → the events that carry it."""
 
+    clock: datetime | None = None
+    """The instant of what was seen last."""
+    furthest: datetime | None = None
+    """The latest instant that was ever seen: later than ``clock`` where clocks were set back."""
+
+    def pass_time(self, at: datetime) -> None:
+        """Time has come this far, or was set back to this."""
+        self.clock = at
+        self.furthest = at if self.furthest is None else max(self.furthest, at)
+
+    def came_and_went(self, at: datetime) -> bool:
+        """Whether an instant has come, and clocks were set back to before it."""
+        if self.clock is None or self.furthest is None:
+            return False
+        return self.clock < at <= self.furthest
+
     def hear(self, sent: Sent) -> None:
         """Note what a sender wrote."""
         said = read_event(sent.event)

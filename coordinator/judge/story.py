@@ -178,6 +178,8 @@ class Story:
             limit = None if end is None else datetime.fromisoformat(end)
             if limit is not None:
                 answer: Answer = now < limit
+                if answer and self.ledger.came_and_went(limit):
+                    answer = None  # once over it need not open again
             else:
                 answer = self._data_has_come(needs, table, number, now, until)
             if answer is not False:
@@ -281,8 +283,10 @@ class Story:
                     continue
                 source = next((s for s in need.sources if s.table == table), None)
                 is_met: Answer = source.met if source is not None else False
-                if need.by_data is False:
+                if need.met is False:
                     is_met = False  # a group that is short of sources is not ready
+                elif need.met is None and is_met is True:
+                    is_met = None
                 if is_met is True and table not in need.used:
                     is_met = False if need.by_data is not None else None
                 # What the calendar does not ask for any more is nothing that the run did without.

@@ -1328,6 +1328,17 @@ def test_a_schedule_does_nothing_on_a_day_without_games() -> None:
     assert world.status is Status.NOT_EXPECTED
 
 
+def test_a_schedule_does_nothing_on_a_date_that_lost_its_games_nor_when_they_come_back() -> None:
+    world = done(schedule=schedule(30, 60, when=ScheduleWhen.ALWAYS))
+    world.at(10).expect(())
+    assert world.partition.wake_at is None
+    world.at(40).expect(GAMES)
+    assert (world.status, world.partition.generation) == (Status.SUCCEEDED, 1)
+    world.at(50).expect(())
+    world.tick(60)
+    assert world.partition.generation == 1
+
+
 def test_a_schedule_does_not_pass_a_quiet_load() -> None:
     world = World(schedule=schedule(30))
     world.load(quiet=True)

@@ -7,7 +7,10 @@ from datetime import timedelta
 
 import pytest
 
+from coordinator.core.facts import Surveyed
 from coordinator.core.model import (
+    UNEXPECTED_GAMES_KEPT,
+    UNKNOWN_GAMES_KEPT,
     Bypass,
     Flag,
     Grain,
@@ -16,6 +19,7 @@ from coordinator.core.model import (
     Status,
     TableDate,
     WindowDay,
+    arrivals_key,
 )
 from coordinator.core.readiness import HoldKind, State, judge, judge_source, marks_of
 from coordinator.core.spec import OffDay
@@ -972,6 +976,45 @@ def test_a_whole_date_reload_in_place_of_per_game_loads_is_newer_data_of_those_g
     world.run_through().at(1).load(mark="whole")
     assert world.status is Status.COOLING
     assert world.verdict.changed_games == GAMES
+
+
+def test_games_that_are_kept_no_more_or_again_are_no_newer_data() -> None:
+    world = World(grains={A: Grain.GAME}, games=None, cooldown=timedelta(0))
+    burst = tuple(f"x{n:03}" for n in range(UNKNOWN_GAMES_KEPT))
+    world.step(world.arriving(rows=5), world.arriving(A, burst))
+    world.run_through()
+    assert world.partition.generation == 1
+    known = world.ledger[arrivals_key(A, DATE)]
+    kept = dict(sorted(known.games.items())[:UNEXPECTED_GAMES_KEPT])
+    fewer = {arrivals_key(A, DATE): replace(known, games=kept)}
+    world.games = {DATE: GAMES}
+    for arrivals in (fewer, {arrivals_key(A, DATE): known}):
+        world.at(30).step(Surveyed(games=world.games, arrivals=arrivals))
+        assert (world.status, world.partition.generation) == (Status.SUCCEEDED, 1)
+
+
+def test_a_game_of_a_consumed_date_that_is_kept_only_now_is_no_newer_data() -> None:
+    world = World(grains={A: Grain.GAME}, games=None, cooldown=timedelta(0))
+    world.load(A, ["x1"])
+    world.at(1).run_through()
+    key = arrivals_key(A, DATE)
+    unkept = arrival(A, [GAMES[0]], event_id="e0", received=at(-1), stamp=at(-1))
+    known = world.ledger[key]
+    again = replace(
+        known,
+        arrivals={**known.arrivals, "e0": unkept},
+        games={**known.games, GAMES[0]: "e0"},
+    )
+    world.at(2).step(Surveyed(games={}, arrivals={key: again}))
+    assert (world.status, world.partition.generation) == (Status.SUCCEEDED, 1)
+
+
+def test_a_load_of_the_instant_of_the_consumed_one_is_newer_data() -> None:
+    world = World(cooldown=timedelta(0))
+    world.load()
+    world.load()
+    world.run_through()
+    assert world.partition.generation == 2
 
 
 def test_a_whole_date_reload_that_takes_a_correction_back_is_newer_data() -> None:

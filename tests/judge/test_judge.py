@@ -144,6 +144,33 @@ def test_newer_data_must_fire() -> None:
     assert stage.after(hours=2).rests() == ["unfired.newer"]
 
 
+@pytest.mark.parametrize(("back", "found"), [(True, []), (False, ["status"])])
+def test_a_waiver_that_was_over_need_not_open_again_when_clocks_are_set_back(
+    back: bool, found: list[str]
+) -> None:
+    stage = Stage()
+    until = (stage.now + timedelta(minutes=30)).isoformat()
+    stage.acts("waive", table=ODDS, until=until)
+    if back:
+        stage.after(hours=1).load(BOX)
+        stage.after(minutes=-59)
+    stage.load(PBP)
+    stage.show("waiting")
+    assert stage.rules == found
+
+
+def test_a_waived_table_counts_in_a_group_that_has_newer_data() -> None:
+    stage = Stage([{"at_least": 2, "of": [ODDS, PBP]}])
+    stage.acts("waive", table=PBP)
+    first = stage.load()
+    assert stage.fire((ODDS, first)) == []
+    stage.succeed()
+    second = stage.load()
+    stage.after(hours=2)
+    found = stage.fire((ODDS, second), trigger="late_data", changed_tables=(ODDS,))
+    assert "run.newer" not in found
+
+
 def test_equal_content_is_no_newer_data() -> None:
     stage = _succeeded()
     stage.load(metadata={"content_hash": "a"})
@@ -259,6 +286,20 @@ def test_a_schedule_must_act_and_acts_once() -> None:
     stage.succeed()
     assert stage.rests() == []
     assert stage.fire((ODDS, event), trigger="schedule", warnings=warnings) == ["schedule.fire"]
+
+
+def test_a_schedule_does_nothing_on_a_date_that_lost_its_games() -> None:
+    stage = Stage(
+        [{"table": ODDS}], schedule=[{"at": "08:00", "day": 1, "when": "always"}], cooldown="1h"
+    )
+    event = stage.load()
+    stage.show("settling")
+    stage.fire((ODDS, event))
+    stage.succeed()
+    stage.calendar()
+    stage.after(hours=10)
+    assert stage.rests() == []
+    assert stage.fire((ODDS, event), trigger="schedule") == ["schedule.fire"]
 
 
 def test_a_change_of_the_registry_puts_no_instant_into_the_past() -> None:
