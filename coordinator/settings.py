@@ -11,6 +11,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import (
@@ -124,6 +125,11 @@ class Settings(BaseSettings):
     def _known_launch(cls, value: str) -> str:
         if value != "local" and not value.startswith(("http://", "https://")):
             raise ValueError("must be local or an http(s) URL")
+        if "@" in urlsplit(value).netloc:
+            raise ValueError(
+                "holds a user name or password, which everybody who sees a status would read; "
+                "take it out"
+            )
         return value
 
     @field_validator("allowed_hosts", mode="before")

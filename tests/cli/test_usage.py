@@ -166,6 +166,13 @@ def test_a_bad_setting_names_where_it_was_said_and_what_was_said(tmp_path: Path)
     assert "Value error" not in said
 
 
+def test_a_launch_target_holds_no_password() -> None:
+    """It is shown by every status, by /readyz and in the log."""
+    ran = invoke("serve", COORDINATOR_LAUNCH="https://ana:secret@runner.example/launch")
+    assert ran.code == 2
+    assert "holds a user name or password" in " ".join(ran.err.replace("│", "").split())
+
+
 def test_serving_an_invalid_registry_is_refused_with_its_places(tmp_path: Path) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text("version: 2\n")
