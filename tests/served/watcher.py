@@ -158,16 +158,13 @@ class Watcher:
             yield run.ended_at or at, run
 
     def _act_at(self, act: Acted, runs: Iterable[RunShown]) -> datetime:
-        """When an act was done: with the run that it fired or ended."""
-        mine = [r for r in runs if (r.processor, r.game_date) == (act.processor, act.game_date)]
-        instants = []
+        """When an act was done: a trigger with the run that it fired."""
         if act.done and act.act == "trigger":
-            instants = [r.fired_at for r in mine if (r.actor, r.reason) == (act.actor, act.reason)]
-        elif act.done and act.act in ("reset", "skip"):
-            instants = [r.ended_at for r in mine if r.status == "cancelled" and r.ended_at]
-            instants += [r.fired_at for r in mine if act.act == "reset"]
-        near = [i for i in instants if abs(i - act.at) < COMMIT]
-        return min([*near, act.at])
+            for run in runs:
+                same = (run.processor, run.game_date, run.actor, run.reason)
+                if same == (act.processor, act.game_date, act.actor, act.reason):
+                    return run.fired_at
+        return act.at
 
     def _row_at(self, row: Recorded, runs: Iterable[RunShown]) -> datetime:
         """When a line of the ledger was written: at its receipt, or within its request later."""
