@@ -1256,3 +1256,10 @@ def test_rows_of_games_that_are_not_kept_are_said_not_to_count() -> None:
     assert source.warnings[0] == (
         f"{A}: rows of games beyond the first 200 by id are not counted until the calendar is known"
     )
+
+
+def test_unexpected_games_beyond_those_kept_are_counted_in_the_warning() -> None:
+    world = World(table(A, min_coverage=0.0), grains={A: Grain.GAME})
+    world.load(A, [f"x{n:02}" for n in range(25)])
+    (warning,) = (w for w in world.decision.verdict.warnings if "does not expect" in w)
+    assert warning.endswith("such ids were named 5 times beyond those kept")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from coordinator.core.explain import requirement_sentence
+from coordinator.core.facts import Surveyed
+from coordinator.core.machine import decide
 from coordinator.core.readiness import State
 from tests.core.world import DATE, A, C, World, at, day, table, window
 
@@ -85,3 +89,14 @@ def test_an_empty_window_is_said_with_its_span(span: dict[str, int], words: str)
         f"{C}: no game dates are known in {words}; "
         "say calendar.known_from in the registry, or load the calendar"
     )
+
+
+def test_a_window_that_is_left_to_the_sweep_is_due_at_once_and_says_so() -> None:
+    world = looking_back(1, 2, 3)
+    later = Surveyed(games=world.games, windows=None, windows_later=True)
+    decision = decide(world.partition, (later,), world.spec, world.now)
+    assert decision.partition.wake_at is not None
+    assert decision.partition.wake_at - world.now <= timedelta(seconds=1)
+    assert decision.fired is None
+    sentence = requirement_sentence(decision.verdict.requirements[1])
+    assert sentence == f"{C}: the last 3 game dates have not been evaluated yet"
