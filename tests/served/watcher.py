@@ -158,13 +158,17 @@ class Watcher:
             yield run.ended_at or at, run
 
     def _act_at(self, act: Acted, runs: Iterable[RunShown]) -> datetime:
-        """When an act was done: a trigger with the run that it fired."""
+        """When an act was done: with the run that it ended or fired, whose clock was read apart."""
+        mine = [r for r in runs if (r.processor, r.game_date) == (act.processor, act.game_date)]
+        instants: list[datetime] = []
         if act.done and act.act == "trigger":
-            for run in runs:
-                same = (run.processor, run.game_date, run.actor, run.reason)
-                if same == (act.processor, act.game_date, act.actor, act.reason):
-                    return run.fired_at
-        return act.at
+            instants = [r.fired_at for r in mine if (r.actor, r.reason) == (act.actor, act.reason)]
+        elif act.done and act.act in ("reset", "skip"):
+            ended = [r.ended_at for r in mine if r.status == "cancelled" and r.ended_at]
+            fired = [r.fired_at for r in mine if r.trigger == "dependencies" and r.generation > 1]
+            for found in (ended, fired if act.act == "reset" else []):
+                instants = instants or [i for i in found if abs(i - act.at) < COMMIT]
+        return min(instants, key=lambda i: abs(i - act.at), default=act.at)
 
     def _row_at(self, row: Recorded, runs: Iterable[RunShown]) -> datetime:
         """When a line of the ledger was written: at its receipt, or within its request later."""
