@@ -158,7 +158,8 @@ class RawDataPubSubPublisher:
             name = self._spool.append(event)
         except SpoolError as error:
             log.error("event_not_spooled", error=str(error), **_of(event))  # noqa: TRY400
-            return self._send_unspooled(event, seconds)
+            left = began + self._budget_seconds - self._monotonic()
+            return self._send_unspooled(event, min(seconds, left))
         with self._counting:
             self._sent_ids[name] = None
         try:

@@ -309,6 +309,8 @@ class _HeldLease:
                 self._lost.set()
             except (DoorUnavailableError, DoorRejectedError, TimeoutError) as error:
                 log.warning("heartbeat_unanswered", run_id=self._run_id, error=repr(error))
+            except Exception:  # one beat that breaks must not end the others
+                log.exception("heartbeat_failed", run_id=self._run_id)
             else:
                 seconds = self._length if kept.lease_seconds is None else kept.lease_seconds
                 self._ends_at = asked_at + seconds

@@ -669,6 +669,13 @@ class Judge:
                 story.id,
                 f"is shown {'' if 'paused' in seen.flags else 'not '}paused",
             )
+        if seen.refires not in (None, story.refires):
+            self._break(
+                "status.refires",
+                "4 reset",
+                story.id,
+                f"says that {seen.refires} re-fires are spent, and {story.refires} are",
+            )
         live = story.live
         rules = self.registries.get(seen.registry_hash)
         processor = None if rules is None else rules.processors.get(seen.processor)

@@ -247,7 +247,7 @@ class RunShown:
 
 @dataclass(frozen=True, slots=True)
 class PartitionShown:
-    """A partition's line of ``GET /v1/status/{date}``, whenever it has changed."""
+    """A partition of ``GET /v1/status/{date}/{processor}``, whenever it has changed."""
 
     processor: str
     game_date: str
@@ -255,6 +255,8 @@ class PartitionShown:
     flags: tuple[str, ...]
     generation: int
     registry_hash: str
+    refires: int | None = None
+    """How much of the budget of re-fires it says is spent; None where it was not asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ def public(key: Key, document: Document) -> Iterable[Observation]:
                 tuple(f.value for f in document.flags),
                 document.generation,
                 document.registry_hash,
+                document.refires,
             )
         case _:
             pass
