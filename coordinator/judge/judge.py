@@ -41,6 +41,7 @@ from coordinator.judge.story import (
 
 AUTOMATIC = ("dependencies", "late_data", "deadline", "schedule")
 LONG_UNDELIVERED = timedelta(minutes=10)
+PAUSE_SHOWS_WITHIN = timedelta(seconds=60)
 _ORDER: tuple[type, ...] = (
     Served,
     Stopped,
@@ -662,7 +663,9 @@ class Judge:
             story.skipped = "deadline"
         story.shown = seen
         paused = bool(story.paused())
-        if ("paused" in seen.flags) != paused:
+        # A decision that was made beside the act may be committed just after it.
+        lately = any(abs(at - act.at) < PAUSE_SHOWS_WITHIN for _, act in story.pauses)
+        if ("paused" in seen.flags) != paused and not lately:
             self._break(
                 "status.paused",
                 "4",

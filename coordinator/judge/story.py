@@ -309,7 +309,9 @@ class Story:
         if before.by_data is False:
             if line.critical or need.by_data is True:
                 return line.tables, True
-            return ((), True) if need.by_data is False else (line.tables, False)
+            # Met by a waiver alone, its rows may be read or not.
+            unmet = need.by_data is False and need.met is False
+            return ((), True) if unmet else (line.tables, False)
         if before.not_expected:
             return line.tables, True
         unsure = any(s.met is None for s in before.sources)

@@ -35,6 +35,8 @@ from coordinator.simulation.world import ENDINGS, World
 CHECKOUT = Path(__file__).resolve().parents[2]
 CHUNKS = 8
 WORLDS_A_CHUNK = 8
+FRESH = 6
+"""Worlds of a run that nobody has seen. More of them are a campaign: ``make simulate FRESH=1``."""
 STEPS = 40
 
 
@@ -56,10 +58,10 @@ def test_the_laws_hold_in_every_world(chunk: int) -> None:
     _play(first, first + WORLDS_A_CHUNK)
 
 
-@pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_the_laws_hold_in_worlds_that_nobody_has_seen(chunk: int, seed_base: int) -> None:
-    first = seed_base + chunk * WORLDS_A_CHUNK
-    _play(first, first + WORLDS_A_CHUNK)
+@pytest.mark.parametrize("number", range(FRESH))
+def test_the_laws_hold_in_worlds_that_nobody_has_seen(number: int, seed_base: int) -> None:
+    report = run(seed_base + number, steps=STEPS)
+    assert report.broken is None, report.told()
 
 
 def test_every_kind_of_fault_and_ending_happens_and_every_status_is_visited() -> None:
@@ -83,7 +85,7 @@ def test_every_kind_of_fault_and_ending_happens_and_every_status_is_visited() ->
 
 def test_every_edit_of_the_registry_is_taken_into_use() -> None:
     seen: Counter[str] = Counter()
-    for seed in range(4001, 4061):
+    for seed in range(4001, 4161):
         world = World(seed, Shared(SqliteStore(MEMORY, inline=True)))
         world.faults.rates["registry_swap"] = 1.0
         with quiet_log(world.logged_an_error):
