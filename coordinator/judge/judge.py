@@ -80,6 +80,8 @@ class Judge:
         self._told: set[tuple[str, str, str]] = set()
         self._instances: dict[str, str] = {}
         """Instance → the registry that it serves."""
+        self._ready: dict[str, datetime] = {}
+        """Registry → when an instance was first ready under it."""
         self._latest: datetime | None = None
         self._needs: dict[str, Needs] = {}
         self._acts_at_once: list[Acted] = []
@@ -179,7 +181,12 @@ class Judge:
         return self.registries[self.served[-1]]
 
     def _served(self, seen: Served, at: datetime) -> None:
+        started = self._instances.get(seen.instance) == seen.hash
         self._instances[seen.instance] = seen.hash
+        if seen.ready:
+            self._ready.setdefault(seen.hash, at)
+        if started:
+            return  # it was seen to start, and is ready now
         if seen.hash not in self.registries:
             self.registries[seen.hash] = read(seen.text, seen.hash, at)
         if not self.served or self.served[-1] != seen.hash:
@@ -416,8 +423,9 @@ class Judge:
         if state == "done" and story.refires >= processor.max_refires:
             would = False
         known = self._known_before(story, instant)
-        if not self._set_before(story, kind, instant):
-            known = False
+        was_set = self._set_before(story, kind, instant)
+        if was_set is not True and known is not False:
+            known = was_set
         return Passed(
             kind=kind,
             at=instant,
@@ -432,12 +440,13 @@ class Judge:
             registry=rules.hash,
         )
 
-    def _set_before(self, story: Story, kind: str, instant: datetime) -> bool:
+    def _set_before(self, story: Story, kind: str, instant: datetime) -> Answer:
         """Whether an instant was not put into the past by a change of the registry.
 
         The first registry of a store changes nothing; of any other that sets the instant one must
-        have been served before it came.
+        have been served before it came. Nobody can tell while instances only try to start under it.
         """
+        answer: Answer = False
         for number, identity in enumerate(self.served):
             rules = self.registries[identity]
             processor = rules.processors.get(story.processor)
@@ -447,8 +456,11 @@ class Judge:
                 k == kind and rules.instant(story.game_date, c) == instant
                 for k, c in _clocks(processor)
             ):
-                return True
-        return False
+                ready_at = self._ready.get(identity)
+                if not number or (ready_at is not None and ready_at < instant):
+                    return True
+                answer = None
+        return answer
 
     # ── runs ─────────────────────────────────────────────────────────────────────────────────
 

@@ -34,6 +34,8 @@ class Served:
     hash: str
     text: str
     instance: str = ""
+    ready: bool = True
+    """It takes requests; before that it may still fail to take the registry into use."""
 
 
 @dataclass(frozen=True, slots=True)

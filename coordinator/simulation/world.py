@@ -310,7 +310,7 @@ class World:
         process.definition = self.definition
         process.definitions = self.definitions
         store.process = process
-        self.saw(Served(self.registry.registry_hash, self.registry.text, name))
+        self.saw(Served(self.registry.registry_hash, self.registry.text, name, ready=False))
 
         def died(why: str) -> None:
             self.say(f"{name} died: {why}")
@@ -349,6 +349,8 @@ class World:
             process.kill(f"its start failed: {error.code}")
         else:
             process.serves = True  # as the service listens once the registry is in use
+            served = process.registry
+            self.saw(Served(served.registry_hash, served.text, process.name))
             self.say(f"{process.name} serves")
             if self.by_loops:
                 loops = process.loops()

@@ -36,7 +36,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 CHUNKS = 8
 WORLDS_A_CHUNK = 8
 FRESH = 6
-"""Worlds of a run that nobody has seen. More of them are a campaign: ``make simulate FRESH=1``."""
+"""Worlds of a run that nobody has seen. More of them: ``make simulate FRESH=1000``."""
 STEPS = 40
 
 
