@@ -422,6 +422,8 @@ class Judge:
             would = ready_newer(newer, ready)
         if state == "done" and story.refires >= processor.max_refires:
             would = False
+        if would is False and state in ("open", "done") and not ready.off_day and story.paused():
+            would = None  # it acts on resume, by what is there then
         known = self._known_before(story, instant)
         was_set = self._set_before(story, kind, instant)
         if was_set is not True and known is not False:
@@ -677,6 +679,8 @@ class Judge:
         paused = bool(story.paused())
         # A decision that was made beside the act may be committed just after it.
         lately = any(abs(at - act.at) < PAUSE_SHOWS_WITHIN for _, act in story.pauses)
+        # A pause holds no run that is live, and its life is recorded without a look at pauses.
+        lately = lately or story.live is not None
         if ("paused" in seen.flags) != paused and not lately:
             self._break(
                 "status.paused",
