@@ -677,17 +677,10 @@ class Judge:
             story.skipped = "deadline"
         story.shown = seen
         paused = bool(story.paused())
-        # A decision that was made beside the act may be committed just after it.
+        # What fires proves its pauses; another decision may rest on those that were known before.
         lately = any(abs(at - act.at) < PAUSE_SHOWS_WITHIN for _, act in story.pauses)
-        # A pause holds no run that is live, and its life is recorded without a look at pauses.
-        lately = lately or story.live is not None
-        if ("paused" in seen.flags) != paused and not lately:
-            self._break(
-                "status.paused",
-                "4",
-                story.id,
-                f"is shown {'' if 'paused' in seen.flags else 'not '}paused",
-            )
+        if "paused" in seen.flags and not paused and not lately:
+            self._break("status.paused", "4", story.id, "is shown paused")
         if seen.refires not in (None, story.refires):
             self._break(
                 "status.refires",

@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.emulator, pytest.mark.slow]
 CHECKOUT = Path(__file__).resolve().parents[2]
 CHUNKS = 5
 WORLDS_A_CHUNK = 2
-FRESH = 2
+FRESH = 1
 STEPS = 40
 
 

@@ -35,7 +35,7 @@ from coordinator.simulation.world import ENDINGS, World
 CHECKOUT = Path(__file__).resolve().parents[2]
 CHUNKS = 8
 WORLDS_A_CHUNK = 8
-FRESH = 6
+FRESH = 4
 """Worlds of a run that nobody has seen. More of them: ``make simulate FRESH=1000``."""
 STEPS = 40
 
