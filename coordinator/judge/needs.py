@@ -75,6 +75,8 @@ class Waiver:
     until: datetime | None
     open: Answer = True
     """None where its data may have come, or its time may be over."""
+    data_came_at: datetime | None = None
+    """When the data came that closed it: the table was met without a break from ``at`` on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +279,11 @@ class Needs:
                 since = Span(waiver.at, waiver.at)
             else:
                 since = Span(min(since.first, waiver.at), max(since.last, waiver.at))
+        if since is not None:
+            for closed in waivers:
+                came_at = closed.data_came_at
+                if closed.table == table and came_at is not None and since.first <= came_at:
+                    since = Span(min(since.first, closed.at), since.last)
         return Source(
             table=table,
             game_date=on,
@@ -504,7 +511,7 @@ class Needs:
         met = by_data if waived is False else (True if waived or by_data else None)
         received = [x.received_at for d in dates for x in self.ledger.loads.get((table, d), ())]
         received += [at for d in self.ledger.calendars for _, at in self.ledger.calendar_changes(d)]
-        received += [w.at for w in waivers if w.table == table]
+        received += [w.at for w in waivers if w.table == table and w.open is not False]
         return Need(
             line=line,
             met=met,

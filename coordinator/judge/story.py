@@ -163,7 +163,7 @@ class Story:
         return [a for a in state.values() if a is not None]
 
     def waivers(self, needs: Needs, now: datetime, until: int | None = None) -> list[Waiver]:
-        """The waivers that are open, or may be."""
+        """The waivers that are open or may be, and those that their data closed."""
         given: dict[str, tuple[int, Acted]] = {}
         for number, act in self.acts:
             if not act.done or (until is not None and number > until):
@@ -181,30 +181,35 @@ class Story:
                 if answer and self.ledger.came_and_went(limit):
                     answer = None  # once over it need not open again
             else:
-                answer = self._data_has_come(needs, table, number, now, until)
+                answer, came_at = self._until_data(needs, table, number, now, until)
+                if came_at is not None:
+                    found.append(Waiver(table, act.at, None, False, came_at))
             if answer is not False:
                 found.append(Waiver(table, act.at, limit, answer))
         return found
 
-    def _data_has_come(
+    def _until_data(
         self, needs: Needs, table: str, since: int, now: datetime, until: int | None
-    ) -> Answer:
-        """Whether a waiver without an end is still open: it holds until the data comes."""
+    ) -> tuple[Answer, datetime | None]:
+        """Whether a waiver without an end is still open; and if not, when its data came."""
         processor = needs.rules.processors.get(self.processor)
         lines = [] if processor is None else [x for x in processor.lines if table in x.tables]
-        moments = {since}
+        moments: dict[int, datetime] = {since: now}
         for line in lines:
             if line.window:
                 moments |= {
-                    x.number for (t, _), xs in self.ledger.loads.items() if t == table for x in xs
+                    x.number: x.received_at
+                    for (t, _), xs in self.ledger.loads.items()
+                    if t == table
+                    for x in xs
                 }
-                moments |= {
-                    n for d in self.ledger.calendars for n, _ in self.ledger.calendar_changes(d)
-                }
+                for d in self.ledger.calendars:
+                    moments |= dict(self.ledger.calendar_changes(d))
             else:
                 on = shifted(self.game_date, line.offset)
-                moments |= {x.number for x in self.ledger.loads.get((table, on), ())}
-                moments |= {n for n, _ in self.ledger.calendar_changes(on)}
+                loads = self.ledger.loads.get((table, on), ())
+                moments |= {x.number: x.received_at for x in loads}
+                moments |= dict(self.ledger.calendar_changes(on))
         answer: Answer = True
         for moment in sorted(m for m in moments if m >= since and (until is None or m <= until)):
             met: list[Answer] = []
@@ -217,10 +222,10 @@ class Story:
                     source = needs.source(line, table, on, now, False, (), moment)
                     met.append(None if source.met and line.fail is not None else source.met)
             if lines and all(m is True for m in met):
-                return False
+                return False, moments[moment]
             if all(m is not False for m in met):
                 answer = None
-        return answer
+        return answer, None
 
     # ── arrivals ─────────────────────────────────────────────────────────────────────────────
 

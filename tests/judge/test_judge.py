@@ -159,6 +159,17 @@ def test_a_waiver_that_was_over_need_not_open_again_when_clocks_are_set_back(
     assert stage.rules == found
 
 
+@pytest.mark.parametrize(("hours", "found"), [(2, []), (0.01, ["hold.debounce"])])
+def test_debounce_is_capped_from_when_a_waiver_made_it_ready(
+    hours: float, found: list[str]
+) -> None:
+    stage = Stage([{"table": ODDS}, {"table": PBP}], debounce="1m", max_settle="1h")
+    quiet = stage.load(PBP, skip_downstream=True)
+    stage.acts("waive", table=ODDS)
+    event = stage.after(hours=hours).load()
+    assert stage.fire((ODDS, event), (PBP, quiet)) == found
+
+
 def test_a_waived_table_counts_in_a_group_that_has_newer_data() -> None:
     stage = Stage([{"at_least": 2, "of": [ODDS, PBP]}])
     stage.acts("waive", table=PBP)
