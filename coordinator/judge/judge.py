@@ -41,7 +41,6 @@ from coordinator.judge.story import (
 
 AUTOMATIC = ("dependencies", "late_data", "deadline", "schedule")
 LONG_UNDELIVERED = timedelta(minutes=10)
-PAUSE_SHOWS_WITHIN = timedelta(seconds=60)
 _ORDER: tuple[type, ...] = (
     Served,
     Stopped,
@@ -677,10 +676,13 @@ class Judge:
             story.skipped = "deadline"
         story.shown = seen
         paused = bool(story.paused())
-        # What fires proves its pauses; another decision may rest on those that were known before.
-        lately = any(abs(at - act.at) < PAUSE_SHOWS_WITHIN for _, act in story.pauses)
-        if "paused" in seen.flags and not paused and not lately:
-            self._break("status.paused", "4", story.id, "is shown paused")
+        if ("paused" in seen.flags) != paused:
+            self._break(
+                "status.paused",
+                "4",
+                story.id,
+                f"is shown {'' if 'paused' in seen.flags else 'not '}paused",
+            )
         if seen.refires not in (None, story.refires):
             self._break(
                 "status.refires",

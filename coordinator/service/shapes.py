@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -331,6 +332,13 @@ def waiver_view(waiver: Waiver, verdict: Verdict) -> View:
         "closed_at": instant_text(waiver.closed_at),
         "closed_because": waiver.closed_because,
     }
+
+
+def under_pauses(partition: Partition, pauses: Sequence[Pause]) -> Partition:
+    """A partition under the pauses there are now: one with a live run is decided without them."""
+    others = [f for f in partition.flags if f is not Flag.PAUSED]
+    flags = [Flag.PAUSED, *others] if pauses else others
+    return replace(partition, pauses=tuple(pauses), flags=tuple(flags))
 
 
 def pause_view(pause: Pause) -> View:

@@ -24,7 +24,6 @@ from coordinator.core.model import (
     Control,
     Flag,
     Partition,
-    Pause,
     Run,
     RunStatus,
     Status,
@@ -65,6 +64,7 @@ from coordinator.service.shapes import (
     run_brief,
     run_whole,
     table_date_view,
+    under_pauses,
 )
 from coordinator.wire import check_date, instant_text, is_game_date, shown
 
@@ -188,7 +188,7 @@ class StatusViews:
             if partition is not None:
                 spec = self._engine.registry.processors[target[0]]
                 held_by = [docs[controls[name]] for name in (ALL, spec.name)]
-                partition = _paused_by(partition, [c.pause for c in held_by if c and c.pause])
+                partition = under_pauses(partition, [c.pause for c in held_by if c and c.pause])
                 found[target] = Seen(partition, spec, judge(partition, spec, now), True)
         absent = [t for t in targets if t not in found]
         for n in range(0, len(absent), _CHUNK):
@@ -263,13 +263,15 @@ class StatusViews:
         calendar = {c.game_date: c async for c in self._calendar(first, last)}
         specs = self._specs()
         cells: dict[str, dict[str, View]] = {s.name: {} for s in specs}
+        pauses = [c.pause for c in await self._controls() if c.pause is not None]
+        held = {s.name: [p for p in pauses if p.scope in (ALL, s.name)] for s in specs}
         async for p in self._partitions(first, last):
             if p.processor in cells:
-                cells[p.processor][p.game_date] = _cell(p.status, [f.value for f in p.flags], True)
-        paused = await self._paused()
+                shown_flags = [f.value for f in under_pauses(p, held[p.processor]).flags]
+                cells[p.processor][p.game_date] = _cell(p.status, shown_flags, True)
         now = self._engine.clock.now()
         for spec in specs:
-            flags = [Flag.PAUSED.value] if paused & {spec.name, None} else []
+            flags = [Flag.PAUSED.value] if held[spec.name] else []
             row = cells[spec.name]
             for day, known in calendar.items():
                 if day in row:
@@ -707,18 +709,6 @@ class StatusViews:
             after = page.next_page_token
             if after is None:
                 return found
-
-    async def _paused(self) -> set[str | None]:
-        """Paused processors; None stands for all of them."""
-        names = {c.scope for c in await self._controls() if c.pause is not None}
-        return {None if n.startswith("_") else n for n in names}
-
-
-def _paused_by(partition: Partition, pauses: Sequence[Pause]) -> Partition:
-    """A partition under the pauses in force, which one whose run goes on has not heard of."""
-    others = [f for f in partition.flags if f is not Flag.PAUSED]
-    flags = [Flag.PAUSED, *others] if pauses else others
-    return replace(partition, pauses=tuple(pauses), flags=tuple(flags))
 
 
 def _imagined(committed: Committed, registry: Registry, now: datetime) -> Seen:

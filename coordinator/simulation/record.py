@@ -117,7 +117,7 @@ class Record:
         before = {key: self.docs.get(key) for key in puts}
         changed = {k: d for k, d in puts.items() if before[k] is not d}
         self.docs.update(changed)
-        shown = (o for k, d in changed.items() for o in public(k, d))
+        shown = (o for k, d in changed.items() for o in public(k, d, self.docs))
         self.judge.see(now, *shown, registry=process.registry.registry_hash)
         lines: list[str] = []
         for key, document in changed.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
+from coordinator.documents import control_key
 from coordinator.judge import Judge
 from coordinator.judge.observations import (
     Acted,
@@ -19,11 +20,12 @@ from coordinator.judge.observations import (
     RunShown,
 )
 from coordinator.ports import Document, Key, Kind, Notice
-from coordinator.service.shapes import audit_view, ledger_row, run_whole
+from coordinator.service.engine import ALL
+from coordinator.service.shapes import audit_view, ledger_row, run_whole, under_pauses
 
 
-def public(key: Key, document: Document) -> Iterable[Observation]:
-    """A document as the API shows it."""
+def public(key: Key, document: Document, docs: Mapping[Key, Document]) -> Iterable[Observation]:
+    """A document as the API shows it, beside every other one."""
     match key.kind:
         case Kind.EVENT:
             yield Recorded.of(ledger_row(document))
@@ -32,11 +34,13 @@ def public(key: Key, document: Document) -> Iterable[Observation]:
         case Kind.RUN:
             yield RunShown.of(run_whole(document, None, None))
         case Kind.PARTITION:
+            controls = [docs.get(control_key(name)) for name in (ALL, document.processor)]
+            shown = under_pauses(document, [c.pause for c in controls if c and c.pause])
             yield PartitionShown(
                 document.processor,
                 document.game_date,
                 document.status.value,
-                tuple(f.value for f in document.flags),
+                tuple(f.value for f in shown.flags),
                 document.generation,
                 document.registry_hash,
                 document.refires,
@@ -97,5 +101,5 @@ class Witness:
         _, registry, puts, now = pending
         changed = {k: d for k, d in puts.items() if self._docs.get(k) is not d}
         self._docs.update(changed)
-        shown = (o for k, d in changed.items() for o in public(k, d))
+        shown = (o for k, d in changed.items() for o in public(k, d, self._docs))
         self.judge.see(now, *shown, registry=registry)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from coordinator.core.model import CalendarDate
-from coordinator.documents import calendar_key
-from coordinator.ports import Changes
+from coordinator.core.model import CalendarDate, Partition
+from coordinator.documents import calendar_key, partition_key
+from coordinator.ports import Changes, Document, Key
 from coordinator.web import models
 from tests.api.support import DATE, Service, envelope
 
@@ -260,6 +262,28 @@ def test_the_grid_and_the_date_agree_on_what_is_overdue(service: Service) -> Non
     old = row(service, "Report")
     assert (old["status"], old["flags"]) == ("waiting", ["overdue"])
     assert "Overdue since 2025-11-16 15:00:00Z." in old["why"]
+
+
+def test_the_grid_shows_a_pause_that_a_decision_did_not_know_yet(service: Service) -> None:
+    service.send()
+    service.post("/v1/pause", {"reason": "tested"})
+    service.on_loop(_as_another_instance_stores_it(service))
+    grid = service.get("/v1/grid", **{"from": "2025-11-15", "to": "2025-11-15"})
+    cell = next(c["cells"]["2025-11-15"] for c in grid["items"] if c["processor"] == "Summary")
+    assert "paused" in cell["flags"]
+    assert row(service, "Summary")["flags"] == cell["flags"]
+
+
+async def _as_another_instance_stores_it(service: Service) -> None:
+    """Store a partition as an instance does that decided beside the commit of the pause."""
+    key = partition_key("Summary", "2025-11-15")
+
+    def step(docs: Mapping[Key, Document | None]) -> Changes[None]:
+        known: Partition | None = docs[key]
+        assert known is not None
+        return Changes(None, {key: replace(known, pauses=(), flags=(), revision=99)})
+
+    await service.application.store.transact([key], step)
 
 
 async def _only_the_calendar(service: Service, game_date: str) -> None:
