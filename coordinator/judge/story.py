@@ -312,11 +312,9 @@ class Story:
         if before.by_data is None:
             return line.tables, False
         if before.by_data is False:
-            if line.critical or need.by_data is True:
+            if line.critical or need.met is True:
                 return line.tables, True
-            # Met by a waiver alone, its rows may be read or not.
-            unmet = need.by_data is False and need.met is False
-            return ((), True) if unmet else (line.tables, False)
+            return ((), True) if need.met is False else (line.tables, False)
         if before.not_expected:
             return line.tables, True
         unsure = any(s.met is None for s in before.sources)

@@ -182,6 +182,23 @@ def test_a_waived_table_counts_in_a_group_that_has_newer_data() -> None:
     assert "run.newer" not in found
 
 
+@pytest.mark.parametrize(
+    ("changed", "found"), [((ODDS, PBP), []), ((ODDS,), ["launch.changed_tables"])]
+)
+def test_newer_rows_of_an_optional_table_count_where_a_waiver_meets_it(
+    changed: tuple[str, ...], found: list[str]
+) -> None:
+    stage = Stage([{"table": ODDS}, {"table": PBP, "critical": False}], cooldown="0s")
+    first = stage.load()
+    stage.acts("waive", table=PBP)
+    assert stage.fire((ODDS, first)) == []
+    stage.succeed()
+    part = stage.load(PBP, status="partial")
+    newer = stage.load()
+    fired = stage.fire((ODDS, newer), (PBP, part), trigger="late_data", changed_tables=changed)
+    assert [rule for rule in fired if rule == "launch.changed_tables"] == found
+
+
 def test_equal_content_is_no_newer_data() -> None:
     stage = _succeeded()
     stage.load(metadata={"content_hash": "a"})
