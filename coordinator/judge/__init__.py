@@ -22,21 +22,21 @@ What it holds against its model
     attempts, back-offs, ends, outputs (``runs``). What a run consumes and what its launch says
     (``launches``). Deadlines and schedules, statuses, flags and notices (``judge``).
 
-When it looks
-    *Must not* is checked when something is shown: a run that was fired is held against how its
-    partition stood at that instant. *Must* is checked when the world is at rest (``at_rest``):
+When it judges
+    *Must not* is checked when something is shown: a run that was fired is held against the
+    state of its partition at that instant. *Must* is checked when the world is at rest (``at_rest``):
     faults have stopped and sweeps have passed, so whatever is ready and not held has been fired,
     each deadline and schedule instant has acted, and each notice was sent once.
 
 Where it does not say
     Answers are True, False or None; instants are spans. None, or the whole span, stands where the
-    contract leaves a choice or nobody outside can tell. Each such place is named where it is made
+    contract leaves a choice or it is not visible outside. Each such place is named where it is made
     (``needs`` lists those about data); a rule is called broken only beyond doubt.
 
 How it works things out
     From scratch, each time: all loads of a date, in the order of the commits, for every question.
-    Nothing is folded, cached or kept up to date, but for one note per generation of how its needs
-    stood when it was fired, since that is what it consumed.
+    Nothing is folded, cached or kept up to date, but for one note per generation of the state of
+    its needs when it was fired, since that is what it consumed.
 
 ``Judge.see`` takes observations, ``Judge.at_rest`` says that the world rests, ``Judge.broken`` lists
 what does not hold: the rule, the section of the contract, the partition, the instant and why.

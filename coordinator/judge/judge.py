@@ -68,7 +68,7 @@ class Judge:
         self.stories: dict[tuple[str, str], Story] = {}
         self.registries: dict[str, Rules] = {}
         self.served: list[str] = []
-        """Registries in the order they came into use; the last is the one in force."""
+        """Registries in the order they came into use; the last is the current one."""
         self.broken: list[Broken] = []
         self.runs = runs.Runs(self._break, patience=patience)
         self.notices: dict[str, int] = {}
@@ -76,7 +76,7 @@ class Judge:
         self._number = 0
         self._now: datetime | None = None
         self._by: str | None = None
-        self._told: set[tuple[str, str, str]] = set()
+        self._reported: set[tuple[str, str, str]] = set()
         self._instances: dict[str, str] = {}
         """Instance → the registry that it serves."""
         self._ready: dict[str, datetime] = {}
@@ -115,7 +115,7 @@ class Judge:
             case Stopped():
                 self._instances.pop(seen.instance, None)
             case Sent():
-                self.ledger.hear(seen)
+                self.ledger.note_sent(seen)
             case Recorded():
                 self._recorded(seen, at)
             case Acted():
@@ -143,8 +143,8 @@ class Judge:
         self.ledger.pass_time(at)
         if before is None or at <= before or not self.served:
             return
-        in_force = [self.rules, *(self.registries[h] for h in self._instances.values())]
-        for rules in {r.hash: r for r in in_force}.values():
+        served = [self.rules, *(self.registries[h] for h in self._instances.values())]
+        for rules in {r.hash: r for r in served}.values():
             for processor in rules.processors.values():
                 if processor.deadline or processor.schedule:
                     self._pass_instants(rules, processor, before, at)
@@ -168,15 +168,15 @@ class Judge:
 
     def _break(self, rule: str, section: str, where: str, sentence: str) -> None:
         assert self._now is not None
-        if (rule, where, sentence) not in self._told:
-            self._told.add((rule, where, sentence))
+        if (rule, where, sentence) not in self._reported:
+            self._reported.add((rule, where, sentence))
             self.broken.append(Broken(rule, section, where, self._now, sentence))
 
     # ── facts ────────────────────────────────────────────────────────────────────────────────
 
     @property
     def rules(self) -> Rules:
-        """The registry in force."""
+        """The registry that is served now."""
         return self.registries[self.served[-1]]
 
     def _served(self, seen: Served, at: datetime) -> None:
@@ -236,9 +236,9 @@ class Judge:
                 f"{row.event_id} is older than what is known and is called applied",
             )
         for rules in self._possible():
-            for name, game_date in _hearing(rules, load):
+            for name, game_date in _partitions_of(rules, load):
                 story = self.story(name, game_date)
-                story.heard.append((load.number, load.received_at, at))
+                story.known_by.append((load.number, load.received_at, at))
 
     def _possible(self) -> list[Rules]:
         """The registries under which this may have been done."""
@@ -273,8 +273,8 @@ class Judge:
             quiet, mark, count, games = said.quiet, said.mark, said.count, said.games
             status = said.status or row.status
             timestamp = min(said.timestamp, row.received_at)
-        told = (quiet, mark, count, games, status, timestamp)
-        kept = (
+        as_sent = (quiet, mark, count, games, status, timestamp)
+        as_kept = (
             row.quiet,
             row.content_hash,
             row.record_count,
@@ -290,7 +290,7 @@ class Judge:
             "status",
             "timestamp",
         )
-        for name, sent, recorded in zip(names, told, kept, strict=True):
+        for name, sent, recorded in zip(names, as_sent, as_kept, strict=True):
             if sent != recorded:
                 self._break(
                     "ledger.content",
@@ -349,7 +349,7 @@ class Judge:
         story = self.story(act.processor, act.game_date)
         if act.done:
             story.acts.append((self._number, act))
-            story.heard.append((self._number, act.at, at))
+            story.known_by.append((self._number, act.at, at))
             if act.act == "skip":
                 story.skipped = "person"
             elif act.act in ("reset", "trigger"):
@@ -361,10 +361,10 @@ class Judge:
         """The needs under a registry."""
         return self._needs[rules.hash]
 
-    def look(
+    def evaluate(
         self, story: Story, rules: Rules, now: datetime, *, freshness: bool | None = None
     ) -> tuple[Readiness, list[Newer]]:
-        """How a partition stands at an instant, by everything seen so far."""
+        """A partition's needs, and what is newer, at an instant, by everything seen so far."""
         needs, processor = self.needs(rules), rules.processors[story.processor]
         fresh = not story.generations if freshness is None else freshness
         ready = needs.readiness(
@@ -380,10 +380,10 @@ class Judge:
         return [r.processors[name] for r in self.registries.values() if name in r.processors]
 
     def _known_before(self, story: Story, at: datetime) -> Answer:
-        """Whether a partition had been heard of before an instant."""
-        if any(max(received, seen) < at for _, received, seen in story.heard):
+        """Whether a partition was known before an instant."""
+        if any(max(received, seen) < at for _, received, seen in story.known_by):
             return True
-        return None if any(min(r, s) <= at for _, r, s in story.heard) else False
+        return None if any(min(r, s) <= at for _, r, s in story.known_by) else False
 
     def _passing(
         self,
@@ -394,7 +394,7 @@ class Judge:
         clock: Clock,
         instant: datetime,
     ) -> Passed:
-        ready, newer = self.look(story, rules, instant)
+        ready, newer = self.evaluate(story, rules, instant)
         state = "open"
         if story.skipped:
             state = "skipped"
@@ -445,7 +445,7 @@ class Judge:
         """Whether an instant was not put into the past by a change of the registry.
 
         The first registry of a store changes nothing; of any other that sets the instant one must
-        have been served before it came. Nobody can tell while instances only try to start under it.
+        have been served before it came. It is unknown while instances only try to start under it.
         """
         answer: Answer = False
         for number, identity in enumerate(self.served):
@@ -496,7 +496,7 @@ class Judge:
                 "run.live", "4 law 2", run.run_id, f"was fired beside the live {last.run.run_id}"
             )
         freshness = not story.generations and "freshness" not in run.bypassed
-        ready, newer = self.look(story, rules, now, freshness=freshness)
+        ready, newer = self.evaluate(story, rules, now, freshness=freshness)
         forced = "dependencies" in run.bypassed
         if ready.critical_met is False and not forced:
             self._break(
@@ -612,7 +612,7 @@ class Judge:
         ):
             no("the deadline has acted before")
         if self._known_before(story, at) is False:
-            no("was first heard of after its deadline")
+            no("was first known after its deadline")
         if not self._set_before(story, "deadline", at):
             no("a change of the registry put the deadline into the past")
         if ready.usable is False:
@@ -645,7 +645,7 @@ class Judge:
             if any(fired >= at for fired in acted):
                 reasons.append(f"{at:%m-%d %H:%M} has acted")
             elif self._known_before(story, at) is False:
-                reasons.append(f"first heard of after {at:%m-%d %H:%M}")
+                reasons.append(f"first known after {at:%m-%d %H:%M}")
             elif not self._set_before(story, "schedule", at):
                 reasons.append(f"a change of the registry put {at:%m-%d %H:%M} into the past")
             elif (
@@ -669,8 +669,8 @@ class Judge:
 
     def _shown(self, seen: PartitionShown, at: datetime) -> None:
         story = self.story(seen.processor, seen.game_date)
-        if not story.heard:
-            story.heard.append((self._number, at, at))
+        if not story.known_by:
+            story.known_by.append((self._number, at, at))
         if seen.status == "skipped" and not story.skipped:
             self._skipped_by_deadline(story, at)
             story.skipped = "deadline"
@@ -728,7 +728,7 @@ class Judge:
         processor = None if rules is None else rules.processors.get(story.processor)
         if rules is None or processor is None:
             return ("waiting", "settling", "not_expected")
-        ready, _ = self.look(story, rules, at)
+        ready, _ = self.evaluate(story, rules, at)
         if ready.off_day:
             return ("not_expected",)
         aging = any(line.fail for line in processor.lines) and not story.generations
@@ -736,8 +736,8 @@ class Judge:
             w.until is not None and abs(w.until - at) < timedelta(minutes=10)
             for w in story.waivers(self.needs(rules), at - timedelta(minutes=10))
         )
-        looks_back = any(line.window for line in processor.lines)  # judged when looked at next
-        if ready.critical_met is None or aging or ending or looks_back:
+        has_window = any(line.window for line in processor.lines)  # judged when next evaluated
+        if ready.critical_met is None or aging or ending or has_window:
             return ("waiting", "settling")
         return ("settling",) if ready.critical_met else ("waiting",)
 
@@ -746,7 +746,7 @@ class Judge:
         processor = self.rules.processors.get(seen.processor)
         if processor is None or len(set(self._instances.values())) > 1:
             return  # whoever answered may have judged by another registry
-        ready, newer = self.look(story, self.rules, seen.at)
+        ready, newer = self.evaluate(story, self.rules, seen.at)
         needs, others = self.needs(self.rules), self._others(processor.name)
         holds = story.holds(needs, processor, ready, newer, others)
         sentences.check(self._break, seen, story.id, ready, holds, self.runs.patience)
@@ -766,10 +766,10 @@ class Judge:
         if at < instant:
             return f"was skipped before its deadline {instant:%m-%d %H:%M}"
         if self._known_before(story, instant) is False:
-            return "was first heard of after its deadline, and was skipped"
+            return "was first known after its deadline, and was skipped"
         if not self._set_before(story, "deadline", instant):
             return "a change of the registry put the deadline into the past, and it was skipped"
-        if self.look(story, rules, at)[0].critical_met is True:
+        if self.evaluate(story, rules, at)[0].critical_met is True:
             return "was skipped though its needs are met"
         return None
 
@@ -807,13 +807,11 @@ class Judge:
 
     def _check_deadline_notice(self, story: Story, where: str, at: datetime) -> None:
         passed = [p for (kind, _), p in story.passed.items() if kind == "deadline"]
-        told = sum(n.kind == "deadline" for n in story.notices)
+        count = sum(n.kind == "deadline" for n in story.notices)
         if not passed:
             self._break("notice.deadline", "6", where, "no deadline of it has passed")
         elif all(p.known is False for p in passed):
-            self._break(
-                "notice.deadline", "2 deadlines", where, "first heard of after its deadline"
-            )
+            self._break("notice.deadline", "2 deadlines", where, "first known after its deadline")
         elif all(p.state in ("skipped", "off") for p in passed) or (
             all(p.state == "done" for p in passed)
             and not any(a.act == "reset" for _, a in story.acts)
@@ -824,9 +822,9 @@ class Judge:
                 where,
                 f"at its deadline it was {passed[-1].state}",
             )
-        if told > len(passed):
+        if count > len(passed):
             self._break(
-                "notice.deadline", "6", where, f"notice {told} of {len(passed)} deadline(s)"
+                "notice.deadline", "6", where, f"notice {count} of {len(passed)} deadline(s)"
             )
 
     # ── at rest ──────────────────────────────────────────────────────────────────────────────
@@ -853,7 +851,7 @@ class Judge:
         self, story: Story, rules: Rules, processor: Processor, now: datetime
     ) -> None:
         """What is ready and not held has been fired (law 3)."""
-        ready, newer = self.look(story, rules, now)
+        ready, newer = self.evaluate(story, rules, now)
         if story.shown is None:
             if any(not line.window for line in processor.lines) and story.arrivals(
                 processor.lines, 0
@@ -885,7 +883,7 @@ class Judge:
         spent = [h.kind for h in held] == ["budget"]
         if spent and not any(n.kind == "refires_spent" for n in story.notices):
             self._break(
-                "notice.refires_spent", "6", story.id, "the budget is spent, and nobody was told"
+                "notice.refires_spent", "6", story.id, "the budget is spent, and no notice went out"
             )
 
     def _flags_at_rest(
@@ -935,7 +933,7 @@ class Judge:
             if kind == "deadline":
                 self._deadline_has_acted(story, passed, after, disturbed)
             elif passed.would_act is True and not after and not disturbed:
-                ready, newer = self.look(story, rules, at)
+                ready, newer = self.evaluate(story, rules, at)
                 if ready.critical_met is True and (
                     passed.clock.what == "always"
                     or story.outcome is None
@@ -953,11 +951,11 @@ class Judge:
     ) -> None:
         if passed.state not in ("open", "live") or disturbed:
             return
-        told = any(n.kind == "deadline" for n in story.notices)
+        noticed = any(n.kind == "deadline" for n in story.notices)
         at = f"{passed.at:%m-%d %H:%M}"
-        if not told:
+        if not noticed:
             rule = "notice.deadline" if passed.state == "open" else "notice.deadline.live"
-            self._break(rule, "6", story.id, f"the deadline {at} passed, and nobody was told")
+            self._break(rule, "6", story.id, f"the deadline {at} passed, and no notice went out")
         if passed.state != "open":
             return
         if passed.clock.what == "fire" and passed.usable is True and passed.quiet is False:
@@ -966,7 +964,7 @@ class Judge:
                     "deadline.missed", "2 deadlines", story.id, f"the deadline {at} fired nothing"
                 )
         elif passed.clock.what == "skip" and passed.critical_met is False:
-            came = [n for n, _, _ in story.heard if n > passed.number]
+            came = [n for n, _, _ in story.known_by if n > passed.number]
             if story.skipped is None and not after and not came:
                 self._break(
                     "deadline.missed", "2 deadlines", story.id, f"the deadline {at} skipped nothing"
@@ -980,7 +978,7 @@ def _clocks(processor: Processor) -> Iterable[tuple[str, Clock]]:
         yield "schedule", entry
 
 
-def _hearing(rules: Rules, load: Load) -> Iterable[tuple[str, str]]:
+def _partitions_of(rules: Rules, load: Load) -> Iterable[tuple[str, str]]:
     """The partitions that a load makes known."""
     for processor in rules.processors.values():
         offsets = {

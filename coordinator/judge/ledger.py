@@ -1,7 +1,7 @@
 """What was loaded, and what the calendar expects, worked out again from every event.
 
 Owns the reading of events as they were sent (contract 3.1), which of them win, and the calendar.
-Nothing is folded: every question looks at every load, in the order of the commits.
+Nothing is folded: every question reads every load, in the order of the commits.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from coordinator.judge.rules import Rules
 OUTPUT = "run:"
 """What the event ids of runs' outputs begin with."""
 WHOLE = "*"
-"""Stands for the games that only loads of the whole date cover."""
+"""In place of a game: those that only loads of the whole date cover."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def read_event(event: Mapping[str, Any]) -> Said | None:
 
 @dataclass(slots=True)
 class Ledger:
-    """Every load in the order of the commits, and the calendar that they tell."""
+    """Every load in the order of the commits, and the calendar that follows from them."""
 
     loads: dict[tuple[str, str], list[Load]] = field(default_factory=dict)
     """(table, date) → its loads."""
@@ -156,7 +156,7 @@ class Ledger:
             return False
         return self.clock < at <= self.furthest
 
-    def hear(self, sent: Sent) -> None:
+    def note_sent(self, sent: Sent) -> None:
         """Note what a sender wrote."""
         said = read_event(sent.event)
         if said is not None:
@@ -172,7 +172,7 @@ class Ledger:
     # ── loads ────────────────────────────────────────────────────────────────────────────────
 
     def of(self, table: str, game_date: str, until: int | None = None) -> list[Load]:
-        """The loads that count on a date: those that speak and were news when they came."""
+        """The loads that count on a date: those that speak and changed something when they came."""
         return [
             x
             for x in self.loads.get((table, game_date), ())

@@ -306,7 +306,7 @@ class Needs:
         freshness: bool,
         until: int | None,
     ) -> Span:
-        """When the present stretch of being met began: look again after everything that came."""
+        """When the present stretch of being met began: judged again after everything that came."""
         changes = [
             (x.number, x.received_at)
             for x in self.ledger.loads.get((table, on), ())
@@ -455,7 +455,7 @@ class Needs:
         ages = sorted(now - x.timestamp for x in found.resting) or [timedelta(0)]
         met, aging = found.met, found.aging
         if line.fail is not None and ages[-1] >= line.fail:
-            # Of loads that the calendar cannot tell apart any may be the oldest that counts.
+            # Of loads that the calendar does not distinguish any may be the oldest that counts.
             met = False if ages[0] >= line.fail or self.ledger.games(found.game_date) else None
         if line.warn is not None and ages[-1] >= line.warn:
             aging = True if ages[0] >= line.warn else None
@@ -473,7 +473,7 @@ class Needs:
     # ── windows ──────────────────────────────────────────────────────────────────────────────
 
     def window_dates(self, line: Line, game_date: str, until: int | None = None) -> list[str]:
-        """The dates that a window looks at: those with games, and unknown ones with loads."""
+        """The dates of a window: those with games, and unknown ones with loads."""
         ledger, table = self.ledger, line.tables[0]
         found = {d for d in ledger.calendars if ledger.games(d, until)}
         found |= {

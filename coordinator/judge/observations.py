@@ -4,7 +4,7 @@ Each kind is one thing that somebody outside can see: a message as it was publis
 audit, runs and partitions as the API shows them, launches, notices, and the answers that runners
 got. ``of`` reads the JSON object of the API where there is one (contract section 5).
 
-What the coordinator *says* (outcomes, statuses, flags, contents of runs) stands here too, and is
+What the coordinator *says* (outcomes, statuses, flags, contents of runs) is here too, and is
 never believed: the checks hold it against the model.
 """
 
@@ -268,7 +268,7 @@ class Explained:
     processor: str
     game_date: str
     at: datetime
-    """When the service looked."""
+    """When the service judged it."""
     status: str
     why: str
     met: int

@@ -86,7 +86,7 @@ class Processor:
 
     @property
     def offsets(self) -> frozenset[int]:
-        """The dates, relative to its own, that its lines look at (windows apart)."""
+        """The dates, relative to its own, that its lines ask for (windows apart)."""
         return frozenset({0} | {line.offset for line in self.lines if not line.window})
 
     def names(self, table: str) -> bool:

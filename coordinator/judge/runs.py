@@ -54,7 +54,7 @@ class Runs:
     lost: dict[str, list[tuple[str, bool]]] = field(default_factory=dict)
     """Run → ``lease_lost`` or ``unclaimed`` for each attempt that ended so, and whether that is
     beyond doubt: where a failed report was on its way when the lease ended, either may have been."""
-    told: dict[tuple[str, str], list[Noticed]] = field(default_factory=dict)
+    notices: dict[tuple[str, str], list[Noticed]] = field(default_factory=dict)
     """(run, kind) → the notices about it."""
     outputs: set[str] = field(default_factory=set)
     patience: timedelta = PATIENCE
@@ -314,20 +314,20 @@ class Runs:
             self.broken("notice.run", "6", where, f"names no run: {seen.summary}")
             return
         run = self.shown[found[0]]
-        told = self.told.setdefault((run.run_id, seen.kind), [])
-        told.append(seen)
+        received = self.notices.setdefault((run.run_id, seen.kind), [])
+        received.append(seen)
         if seen.kind == "run_failed":
             causes = int(run.status == "failed")
         elif seen.kind == "launch_undeliverable":
             causes = self._undeliverable(run)
         else:
             causes = sum(kind == seen.kind for kind, _ in self.lost.get(run.run_id, ()))
-        if len(told) > causes:
+        if len(received) > causes:
             self.broken(
                 f"notice.{seen.kind}",
                 "6",
                 where,
-                f"notice {len(told)} for {causes} cause(s): {seen.summary}",
+                f"notice {len(received)} for {causes} cause(s): {seen.summary}",
             )
 
     def _undeliverable(self, run: RunShown) -> int:
@@ -362,12 +362,12 @@ class Runs:
             self.broken(
                 "output", "3.2", run.run_id, f"is {run.status}, its output is not announced"
             )
-        if run.status == "failed" and not self.told.get((run.run_id, "run_failed")):
-            self.broken("notice.run_failed", "6", run.run_id, "failed, and nobody was told")
+        if run.status == "failed" and not self.notices.get((run.run_id, "run_failed")):
+            self.broken("notice.run_failed", "6", run.run_id, "failed, and no notice went out")
         for kind in ("lease_lost", "unclaimed"):
             causes = self.lost.get(run.run_id, []).count((kind, True))
-            told = len(self.told.get((run.run_id, kind), ()))
-            if told < causes:
+            received = len(self.notices.get((run.run_id, kind), ()))
+            if received < causes:
                 self.broken(
-                    f"notice.{kind}", "6", run.run_id, f"{causes} cause(s), {told} notice(s)"
+                    f"notice.{kind}", "6", run.run_id, f"{causes} cause(s), {received} notice(s)"
                 )

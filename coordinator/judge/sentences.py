@@ -55,7 +55,7 @@ def _instants(broken: Break, seen: Explained, where: str, patience: timedelta) -
     if seen.expected_at is not None and seen.expected_at + SECOND < seen.at:
         broken("status.expected_at", "5.2", where, f"expected at {seen.expected_at}, in the past")
     if seen.wake_at is not None and seen.wake_at + patience < seen.at:
-        broken("status.wake_at", "5.2", where, f"is to be looked at {seen.wake_at}, in the past")
+        broken("status.wake_at", "5.2", where, f"is to be evaluated at {seen.wake_at}, in the past")
 
 
 def _waiting(broken: Break, seen: Explained, where: str, ready: Readiness) -> None:

@@ -2,7 +2,7 @@
 
 Owns what contract sections 2 and 4 make of a partition's past: the last outcome, waivers, pauses,
 what a generation consumed, what is newer (dirty), and every hold. Each question is answered from
-the whole past again; the only thing kept is how its needs stood when each generation was fired.
+the whole past again; the only thing kept is the state of its needs when each generation was fired.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ GOOD = ("success", "no_data", "skipped")
 
 @dataclass(slots=True)
 class Generation:
-    """One run, and how things stood when it was fired."""
+    """One run, and the state of its needs when it was fired."""
 
     created: RunShown
     run: RunShown
@@ -46,14 +46,14 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """An instant of a deadline or a schedule that has come, and how things stood then."""
+    """An instant of a deadline or a schedule that has come, and the state of the partition then."""
 
     kind: str
     at: datetime
     clock: Clock
     number: int
     known: Answer
-    """Whether the partition had been heard of before."""
+    """Whether the partition was known before."""
     state: str
     """``open`` (nothing ran), ``live``, ``done``, ``skipped`` or ``off``."""
     would_act: Answer
@@ -102,8 +102,8 @@ class Story:
     processor: str
     game_date: str
     ledger: Ledger
-    heard: list[tuple[int, datetime, datetime]] = field(default_factory=list)
-    """What told of it: number, receipt, and when that was seen committed."""
+    known_by: list[tuple[int, datetime, datetime]] = field(default_factory=list)
+    """What made it known: number, receipt, and when that was seen committed."""
     generations: list[Generation] = field(default_factory=list)
     acts: list[tuple[int, Acted]] = field(default_factory=list)
     pauses: list[tuple[int, Acted]] = field(default_factory=list)
@@ -115,7 +115,7 @@ class Story:
     passed: dict[tuple[str, datetime], Passed] = field(default_factory=dict)
     came_again: set[tuple[str, datetime]] = field(default_factory=set)
     """Instants that came more than once, since clocks differ or were set back: which time the
-    service took them for its own nobody outside can tell."""
+    service took them for its own is not visible outside."""
 
     @property
     def id(self) -> str:
@@ -151,7 +151,7 @@ class Story:
         return sum(g.counts for g in self.since_reset)
 
     def paused(self) -> list[Acted]:
-        """The pauses in force, by the order of the audit."""
+        """The active pauses, by the order of the audit."""
         state: dict[str | None, Acted | None] = {}
         for _, act in self.pauses:
             if not act.done:
@@ -271,7 +271,7 @@ class Story:
                 games, loads = self._changed(needs, table, on, base, until, marks=consumed)
                 certain = sure
                 if before is None:
-                    # A line that a later registry brought: what came before it is no news.
+                    # A line that a later registry brought: what came before it is not newer data.
                     loads = [x for x in loads if x.received_at > base.run.fired_at]
                     served = needs.changed_at or needs.rules.served_at
                     certain = bool(loads) and all(x.received_at > served for x in loads)
@@ -305,7 +305,7 @@ class Story:
         return found
 
     def _tables_that_count(self, need: Need, before: Need | None) -> tuple[Sequence[str], bool]:
-        """The tables of a line whose newer loads are news, and whether that is beyond doubt."""
+        """The tables of a line whose newer loads count as newer data, and whether that is beyond doubt."""
         line = need.line
         if before is None:
             return line.tables, False

@@ -306,7 +306,7 @@ class Runner:
 
 
 class FakeAnnouncer:
-    """The world outside that is told of outputs."""
+    """The world outside that outputs are announced to."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -319,7 +319,7 @@ class FakeAnnouncer:
 
 
 class FakeNotifier:
-    """People, who are told once; the way to them is slow, hangs, lies or is down for hours."""
+    """People, who get each notice once; the way to them is slow, hangs, lies or is down for hours."""
 
     def __init__(self, world: World) -> None:
         self._world = world

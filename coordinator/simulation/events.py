@@ -57,7 +57,7 @@ class Events:
             self.publish(event)
 
     def send_season(self) -> None:
-        """Publish the calendar of every date, and loads of the dates that many windows look at."""
+        """Publish the calendar of every date, and loads of dates inside many windows."""
         for game_date in self._world.dates:
             self.publish(self._schedule(game_date))
             if self._world.rng.random() < 0.3:

@@ -2,7 +2,7 @@
 
 Owns the dice. ``Faults`` draws; ``FaultyStore`` wraps any store for one process and refuses before
 the commit, loses the answer after it, kills the process on either side, or lets others go first.
-It also tells the record of every change in the order of the commits.
+It also reports every change to the record in the order of the commits.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ class Faults:
 class FaultyStore:
     """``ports.Store`` as one process sees it. Opening and closing is the world's business.
 
-    ``record`` is told of every decision in the order of the commits, and ``forget`` where one came
-    to nothing. A store that tells of its commits itself needs neither.
+    ``record`` gets every decision in the order of the commits, and ``forget`` where one came
+    to nothing. A store that reports its commits itself needs neither.
     """
 
     def __init__(

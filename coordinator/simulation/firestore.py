@@ -25,7 +25,7 @@ from coordinator.ports import Store
 from coordinator.simulation.clock import ANSWER_SECONDS, Turns, VirtualClock
 from coordinator.simulation.faults import Faults, never
 from coordinator.simulation.process import current_process
-from coordinator.simulation.stores import Limits, Told
+from coordinator.simulation.stores import Limits, OnCommit
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class OverFirestore:
     Raises ``BadInput`` where no emulator is named.
     """
 
-    tells = True
+    reports_commits = True
     trouble = None
     processes = (1, 2, 2, 3)
 
@@ -69,7 +69,7 @@ class OverFirestore:
         """Open the client that sees the truth."""
         await self._open(self._truth)
 
-    async def of_process(self, clock: VirtualClock, faults: Faults, told: Told) -> Store:
+    async def of_process(self, clock: VirtualClock, faults: Faults, on_commit: OnCommit) -> Store:
         """A client of the process's own."""
         return await self._open(
             PlayedStore(
@@ -78,7 +78,7 @@ class OverFirestore:
                 rng=self._rng,
                 clock=clock,
                 faults=faults,
-                told=told,
+                on_commit=on_commit,
                 **self._settings,
             )
         )
@@ -112,7 +112,7 @@ class PlayedStore(FirestoreStore):
         rng: random.Random | None = None,
         clock: VirtualClock | None = None,
         faults: Faults | None = None,
-        told: Told | None = None,
+        on_commit: OnCommit | None = None,
         **settings: Any,
     ) -> None:
         outside = None
@@ -137,7 +137,7 @@ class PlayedStore(FirestoreStore):
         self._rng = rng
         self._clock = clock
         self._faults = faults
-        self._told = told
+        self._on_commit = on_commit
 
     # ── the three calls there are ────────────────────────────────────────────────────────────
 
@@ -153,9 +153,9 @@ class PlayedStore(FirestoreStore):
     async def _commit(self, writes: Sequence[Write], decided: Sequence[Puts]) -> Sequence[Any]:
         async def work() -> Sequence[Any]:
             versions = await super(PlayedStore, self)._commit(writes, decided)
-            if self._told is not None:
+            if self._on_commit is not None:
                 for puts in decided:
-                    self._told(puts)
+                    self._on_commit(puts)
             return versions
 
         self._check_limits(writes)

@@ -2,7 +2,7 @@
 
 The record keeps its own copy of every document in the order of the commits, every message that was
 acknowledged, every claim that was granted and every delivery that was proved. Each commit is
-checked as it happens; ``final`` checks what must be true once faults have stopped. Here stand the
+checked as it happens; ``final`` checks what must be true once faults have stopped. Here are the
 laws about documents; what should have happened is for ``coordinator.judge`` to say, which the record
 shows each commit in the shapes of the API.
 """
@@ -251,7 +251,7 @@ class Record:
             if entry.effect_id in known or entry.kind is not EffectKind.NOTIFY:
                 continue
             if f"{new.id}:{entry.effect_id}" in self._notices_gone:
-                self.law(7, f"{new.id} tells twice of {entry.effect_id}")
+                self.law(7, f"{new.id} notifies twice of {entry.effect_id}")
 
     def _announced(self, old: Partition | None, new: Partition, process: Any) -> None:
         """The output of a run that has just ended is in the ledger, or on its way there."""

@@ -19,7 +19,7 @@ from coordinator.ports import Document, Key, Kind, Store
 from coordinator.simulation.clock import Turns, VirtualClock
 from coordinator.simulation.faults import Faults
 
-Told = Callable[[Mapping[Key, Document]], None]
+OnCommit = Callable[[Mapping[Key, Document]], None]
 """Called with what each transaction of a commit puts, in the order of the commits."""
 
 
@@ -32,8 +32,8 @@ class Stores(Protocol):
         ...
 
     @property
-    def tells(self) -> bool:
-        """Whether they tell of their commits themselves."""
+    def reports_commits(self) -> bool:
+        """Whether they report their commits themselves."""
         ...
 
     @property
@@ -53,7 +53,7 @@ class Stores(Protocol):
 
     async def open(self) -> None: ...
 
-    async def of_process(self, clock: VirtualClock, faults: Faults, told: Told) -> Store:
+    async def of_process(self, clock: VirtualClock, faults: Faults, on_commit: OnCommit) -> Store:
         """An open store for a process that is being started."""
         ...
 
@@ -68,7 +68,7 @@ class Shared:
     """``Stores`` that are one, inside the world's loop."""
 
     turns = None
-    tells = False
+    reports_commits = False
     processes = (1, 1, 2)
 
     def __init__(self, store: SqliteStore) -> None:
@@ -79,8 +79,8 @@ class Shared:
         """Open it."""
         await self.truth.open()
 
-    async def of_process(self, clock: VirtualClock, faults: Faults, told: Told) -> Store:
-        """The one store, which tells nobody."""
+    async def of_process(self, clock: VirtualClock, faults: Faults, on_commit: OnCommit) -> Store:
+        """The one store, which reports nothing."""
         return self.truth
 
     async def close(self) -> None:
@@ -119,7 +119,9 @@ class Trouble:
         elif self._store.path == MEMORY:
             self._store._writer._connection = _Locked(connection)  # type: ignore[assignment]
         else:
-            connection.execute("PRAGMA busy_timeout = 0")  # time stands still while it waits
+            connection.execute(
+                "PRAGMA busy_timeout = 0"
+            )  # the virtual clock does not move while it waits
             self._other = sqlite3.connect(self._store.path, isolation_level=None)
             self._other.execute("BEGIN IMMEDIATE")
 

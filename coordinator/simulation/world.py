@@ -101,7 +101,7 @@ class Report:
     kinds: Counter[str] = field(default_factory=Counter)
     """What kind of world it was, how it ended, and its quiet points."""
 
-    def told(self) -> str:
+    def text(self) -> str:
         """The law that was broken, how it came to that, and how to play it again."""
         return "\n".join(
             (
@@ -170,7 +170,7 @@ class World:
         """The latest instant at which anybody committed, by its own clock."""
         kind = random.Random(f"{seed}:kind")
         self.season = kind.random() < 0.04
-        """Whether it has many dates, which long windows look at."""
+        """Whether it has many dates inside long windows."""
         first, dates = SEASON if self.season else (FIRST_DATE, DATES)
         self.dates = [shifted(first, n) for n in range(dates)]
         self.games = {
@@ -196,7 +196,7 @@ class World:
         self.registry: Registry = registries.registry(self.definition)
         self.by_loops = self.rng.random() < 0.6
         """Whether the service's own loops run, or a scheduler calls the sweep and the relay."""
-        self.told_outside = self.rng.random() < 0.5
+        self.announced_outside = self.rng.random() < 0.5
         """Whether announcements go to the world outside, which only the relay can prove."""
         self.slots: list[Process | None] = [None] * self.rng.choice(stores.processes)
         self.launcher = FakeLauncher(self)
@@ -269,10 +269,10 @@ class World:
     async def _start(self, slot: int) -> None:
         """Start a process in a slot, over the state that the others left, and let it live."""
         name = self.name("process")
-        tells = self._stores.tells
+        reports = self._stores.reports_commits
         clock = InstanceClock(self.clock)
 
-        def told(puts: Mapping[Key, Document]) -> None:
+        def on_commit(puts: Mapping[Key, Document]) -> None:
             self._latest = max(self._latest, clock.now())
             self._weigh(puts)
             for line in self.record.committed(process, puts, clock.now()):
@@ -288,12 +288,12 @@ class World:
             self.record.forget((name, number))
 
         store = FaultyStore(
-            await self._stores.of_process(self.clock, self.faults, told),
+            await self._stores.of_process(self.clock, self.faults, on_commit),
             self.faults,
             self.rng,
-            None if tells else observe,
-            None if tells else forget,
-            None if tells else self.limits,
+            None if reports else observe,
+            None if reports else forget,
+            None if reports else self.limits,
         )
         if self.skewed and self.faults.on:
             self._skew(name, clock)
@@ -305,7 +305,7 @@ class World:
             lambda: self.name("token"),
             self.launcher,
             notifiers=(FakeNotifier(self),),
-            announcers=(FakeAnnouncer(self),) if self.told_outside else (),
+            announcers=(FakeAnnouncer(self),) if self.announced_outside else (),
         )
         process.definition = self.definition
         process.definitions = self.definitions

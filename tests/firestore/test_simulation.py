@@ -50,7 +50,7 @@ def test_the_laws_hold_in_every_world(chunk: int) -> None:
     faults: Counter[str] = Counter()
     for seed in range(first, first + WORLDS_A_CHUNK):
         report = played(seed)
-        assert report.broken is None, report.told()
+        assert report.broken is None, report.text()
         assert report.commits
         faults.update(report.faults)
     assert set(faults) & set(CALL_KINDS), "worlds whose calls never fail prove little"
@@ -59,7 +59,7 @@ def test_the_laws_hold_in_every_world(chunk: int) -> None:
 @pytest.mark.parametrize("number", range(FRESH))
 def test_the_laws_hold_in_worlds_that_nobody_has_seen(number: int, seed_base: int) -> None:
     report = played(seed_base + number)
-    assert report.broken is None, report.told()
+    assert report.broken is None, report.text()
 
 
 def test_every_fault_of_a_call_happens() -> None:

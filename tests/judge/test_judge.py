@@ -232,7 +232,7 @@ def test_the_ledger_holds_what_was_sent(wrong: dict[str, Any]) -> None:
     assert stage.rules == ["ledger.content"]
 
 
-def test_the_budget_of_refires_is_kept_and_told_of() -> None:
+def test_the_budget_of_refires_is_kept_and_notified() -> None:
     stage = _succeeded(max_refires=0)
     event = stage.load()
     stage.show("succeeded", "newer_data", "refires_spent")
@@ -263,7 +263,7 @@ def test_only_a_deadline_that_fires_fires(then: str, rule: str) -> None:
     assert found == ([rule] if rule else [])
 
 
-def test_a_deadline_is_told_of_once_and_must_be() -> None:
+def test_a_deadline_is_notified_exactly_once() -> None:
     policy = {"deadline": {"at": "08:00", "day": 1, "then": "alert"}}
     stage = Stage([{"table": ODDS}, {"table": PBP}], **policy)
     stage.load()
@@ -281,7 +281,7 @@ def test_a_deadline_is_told_of_once_and_must_be() -> None:
     assert stage.notice("deadline", identity="n2") == ["notice.deadline"]
 
 
-def test_a_date_heard_of_after_its_deadline_is_judged_as_usual() -> None:
+def test_a_date_first_known_after_its_deadline_is_judged_as_usual() -> None:
     stage = Stage(
         [{"table": ODDS}, {"table": PBP}], deadline={"at": "08:00", "day": 1, "then": "fire"}
     )
@@ -434,7 +434,7 @@ def test_nothing_ends_without_a_report() -> None:
     assert stage.change(status="success", ended_at=stage.now) == ["run.status", "run.reported"]
 
 
-def test_a_failed_run_is_told_of() -> None:
+def test_a_failed_run_is_notified() -> None:
     stage = Stage(attempts=1)
     event = stage.load()
     stage.fire((ODDS, event))
@@ -446,8 +446,8 @@ def test_a_failed_run_is_told_of() -> None:
     stage.change(status="failed", ended_at=stage.now, attempts=(ended,))
     stage.show("failed")
     assert sorted(stage.rests()) == ["notice.run_failed", "notice.unclaimed"]
-    told = Stage(attempts=1)
-    assert told.notice("run_failed", f"Run P:{DATE}:1 failed") == ["notice.run"]
+    misnamed = Stage(attempts=1)
+    assert misnamed.notice("run_failed", f"Run P:{DATE}:1 failed") == ["notice.run"]
 
 
 @pytest.mark.parametrize(

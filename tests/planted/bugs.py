@@ -36,7 +36,7 @@ SERVED = "tests/served/test_judged.py"
 
 
 def replace(file: str, before: str, after: str) -> Edit:
-    """A snippet that must occur exactly once, and what stands there instead."""
+    """A snippet that must occur exactly once, and its replacement."""
     return Edit(file=file, before=before, after=after)
 
 
@@ -237,7 +237,7 @@ JUDGEMENT = (
     ),
     simulated(
         "offset-ignored",
-        "yesterday's table is looked for today",
+        "today's data is taken where yesterday's is asked for",
         "2, dates",
         replace(
             READINESS,
@@ -339,7 +339,7 @@ TIME = (
     ),
     simulated(
         "sweep-a-day-late",
-        "what waits for time is looked at a day late",
+        "what waits for time is evaluated a day late",
         "law 3",
         replace(
             SWEEP,
@@ -418,7 +418,7 @@ RUN = (
     ),
     simulated(
         "output-lost-with-its-run",
-        "a run ends and nobody hears of its output",
+        "a run ends and its output is not announced",
         "law 3",
         replace(
             RUNS,
@@ -474,7 +474,7 @@ RUN = (
     ),
     simulated(
         "no-notice-made",
-        "nobody is told of anything about a partition",
+        "no notice about a partition is made",
         "6, Notify",
         replace(MACHINE, "        if name in self.notified:", "        if name:"),
     ),
@@ -490,7 +490,7 @@ RUN = (
     ),
     simulated(
         "notices-repeated",
-        "one cause is told of again every hour",
+        "one cause sends a notice every hour",
         "6, Notify",
         replace(
             MACHINE,
@@ -516,7 +516,7 @@ INTAKE = (
     ),
     tested(
         "window-work-not-recorded",
-        "a process that dies after a load leaves who looks back at it waiting for ever",
+        "a process that dies after a load leaves those with a window over it waiting for ever",
         "law 3",
         replace(
             LOADS,
@@ -709,7 +709,7 @@ DECIDING = (
     ),
     tested(
         "wakes-during-a-sweep-overslept",
-        "what is committed during a sweep waits for the next look",
+        "what is committed during a sweep waits for the next read of the store",
         "7, within a second",
         replace(
             SWEEP,
@@ -719,8 +719,8 @@ DECIDING = (
         by=RACES + "test_what_is_committed_during_a_sweep_is_not_overslept",
     ),
     tested(
-        "late-sweep-told-again-and-again",
-        "every sweep that catches up is told of",
+        "late-sweep-notified-again-and-again",
+        "every sweep that catches up sends a notice",
         "6, Notify",
         replace(
             SWEEP, "if not self._late or was_late or self.tell is None:", "if self.tell is None:"
@@ -754,8 +754,8 @@ DECIDING = (
         by=SERVICE + "test_rolling.py",
     ),
     tested(
-        "told-by-every-instance",
-        "each instance tells of the same news",
+        "notified-by-every-instance",
+        "each instance sends the same notice",
         "6, Notify",
         replace(ONCE, "if what in known.dates:", "if not what:"),
         by=SERVICE
@@ -765,7 +765,7 @@ DECIDING = (
 
 DELIVERY = (
     tested(
-        "notices-of-others-told-too",
+        "notices-of-others-sent-too",
         "a notice that another instance is about to send is sent twice",
         "6, Notify",
         replace(
@@ -942,7 +942,7 @@ SERVICE = (
     ),
     tested(
         "launches-posted-without-changed-games",
-        "a runner of a re-fire is not told which games changed",
+        "the launch of a re-fire does not say which games changed",
         "6, Launch",
         replace(
             HTTP,

@@ -45,7 +45,7 @@ def _play(first: int, last: int) -> None:
     fired = 0
     for seed in range(first, last):
         report = run(seed, steps=STEPS)
-        assert report.broken is None, report.told()
+        assert report.broken is None, report.text()
         faults.update(report.faults)
         fired += sum(report.firings.values())
     assert fired > 10, "worlds in which nothing is fired prove nothing"
@@ -61,7 +61,7 @@ def test_the_laws_hold_in_every_world(chunk: int) -> None:
 @pytest.mark.parametrize("number", range(FRESH))
 def test_the_laws_hold_in_worlds_that_nobody_has_seen(number: int, seed_base: int) -> None:
     report = run(seed_base + number, steps=STEPS)
-    assert report.broken is None, report.told()
+    assert report.broken is None, report.text()
 
 
 def test_every_kind_of_fault_and_ending_happens_and_every_status_is_visited() -> None:
@@ -75,7 +75,7 @@ def test_every_kind_of_fault_and_ending_happens_and_every_status_is_visited() ->
     seen: Counter[str] = Counter()
     for seed in range(2001, 2081):
         report = run(seed, steps=50)
-        assert report.broken is None, report.told()
+        assert report.broken is None, report.text()
         for counts in (report.faults, report.statuses, report.firings, report.kinds):
             seen.update(+counts)
         if wanted <= set(seen):
@@ -90,7 +90,7 @@ def test_every_edit_of_the_registry_is_taken_into_use() -> None:
         world.faults.rates["registry_swap"] = 1.0
         with quiet_log(world.logged_an_error):
             report = run_virtually(world.play(10))
-        assert report.broken is None, report.told()
+        assert report.broken is None, report.text()
         seen.update(report.edits)
         if set(EDITS) <= set(seen):
             return
@@ -139,7 +139,7 @@ def test_what_firestore_would_refuse_is_refused() -> None:
 def test_the_state_may_lie_in_a_file(tmp_path: Path) -> None:
     in_memory = run(5, steps=30)
     in_file = run(5, steps=30, store=SqliteStore(tmp_path / "world.sqlite", inline=True))
-    assert in_file.broken is None, in_file.told()
+    assert in_file.broken is None, in_file.text()
     assert in_file.digest == in_memory.digest
 
 
