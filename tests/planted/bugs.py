@@ -32,6 +32,22 @@ SQLITE_STORE = "coordinator/adapters/sqlite/store.py"
 WIRE = "coordinator/wire.py"
 HTTP = "coordinator/adapters/http.py"
 NOTIFY = "coordinator/adapters/notify.py"
+HEALTH = "coordinator/web/health.py"
+EDGE = "coordinator/web/edge.py"
+STREAM = "coordinator/web/stream.py"
+TERMINAL = "coordinator/terminal.py"
+OUTGOING = "coordinator/outgoing.py"
+LOCAL = "coordinator/adapters/local.py"
+PENDING = "coordinator/service/pending.py"
+REGISTRY = "coordinator/registry.py"
+SPOOL = "processors/spool.py"
+PUBLISHER = "processors/publisher.py"
+DOOR = "processors/door.py"
+LAUNCH = "processors/launch.py"
+RUNNER = "processors/runner.py"
+SEASON = "processors/raw/season.py"
+WAREHOUSE = "processors/warehouse.py"
+WORKER_POOL = "processors/worker_pool.py"
 SERVED = "tests/served/test_judged.py"
 
 
@@ -932,7 +948,7 @@ STORES = (
     ),
 )
 
-SERVICE = (
+OVER_HTTP = (
     tested(
         "notices-never-posted",
         "no notice reaches the webhook, and each counts as delivered",
@@ -954,6 +970,319 @@ SERVICE = (
 )
 """Of what only a served process has; its judge catches them."""
 
+INSTANTS = (
+    simulated(
+        "edited-instants-act",
+        "an edit that puts a deadline or schedule into the past replays it on old dates",
+        "4.1, Registry changes",
+        replace(
+            SCHEDULE,
+            "return all(since is None or at >= since for since in set_since)",
+            "return bool(at)",
+        ),
+    ),
+    simulated(
+        "deadline-under-a-run-unsaid",
+        "a deadline that passes while a run is live sends no notice",
+        "2, Deadlines",
+        replace(
+            MACHINE,
+            "if self.live is None or self._on_off_day():\n            return\n        at =",
+            "if self.before:\n            return\n        at =",
+        ),
+    ),
+    tested(
+        "outputs-ordered-by-timestamp",
+        "after a clock step the output of an earlier generation counts",
+        "3.1, Order",
+        replace(
+            MODEL,
+            "if mine is not None and theirs is not None and mine[0] == theirs[0]:",
+            "if mine is not None and theirs is not None and not mine:",
+        ),
+        by=API
+        + "test_runs.py::test_the_output_of_the_later_generation_counts_though_the_clock_stepped_back",
+    ),
+    tested(
+        "repeated-report-refused",
+        "a report that is repeated after a reset is answered with 409",
+        "5.3",
+        replace(
+            MACHINE,
+            "self._end(run, fact.status, fact.record_count, error, token=fact.token)",
+            "self._end(run, fact.status, fact.record_count, error)",
+        ),
+        by=API + "test_runs.py::test_a_report_is_taken_again_at_any_later_time",
+    ),
+    simulated(
+        "part-taken-for-the-whole",
+        "a partial load that names no games meets a requirement in full",
+        "3.1, status",
+        replace(
+            MODEL,
+            "        if self.status is not LoadStatus.PARTIAL:\n            return True\n",
+            "        if self.status:\n            return True\n",
+        ),
+        replace(
+            MODEL,
+            "return self.status is not LoadStatus.PARTIAL or game_id in self.game_ids",
+            "return bool(game_id)",
+        ),
+    ),
+    tested(
+        "optional-met-by-the-calendar-ignored",
+        "optional data that a calendar change completes never fires again",
+        "2, Dirty",
+        replace(
+            READINESS,
+            "if r.requirement.critical or consumed is None or consumed.met or before is None:",
+            "if not r.requirement.key:",
+        ),
+        replace(
+            READINESS,
+            "return bool(games) and games != before.get(game_date)",
+            "return bool(games) and consumed is None and before is None",
+        ),
+        by="tests/core/test_readiness.py::"
+        + "test_an_optional_requirement_that_is_met_since_the_calendar_changed_is_newer_data",
+    ),
+    tested(
+        "wrong-games-kept-without-bound",
+        "thousands of wrong game ids make a date too large to be stored",
+        "3.1, grain",
+        replace(
+            MODEL, "    if len(games) <= most:\n        return games\n    wanted", "    wanted"
+        ),
+        replace(MODEL, "    if len(others) <= most:", "    if most:"),
+        by=API + "test_limits.py::test_three_thousand_wrong_games_keep_no_good_load_out",
+    ),
+    tested(
+        "windows-judged-from-memory",
+        "`why` of what succeeded shows its windows as they were at the last decision",
+        "5.2",
+        replace(
+            ENGINE,
+            "days = self._days(reading, spec, target[1], now, None) if spec.windows else None",
+            "days = self._days(reading, spec, target[1], now, None) if not target else None",
+        ),
+        by=SERVICE + "test_windows.py::test_why_of_what_succeeded_judges_its_windows_as_they_are",
+    ),
+    tested(
+        "pending-work-closed-early",
+        "a load that comes while its date is evaluated is never evaluated",
+        "law 3",
+        replace(
+            PENDING,
+            "if now is not None and now.serial == record.serial:",
+            "if now is not None and record.table:",
+        ),
+        by=SERVICE
+        + "test_windows.py::test_a_load_that_comes_while_its_date_is_evaluated_is_evaluated_too",
+    ),
+    tested(
+        "keys-shared-by-tables",
+        "events of a table with `__` in its name share keys with another's",
+        "2, Registry",
+        replace(
+            REGISTRY,
+            'if not _TABLE_NAME.fullmatch(name) or "__" in name:',
+            "if not _TABLE_NAME.fullmatch(name):",
+        ),
+        by=SERVICE
+        + "test_keys.py::test_a_table_whose_events_would_share_keys_with_another_is_refused",
+    ),
+)
+
+RECEIVERS = (
+    tested(
+        "time-in-the-queue-counts",
+        "launches that wait in the local pool count as delivered, and fail as unclaimed",
+        "4, local pool",
+        replace(
+            LOCAL,
+            "return max(0, self._workers - len(self._tasks) - len(self._taken_up))",
+            "return 1000",
+        ),
+        replace(
+            LOCAL,
+            "            self._begin(attempt, message)\n        return",
+            "            self.take_up(run.run_id, run.attempt, message)\n        return",
+        ),
+        by="tests/adapters/test_launchers.py::"
+        + "test_a_launch_is_delivered_only_to_a_worker_that_is_free",
+    ),
+    tested(
+        "lanes-shared",
+        "a notifier that hangs delays launches",
+        "4, a slow target delays no other",
+        replace(
+            OUTBOX,
+            "        if name not in self._lanes:\n",
+            '        name = LaneName(EffectKind.LAUNCH, "")\n        if name not in self._lanes:\n',
+        ),
+        by=SERVICE + "test_lanes.py",
+    ),
+    tested(
+        "bodies-read-without-end",
+        "a target that answers 2xx and then drips holds its launch",
+        "4, a slow target delays no other",
+        replace(OUTGOING, "BODY_SECONDS = 1.0", "BODY_SECONDS = 20.0"),
+        by="tests/adapters/test_launchers.py::test_a_2xx_is_proof_whatever_its_body_does",
+    ),
+    tested(
+        "ready-without-a-write",
+        "`/readyz` says 200 while every write fails",
+        "5, readyz",
+        replace(HEALTH, "store.prove_writable()", "store.ping()"),
+        by=API + "test_writable.py::test_a_database_that_is_read_only",
+    ),
+    tested(
+        "limit-before-filter",
+        "partitions of a removed processor hide those that are late",
+        "5, readyz",
+        replace(
+            ENGINE,
+            "if self.mine or whole.next_page_token is None or len(found) == len(whole.items):",
+            "if query:",
+        ),
+        by=SERVICE + "test_instances.py::test_partitions_of_a_removed_processor_hide_nothing",
+    ),
+    tested(
+        "any-host-answered",
+        "a web page whose name resolves to 127.0.0.1 uses an open service",
+        "5.4, open loopback",
+        replace(
+            EDGE,
+            "if len(named) != 1 or not self._hosts.answers_to(named[0]):",
+            "if len(named) != 1:",
+        ),
+        by=API + "test_hosts.py::test_another_name_is_answered_on_no_route",
+    ),
+    tested(
+        "listeners-without-limit",
+        "listeners that read nothing take memory without bound",
+        "law 7",
+        replace(STREAM, "if self._listeners >= LISTENERS_MAX:", "if not self:"),
+        by=API + "test_listeners.py::test_listeners_that_cannot_be_sent_to_count",
+    ),
+    tested(
+        "terminal-escapes-printed",
+        "an event moves the cursor of whoever reads its error",
+        "7",
+        replace(TERMINAL, "    if character.isprintable():\n", "    if character:\n"),
+        by="tests/cli/test_output.py::test_what_is_shown_is_printable_and_one_line",
+    ),
+    tested(
+        "registry-parsed-for-each-event",
+        "during a rolling deployment each event blocks the event loop",
+        "5",
+        replace(IN_FORCE, "if name not in self._parsed:", "if record.text:"),
+        by=SERVICE + "test_rolling.py::test_another_registry_is_parsed_once_and_off_the_event_loop",
+    ),
+)
+
+RUNNERS = (
+    tested(
+        "spooled-events-not-synced",
+        "a power cut loses events of loads that are done",
+        "law 5",
+        replace(SPOOL, "                os.fsync(file.fileno())\n", ""),
+        by="tests/processors/test_spool.py::test_an_event_is_on_the_disk_before_it_has_its_name",
+    ),
+    tested(
+        "spool-without-a-lock",
+        "two processes send the same spooled events, out of order",
+        "3.1, Order",
+        replace(SPOOL, "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB"),
+        by="tests/processors/test_spool.py::"
+        + "test_processes_that_send_at_once_send_everything_once",
+    ),
+    tested(
+        "undelivered-events-dropped",
+        "an event that could not be sent leaves the spool",
+        "law 5",
+        replace(
+            PUBLISHER,
+            "                            if not is_rejected(error):\n",
+            "                            if not event:\n",
+        ),
+        by="tests/processors/test_spool.py::"
+        + "test_events_of_an_outage_arrive_in_order_with_the_next_one",
+    ),
+    tested(
+        "reports-given-up",
+        "a finished run is lost because the coordinator restarts",
+        "5.3",
+        replace(RUNNER, "lambda _: held.seconds_left <= 0)", "lambda _: held is not None)"),
+        by="tests/processors/test_runner.py::"
+        + "test_a_completion_outlasts_a_coordinator_that_is_out_of_order",
+    ),
+    tested(
+        "leases-by-the-wall-clock",
+        "a runner whose clock is ahead takes every lease for lost",
+        "5.3",
+        replace(
+            RUNNER,
+            "        self._length = lease.lease_seconds or 0.0\n",
+            '        expires = datetime.fromisoformat(str(lease.answer["lease_expires_at"]))\n'
+            "        self._length = (expires - datetime.now(expires.tzinfo)).total_seconds()\n",
+        ),
+        by="tests/processors/test_runner.py::test_clocks_need_not_agree_about_a_lease",
+    ),
+    tested(
+        "launch-believed-over-its-run",
+        "a launch whose generation is not its run's writes rows under that generation",
+        "law 2",
+        replace(LAUNCH, "if of_run != own:", "if not of_run:"),
+        by="tests/processors/test_runner.py::"
+        + "test_a_launch_that_differs_from_its_run_is_never_claimed",
+    ),
+    tested(
+        "launch-believed-over-its-claim",
+        "a launch that differs from the run that was claimed is executed",
+        "law 2",
+        replace(
+            LAUNCH,
+            "if type(granted) is not type(own) or granted != own:",
+            "if granted is None:",
+        ),
+        by="tests/processors/test_runner.py::test_what_the_claim_answers_is_the_truth",
+    ),
+    tested(
+        "lines-not-checked",
+        "a wrong home flag gives a game four team rows, and the load succeeds",
+        "law 5",
+        replace(
+            SEASON,
+            "if (broken := broken_rule(line, game)) is not None:",
+            "if (broken := broken_rule(line, game)) == ():",
+        ),
+        by="tests/processors/test_raw_loads.py::test_a_line_that_contradicts_the_schedule_is_named",
+    ),
+    tested(
+        "rows-not-checked",
+        "a load commits two rows of one key",
+        "law 5",
+        replace(
+            WAREHOUSE, "    if broken:\n        *values", "    if broken == ():\n        *values"
+        ),
+        by="tests/processors/test_warehouse.py::"
+        + "test_rows_that_break_a_rule_of_the_table_replace_nothing",
+    ),
+    tested(
+        "hung-runs-keep-their-worker",
+        "a run that hangs holds its worker past `run_timeout`",
+        "2, run_timeout",
+        replace(
+            WORKER_POOL,
+            "            try:\n                async with asyncio.timeout(limit):\n",
+            "            try:\n                async with asyncio.timeout(limit * 3):\n",
+        ),
+        by="tests/processors/test_worker_pool.py::"
+        + "test_a_run_that_hangs_is_interrupted_and_its_worker_replaced",
+    ),
+)
+
 BUGS: tuple[Bug, ...] = (
     *HOLDS,
     *JUDGEMENT,
@@ -963,5 +1292,8 @@ BUGS: tuple[Bug, ...] = (
     *DECIDING,
     *DELIVERY,
     *STORES,
-    *SERVICE,
+    *OVER_HTTP,
+    *INSTANTS,
+    *RECEIVERS,
+    *RUNNERS,
 )

@@ -196,6 +196,21 @@ def test_only_its_owner_can_read_a_spool(tmp_path: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
 
 
+def test_an_event_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool, synced, real = Spool(tmp_path), list[tuple[int, list[str]]](), os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append((os.fstat(descriptor).st_ino, spool.names()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    name = spool.append({"number": 1})
+    file, folder = (tmp_path / name).stat().st_ino, tmp_path.stat().st_ino
+    assert synced == [(file, []), (folder, [name])]
+
+
 def test_a_spool_is_bounded_in_files_and_bytes(tmp_path: Path) -> None:
     few = Spool(tmp_path / "few", max_files=2)
     few.append({"n": 1})
