@@ -111,9 +111,10 @@ def _input(
     games = {g for x in source.resting if not x.empty for g in x.games}
     if needs.rules.by_game(source.table):
         games = {g for g in games if ledger.winner(loads, g) in source.resting}
-    expected = ledger.games(source.game_date)
+    expected = set(ledger.games(source.game_date) or ())
     # Of games that nobody expects only a sample is kept (contract 3.1).
-    games = games & set(expected) if expected is not None else set()
+    if len({g for x in loads for g in x.games} - expected) > SAMPLE:
+        games &= expected
     if not games <= set(shown.game_ids):
         broken(
             "launch.inputs",
@@ -155,10 +156,12 @@ def _changes(
 def _is_kept(ledger: Ledger, newer: Newer, game: str) -> bool:
     """Whether a game is surely listed: of those that nobody expects only a sample is kept."""
     expected = ledger.games(newer.game_date)
-    if expected is not None:
-        return game in expected
     named = {g for x in newer.loads for g in x.games}
-    return game in named and len(named) <= SAMPLE
+    if expected is None:
+        return game in named and len(named) <= SAMPLE
+    unexpected = {g for x in ledger.of(newer.table, newer.game_date) for g in x.games}
+    few = len(unexpected - {*expected}) <= SAMPLE
+    return game in expected or (game in named and few)
 
 
 def _warnings(broken: Break, ledger: Ledger, needs: Needs, run: RunShown, ready: Readiness) -> None:
