@@ -304,6 +304,8 @@ class Launched:
     """The message id that the target gave; None where it refused, or its answer was lost."""
     taken: bool = True
     """Whether the target has it, whatever was answered."""
+    clock: datetime | None = None
+    """What the clock of the instance that launched it showed; None where it is the judge's own."""
 
 
 @dataclass(frozen=True, slots=True)

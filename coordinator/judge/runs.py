@@ -22,7 +22,6 @@ from coordinator.judge.observations import (
     Recorded,
     Reporting,
     RunShown,
-    moment,
 )
 from coordinator.judge.rules import Processor
 from coordinator.judge.story import GOOD, Story
@@ -217,27 +216,18 @@ class Runs:
     def launched(self, seen: Launched, run: RunShown, at: datetime) -> None:
         """A launch reached its target."""
         number = int(seen.message["attempt"])
-        again = (run.run_id, number) in self.launches
         self.launches.setdefault((run.run_id, number), []).append((at, seen))
         attempt = next((a for a in run.attempts if a.number == number), None)
         if attempt is None:
             self.broken("launch.attempt", "6", run.run_id, f"attempt {number} was never decided on")
-        elif (
-            seen.taken
-            and not again
-            and max(at, self._by_the_launcher(seen, at)) < attempt.launch_at
-        ):
+        elif (seen.clock or at) < attempt.launch_at:
             self.broken(
                 "run.backoff",
                 "2 retry_backoff",
                 run.run_id,
-                f"attempt {number} was launched at {at:%H:%M:%S}, before {attempt.launch_at:%H:%M:%S}",
+                f"attempt {number} was launched at {seen.clock or at:%H:%M:%S}, "
+                f"before {attempt.launch_at:%H:%M:%S}",
             )
-
-    def _by_the_launcher(self, seen: Launched, at: datetime) -> datetime:
-        """When it was launched, by the clock of the instance that did."""
-        said = seen.message.get("requested_at")
-        return at if said is None else moment(str(said))
 
     def granted(self, seen: Granted, at: datetime) -> None:
         """A claim was granted."""

@@ -12,11 +12,13 @@ from coordinator.judge import Judge
 from coordinator.judge.observations import (
     Acted,
     Attempt,
+    Granted,
     Input,
     Launched,
     Noticed,
     PartitionShown,
     Recorded,
+    Reporting,
     RunShown,
     Sent,
     Served,
@@ -184,16 +186,19 @@ class Stage:
         self.judge.see(self.now, self.runs[generation], registry=self.hash)
         return self.rules
 
+    def deliver(self) -> Attempt:
+        """The latest run's first attempt is launched, and shown as delivered."""
+        run = self.runs[max(self.runs)]
+        self.judge.see(self.now, Launched(self.message(run), "m1"))
+        delivered = replace(run.attempts[0], delivered_at=self.now, message_id="m1")
+        self.change(status="delivered", attempts=(delivered,))
+        return delivered
+
     def succeed(self) -> None:
         """The latest run is delivered, claimed and reported; its output is recorded."""
-        from coordinator.judge.observations import Granted, Reporting
-
         generation = max(self.runs)
         run = self.runs[generation]
-        self.judge.see(self.now, Launched(self.message(run), "m1"))
-        first = run.attempts[0]
-        delivered = replace(first, delivered_at=self.now, message_id="m1")
-        self.change(status="delivered", attempts=(delivered,))
+        delivered = self.deliver()
         claimed = replace(delivered, claimed_at=self.now, owner="r")
         self.change(
             status="running", attempts=(claimed,), lease_expires_at=self.now + timedelta(minutes=5)

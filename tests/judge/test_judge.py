@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.judge.observations import Attempt, Launched
+from coordinator.judge.observations import Attempt, Input, Launched
 from coordinator.judge.rules import wall_clock
 from tests.judge.stage import BOX, DATE, ODDS, PBP, START, Stage, registry
 
@@ -375,6 +375,28 @@ def test_a_run_says_what_it_consumes(shown: dict[str, Any], rule: str) -> None:
     assert stage.after(hours=1).fire((ODDS, event), **{**usual, **shown}) == [rule]
 
 
+@pytest.mark.parametrize(
+    ("wrong", "listed", "rule"),
+    [
+        (2, ("g1", "w0", "w1"), []),
+        (2, ("g1",), ["launch.inputs"]),
+        (20, ("g1",), ["launch.inputs"]),
+        (21, ("g1",), []),
+        (21, ("w0",), ["launch.inputs"]),
+    ],
+)
+def test_a_few_games_that_nobody_expects_are_all_listed(
+    wrong: int, listed: tuple[str, ...], rule: list[str]
+) -> None:
+    stage = Stage([{"table": BOX}])
+    stage.calendar("g1")
+    games = ["g1", *(f"w{n}" for n in range(wrong))]
+    event = stage.load(BOX, game_ids=games, record_count=100 * len(games))
+    warnings = (f"{BOX} has games that the calendar does not expect",)
+    inputs = (Input(BOX, DATE, "ready", 100, listed, (event,)),)
+    assert stage.fire(inputs=inputs, warnings=warnings) == rule
+
+
 def test_an_optional_need_that_was_not_met_is_warned_of() -> None:
     stage = Stage([{"table": ODDS}, {"table": PBP, "critical": False}])
     event = stage.load()
@@ -395,9 +417,7 @@ def test_an_attempt_waits_for_its_back_off(wait: int, rule: list[str]) -> None:
     stage = Stage(claim_timeout="10m")
     event = stage.load()
     stage.fire((ODDS, event))
-    stage.judge.see(stage.now, Launched(stage.message(stage.runs[1]), "m1"))
-    first = replace(stage.runs[1].attempts[0], delivered_at=stage.now, message_id="m1")
-    stage.change(status="delivered", attempts=(first,))
+    first = stage.deliver()
     stage.after(minutes=10)
     spent = replace(first, ended_at=stage.now)
     launch_at = stage.now + timedelta(seconds=wait)
@@ -405,13 +425,33 @@ def test_an_attempt_waits_for_its_back_off(wait: int, rule: list[str]) -> None:
     assert stage.change(status="pending", attempts=(spent, following)) == rule
 
 
+@pytest.mark.parametrize("taken", [True, False])
+@pytest.mark.parametrize(("early", "rule"), [(1, ["run.backoff"]), (0, [])])
+def test_no_launch_of_an_attempt_comes_before_its_back_off(
+    taken: bool, early: int, rule: list[str]
+) -> None:
+    stage = Stage(claim_timeout="10m")
+    event = stage.load()
+    stage.fire((ODDS, event))
+    first = stage.deliver()
+    stage.after(minutes=10)
+    following = Attempt(2, stage.now + timedelta(hours=1), None, None, None, None, None, None)
+    spent = replace(first, ended_at=stage.now)
+    assert stage.change(status="pending", attempts=(spent, following)) == []
+    message = {**stage.message(stage.runs[1]), "attempt": 2, "trigger": "retry"}
+    message["requested_at"] = (following.launch_at + timedelta(hours=1)).isoformat()
+    stage.judge.see(stage.now, Launched(message, None, taken=False, clock=following.launch_at))
+    assert stage.rules == []
+    clock = following.launch_at - timedelta(seconds=early)
+    stage.judge.see(stage.now, Launched(message, None, taken=taken, clock=clock))
+    assert stage.rules == rule
+
+
 def test_an_attempt_is_not_unclaimed_before_its_time() -> None:
     stage = Stage(claim_timeout="10m")
     event = stage.load()
     stage.fire((ODDS, event))
-    stage.judge.see(stage.now, Launched(stage.message(stage.runs[1]), "m1"))
-    first = replace(stage.runs[1].attempts[0], delivered_at=stage.now, message_id="m1")
-    stage.change(status="delivered", attempts=(first,))
+    first = stage.deliver()
     stage.after(minutes=9)
     spent = replace(first, ended_at=stage.now)
     following = Attempt(2, stage.now + timedelta(minutes=1), None, None, None, None, None, None)
@@ -438,9 +478,7 @@ def test_a_failed_run_is_notified() -> None:
     stage = Stage(attempts=1)
     event = stage.load()
     stage.fire((ODDS, event))
-    stage.judge.see(stage.now, Launched(stage.message(stage.runs[1]), "m1"))
-    first = replace(stage.runs[1].attempts[0], delivered_at=stage.now, message_id="m1")
-    stage.change(status="delivered", attempts=(first,))
+    first = stage.deliver()
     stage.after(minutes=10)
     ended = replace(first, ended_at=stage.now)
     stage.change(status="failed", ended_at=stage.now, attempts=(ended,))
