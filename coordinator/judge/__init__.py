@@ -20,7 +20,8 @@ What it holds against its model
     and since when (``needs``). What is newer than the last generation consumed, every hold, the
     budget, waivers and pauses (``story``). Every change of a run: deliveries, claims, leases,
     attempts, back-offs, ends, outputs (``runs``). What a run consumes and what its launch says
-    (``launches``). Deadlines and schedules, statuses, flags and notices (``judge``).
+    (``launches``). Deadlines and schedules (``instants``), under whichever registries are served
+    (``serving``). Statuses, flags and notices (``judge``).
 
 When it judges
     *Must not* is checked when something is shown: a run that was fired is held against the

@@ -85,6 +85,12 @@ class Processor:
         return tuple(line for line in self.lines if line.critical)
 
     @property
+    def clocks(self) -> list[tuple[str, Clock]]:
+        """Its deadline and the entries of its schedule, each with its kind."""
+        deadlines = [] if self.deadline is None else [("deadline", self.deadline)]
+        return [*deadlines, *(("schedule", entry) for entry in self.schedule)]
+
+    @property
     def offsets(self) -> frozenset[int]:
         """The dates, relative to its own, that its lines ask for (windows apart)."""
         return frozenset({0} | {line.offset for line in self.lines if not line.window})

@@ -121,6 +121,12 @@ class Story:
     def id(self) -> str:
         return f"{self.processor}__{self.game_date}"
 
+    def known_before(self, at: datetime) -> Answer:
+        """Whether it was known before an instant."""
+        if any(max(received, seen) < at for _, received, seen in self.known_by):
+            return True
+        return None if any(min(r, s) <= at for _, r, s in self.known_by) else False
+
     # ── runs and people ──────────────────────────────────────────────────────────────────────
 
     @property
