@@ -28,6 +28,7 @@ from coordinator.ports import Changes, Document, Kind, Notice, Op, Query, Where
 from coordinator.registry import Registry
 from coordinator.service.engine import Docs, Engine, Target
 from coordinator.service.in_force import GONE_AFTER, LOOK_AHEAD, LOOK_EVERY
+from coordinator.service.pages import pages
 
 log = structlog.get_logger(__name__)
 
@@ -200,14 +201,9 @@ async def _list_dates(engine: Engine) -> None:
 
 
 async def _every(engine: Engine, kind: Kind, where: tuple[Where, ...]) -> AsyncIterator[Document]:
-    after: str | None = None
-    while True:
-        page = await engine.store.find(Query(kind, where, limit=500, after=after))
+    async for page in pages(engine.store, Query(kind, where, limit=500)):
         for _, document in page.items:
             yield document
-        after = page.next_page_token
-        if after is None:
-            return
 
 
 async def _add_dates(engine: Engine, name: str, dates: list[str]) -> None:

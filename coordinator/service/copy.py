@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from coordinator.documents import encode
 from coordinator.errors import Refused
 from coordinator.ports import Changes, Document, Key, Kind, Query, Store
+from coordinator.service.pages import pages
 
 PAGE = 500
 BATCH_DOCUMENTS = 100
@@ -189,14 +190,9 @@ async def _compare(
 
 
 async def _documents(store: Store, kind: Kind) -> AsyncIterator[tuple[str, Document]]:
-    after: str | None = None
-    while True:
-        page = await store.find(Query(kind, limit=PAGE, after=after))
+    async for page in pages(store, Query(kind, limit=PAGE)):
         for item in page.items:
             yield item
-        after = page.next_page_token
-        if after is None:
-            return
 
 
 async def _digest(store: Store, kind: Kind, done: Copied, tell: Callable[[], None]) -> Digest:

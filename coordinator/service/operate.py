@@ -29,6 +29,7 @@ from coordinator.errors import BadInput, Mistake, NotFound, Refused
 from coordinator.ports import Changes, Document, Key, Kind, Op, Query, Where
 from coordinator.service.engine import ALL, Docs, Engine, reply_of
 from coordinator.service.ingest import Ingest, Outcome
+from coordinator.service.pages import pages
 from coordinator.service.quarantine import Quarantine
 from coordinator.service.sweep import Sweeper, Swept
 from coordinator.wire import check_date, shown
@@ -264,11 +265,8 @@ class Operate:
         ]
         if scope != ALL:
             where.append(Where("processor", Op.EQ, scope))
-        after: str | None = None
-        while True:
-            page = await self._engine.store.find(
-                Query(Kind.PARTITION, tuple(where), limit=50, after=after)
-            )
+        query = Query(Kind.PARTITION, tuple(where), limit=50)
+        async for page in pages(self._engine.store, query):
             work = {
                 (p.processor, p.game_date): (Ticked(),)
                 for _, p in page.items
@@ -276,9 +274,6 @@ class Operate:
             }
             if work:
                 await self._engine.apply_each(work)
-            after = page.next_page_token
-            if after is None:
-                return
 
     async def resume(
         self, processor: str | None, *, reason: str, actor: str, dry_run: bool = False

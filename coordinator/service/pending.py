@@ -33,6 +33,7 @@ from coordinator.ports import Changes, Key, Kind, Notice, Op, Query, Where
 from coordinator.service.engine import Docs, Engine, Target
 from coordinator.service.loads import dependent_partitions
 from coordinator.service.once import first_time
+from coordinator.service.pages import pages
 
 log = structlog.get_logger(__name__)
 
@@ -75,24 +76,13 @@ class Pending:
         decisions: list[Decision] = []
         async with self._busy:
             hints, self._hints = self._hints, {}
-            after: str | None = None
-            while True:
-                page = await self._engine.store.find(
-                    Query(
-                        Kind.PENDING,
-                        (Where("open", Op.EQ, 1),),
-                        limit=RECORDS_PER_PAGE,
-                        after=after,
-                    )
-                )
+            query = Query(Kind.PENDING, (Where("open", Op.EQ, 1),), limit=RECORDS_PER_PAGE)
+            async for page in pages(self._engine.store, query):
                 records: list[PendingWork] = [r for _, r in page.items]
                 if records:
                     decisions += await self._do(records)
                 for record in records:
                     hints.pop((record.table, record.game_date), None)
-                after = page.next_page_token
-                if after is None:
-                    break
             decisions += await self._evaluate(hints)
         return decisions
 
@@ -164,27 +154,16 @@ class Pending:
         spans = await self._spans(dates)
         decisions: list[Decision] = []
         for processor, (first, last) in spans.items():
-            after: str | None = None
-            while True:
-                page = await self._engine.store.find(
-                    Query(
-                        Kind.PARTITION,
-                        (
-                            Where("processor", Op.EQ, processor),
-                            Where("watching", Op.EQ, 1),
-                            Where("game_date", Op.GT, first),
-                            Where("game_date", Op.LE, last),
-                        ),
-                        order="game_date",
-                        limit=WATCHERS_PER_PAGE,
-                        after=after,
-                    )
-                )
+            where = (
+                Where("processor", Op.EQ, processor),
+                Where("watching", Op.EQ, 1),
+                Where("game_date", Op.GT, first),
+                Where("game_date", Op.LE, last),
+            )
+            query = Query(Kind.PARTITION, where, order="game_date", limit=WATCHERS_PER_PAGE)
+            async for page in pages(self._engine.store, query):
                 watchers = [(p.processor, p.game_date) for _, p in page.items]
                 decisions += await self._decide(await self._changing(watchers), windows=True)
-                after = page.next_page_token
-                if after is None:
-                    break
         return decisions
 
     async def _changing(self, targets: Sequence[Target]) -> Sequence[Target]:
@@ -192,9 +171,9 @@ class Pending:
             return ()
         try:
             return await self._engine.evaluate(targets)
-        except Exception as error:
-            if getattr(error, "status", 500) == 503:
-                raise
+        except Unavailable:
+            raise
+        except Exception:
             log.exception("partitions cannot be evaluated together", partitions=len(targets))
             return targets  # decided on one by one, where it comes to that
 
@@ -279,20 +258,10 @@ class Pending:
         self, table: TableSpec, game_date: str, games: tuple[str, ...] | None
     ) -> TableDate:
         entries: list[LedgerEntry] = []
-        after: str | None = None
-        while True:
-            page = await self._engine.store.find(
-                Query(
-                    Kind.EVENT,
-                    (Where("table", Op.EQ, table.name), Where("game_date", Op.EQ, game_date)),
-                    limit=LEDGER_PAGE,
-                    after=after,
-                )
-            )
+        where = (Where("table", Op.EQ, table.name), Where("game_date", Op.EQ, game_date))
+        query = Query(Kind.EVENT, where, limit=LEDGER_PAGE)
+        async for page in pages(self._engine.store, query):
             entries += [entry for _, entry in page.items]
-            after = page.next_page_token
-            if after is None:
-                break
         folded = TableDate(table=table.name, game_date=game_date)
         for entry in sorted(entries, key=lambda e: (e.received_at, e.event_id)):
             folded, _ = folded.fold(entry.arrival, Grain.GAME, games)

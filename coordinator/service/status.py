@@ -53,6 +53,7 @@ from coordinator.service.engine import (
     shown_now,
     unheard,
 )
+from coordinator.service.pages import pages
 from coordinator.service.shapes import (
     View,
     audit_view,
@@ -408,22 +409,11 @@ class StatusViews:
             yield document
 
     async def _between(self, kind: Kind, first: str, last: str) -> AsyncIterator[Any]:
-        after: str | None = None
-        while True:
-            page = await self._engine.store.find(
-                Query(
-                    kind,
-                    (Where("game_date", Op.GE, first), Where("game_date", Op.LE, last)),
-                    order="game_date",
-                    limit=_PAGE,
-                    after=after,
-                )
-            )
+        where = (Where("game_date", Op.GE, first), Where("game_date", Op.LE, last))
+        query = Query(kind, where, order="game_date", limit=_PAGE)
+        async for page in pages(self._engine.store, query):
             for _, document in page.items:
                 yield document
-            after = page.next_page_token
-            if after is None:
-                return
             await asyncio.sleep(0)  # a year of partitions must not hold up the push endpoint
 
     # ── loads ────────────────────────────────────────────────────────────────────────────────
@@ -702,13 +692,9 @@ class StatusViews:
 
     async def _controls(self) -> list[Control]:
         found: list[Control] = []
-        after: str | None = None
-        while True:
-            page = await self._engine.store.find(Query(Kind.CONTROL, limit=_PAGE, after=after))
+        async for page in pages(self._engine.store, Query(Kind.CONTROL, limit=_PAGE)):
             found += [c for _, c in page.items]
-            after = page.next_page_token
-            if after is None:
-                return found
+        return found
 
 
 def _imagined(committed: Committed, registry: Registry, now: datetime) -> Seen:

@@ -23,6 +23,7 @@ from coordinator.ports import Changes, Key, Kind, Notice, Op, Query, Where
 from coordinator.service.adopt import Adoption
 from coordinator.service.engine import ALL, Committed, Docs, Engine, Target
 from coordinator.service.once import first_time
+from coordinator.service.pages import pages
 from coordinator.service.pending import PER_COMMIT, Pending
 from coordinator.service.silence import Silence
 from coordinator.service.waiting import time_or_news
@@ -306,11 +307,8 @@ class Sweeper:
         if scope != ALL:
             where.append(Where("processor", Op.EQ, scope))
         fired: list[str] = []
-        after: str | None = None
-        while True:
-            page = await self._engine.store.find(
-                Query(Kind.PARTITION, tuple(where), limit=PER_TRANSACTION, after=after)
-            )
+        query = Query(Kind.PARTITION, tuple(where), limit=PER_TRANSACTION)
+        async for page in pages(self._engine.store, query):
             known = self._engine.registry.processors
             work: dict[Target, Sequence[Fact]] = {
                 (p.processor, p.game_date): (Ticked(),)
@@ -320,9 +318,6 @@ class Sweeper:
             if work:
                 decisions = await self._tick(work)
                 fired += [d.fired.run_id for d in decisions if d.fired is not None]
-            after = page.next_page_token
-            if after is None:
-                break
         await self._released(scope)
         return fired
 
