@@ -46,6 +46,8 @@ LEDGER_PAGE = 500
 REFOLD_TRIES = 20
 LAST_DATE = "9999-12-31"
 
+Tell = Callable[[Notice], None]
+
 
 class Apply(Protocol):
     """Decides on partitions together, in a transaction."""
@@ -65,14 +67,16 @@ class Pending:
         """Dates of which a load came again: who looks back at them is evaluated, should it be
         stuck. Nothing is lost with these."""
         self._busy = asyncio.Lock()
-        self.tell: Callable[[Notice], None] | None = None
 
     def hint(self, dates: Iterable[tuple[str, str]]) -> None:
         """Evaluate whoever looks back at these (table, date), too."""
         self._hints.update(dict.fromkeys(dates))
 
-    async def finish(self) -> list[Decision]:
-        """Do everything that is recorded, and give what was decided. Raises ``Unavailable``."""
+    async def finish(self, tell: Tell | None) -> list[Decision]:
+        """Do everything that is recorded, and give what was decided. Raises ``Unavailable``.
+
+        ``tell`` sends a notice.
+        """
         decisions: list[Decision] = []
         async with self._busy:
             hints, self._hints = self._hints, {}
@@ -80,13 +84,13 @@ class Pending:
             async for page in pages(self._engine.store, query):
                 records: list[PendingWork] = [r for _, r in page.items]
                 if records:
-                    decisions += await self._do(records)
+                    decisions += await self._do(records, tell)
                 for record in records:
                     hints.pop((record.table, record.game_date), None)
             decisions += await self._evaluate(hints)
         return decisions
 
-    async def _do(self, records: Sequence[PendingWork]) -> list[Decision]:
+    async def _do(self, records: Sequence[PendingWork], tell: Tell | None) -> list[Decision]:
         registry = self._engine.registry
         if self._engine.in_force.others:
             # What is not declared here is for an instance of the registry that declares it.
@@ -99,7 +103,7 @@ class Pending:
             if table is None:
                 continue
             if Work.GAMES_NOT_KEPT in record.work:
-                await self._notify(record)
+                await self._notify(record, tell)
             try:
                 decided = await self._bring(table, record, refolded)
             except Unavailable:
@@ -279,11 +283,11 @@ class Pending:
 
     # ── notices ──────────────────────────────────────────────────────────────────────────────
 
-    async def _notify(self, record: PendingWork) -> None:
+    async def _notify(self, record: PendingWork, tell: Tell | None) -> None:
         table, date = record.table, record.game_date
-        if self.tell is None or not await first_time(self._engine, f"games:{table}", date):
+        if tell is None or not await first_time(self._engine, f"games:{table}", date):
             return
-        self.tell(
+        tell(
             Notice(
                 severity="warning",
                 kind="unexpected_games",

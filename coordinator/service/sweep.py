@@ -75,7 +75,7 @@ class Sweeper:
         """The last sweep was late, which was told; until one is in time it is no news again."""
         self._silence = Silence(engine)
         self._pending = Pending(engine, self._tick)
-        self._pending_told = False
+        self._work_left = False
         engine.pending = self._left_pending
         self.adoption = Adoption(engine)
         """What instances under another registry leave out is looked for beside the sweep."""
@@ -93,7 +93,7 @@ class Sweeper:
     def _left_pending(self, dates: Iterable[tuple[str, str]]) -> None:
         """A load was committed here that leaves work to be done."""
         self._pending.hint(dates)
-        self._pending_told = True
+        self._work_left = True
         self._kick.set()
 
     async def run(self) -> None:
@@ -115,21 +115,21 @@ class Sweeper:
                 self._next = _earlier(self._next, swept.next_wake)
             look_at = clock.now() + IDLE_LOOK
             while True:
-                self._kick.clear()  # all that it told is in `_next` and `_pending_told`
-                if self._pending_told:
+                self._kick.clear()  # all that it signalled is in `_next` and `_work_left`
+                if self._work_left:
                     await self._finish_soon()
                 wake = min(look_at, self._next) if self._next else look_at
                 await time_or_news(clock, self._kick, (wake - clock.now()).total_seconds())
-                if not self._pending_told or wake <= clock.now():
+                if not self._work_left or wake <= clock.now():
                     break
 
     async def _finish_soon(self) -> None:
         """Finish what loads left to be done, and rest, so that a burst of them shares the work."""
         clock = self._engine.clock
         began = clock.monotonic()
-        self._pending_told = False
+        self._work_left = False
         try:
-            await self._pending.finish()
+            await self._pending.finish(self.tell)
         except Exception as error:  # what is recorded is finished by a sweep
             if isinstance(error, CoordinatorError):
                 log.warning("work is left pending; it will be tried again", error=error.detail)
@@ -244,10 +244,9 @@ class Sweeper:
             self.tell(news)
 
     async def _finish_pending(self) -> list[Decision]:
-        self._pending_told = False
-        self._pending.tell = self.tell
+        self._work_left = False
         try:
-            return await self._pending.finish()
+            return await self._pending.finish(self.tell)
         except Unavailable as error:
             if error.code != CONTENDED:
                 raise
