@@ -391,9 +391,9 @@ class WindowDay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowState:
-    """How a history window stood when it was last evaluated: what a decision needs of it.
+    """A history window when it was last evaluated: what a decision needs of it.
 
-    The dates themselves are not kept: a window may look at hundreds of them.
+    The dates themselves are not kept: a window may hold hundreds of them.
     """
 
     dates: int
@@ -662,7 +662,7 @@ class Partition:
     consumed: Mapping[str, ConsumedRequirement] | None = None
     consumed_at: datetime | None = None
     consumed_games: Mapping[str, tuple[str, ...]] | None = None
-    """The calendar of the dates it looked at when the latest generation was fired."""
+    """The calendar of its dates when the latest generation was fired."""
     dirty_since: datetime | None = None
 
     # time

@@ -46,10 +46,10 @@ def _jump(early: datetime, late: datetime, zone: ZoneInfo) -> datetime:
 
 
 def acts(at: datetime, *set_since: datetime | None) -> bool:
-    """Whether a deadline's or schedule's instant acts, by since when what sets it is in force.
+    """Whether a deadline's or schedule's instant acts, by since when what sets it is served.
 
-    One that a change of the registry put into the past does nothing (contract 4.1). None: in force
-    since the first registry.
+    One that a change of the registry put into the past does nothing (contract 4.1). None: since
+    the first registry.
     """
     return all(since is None or at >= since for since in set_since)
 
@@ -77,9 +77,9 @@ def all_game_dates(
 def window_dates(
     window: Window, game_date: str, game_dates: Sequence[str], known_from: str | None = None
 ) -> tuple[str, ...]:
-    """Those of ``game_dates`` (ascending) that a window looks at, ascending.
+    """Those of ``game_dates`` (ascending) that a window holds, ascending.
 
-    Nothing before ``known_from`` is looked at.
+    Nothing before ``known_from`` counts.
     """
     floor = known_from or ""
     if window.days is not None:

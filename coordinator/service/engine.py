@@ -81,7 +81,7 @@ READS_PER_DATE = 2
 """The load of a date and its calendar."""
 
 BY_PERSON = (Requested, SkipRequested, ResetRequested, WaiverGranted, WaiverLifted)
-"""Facts whose answer shows a person how every requirement stands."""
+"""Facts whose answer shows a person the state of every requirement."""
 
 log = structlog.get_logger(__name__)
 
@@ -195,7 +195,7 @@ class Engine:
             (Where("processor", Op.IN, names[n : n + NAMES_ASKED_FOR]),)
             for n in range(0, len(names), NAMES_ASKED_FOR)
         ] or [(Where("processor", Op.IN, ()),)]
-        """Restrict looks at partitions to processors that the registry has, a portion in each."""
+        """Restrict queries of partitions to processors that the registry has, a portion in each."""
         self.mine = self.portions[0] if len(self.portions) == 1 else ()
         """Restricts a look at partitions to processors that the registry has, if they are few."""
         self._listeners: list[Listener] = []

@@ -54,9 +54,9 @@ PARTITIONS_PER_COMMIT = 150
 DIVIDED_SECONDS = 8.0
 """How long a batch that too many want is divided further: who pushes waits for ten."""
 WAITING_MAX = 20_000
-"""Events that may wait for the store, each counted with the game ids that it names: some 20 MB at
-the usual size, 2 MB more for a thousand of the longest ids. More are answered 503 at once, so that
-a store that stalls does not fill the memory; senders try again."""
+"""Events that may wait for the store, each counted with the game ids that it names: some tens of
+megabytes. More are answered 503 at once, so that a store that stalls does not fill the memory;
+senders try again."""
 CONSIDERED = 2000
 """Waiting events that are looked at to find the next batches."""
 

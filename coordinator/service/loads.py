@@ -102,7 +102,7 @@ class Loads:
     def load(
         self, message: LoadMessage, table: TableSpec, received_at: datetime, *, own: bool = False
     ) -> Load:
-        """A message as a load, with the partitions that hear of it."""
+        """A message as a load, with the partitions that it is delivered to."""
         arrival = Arrival(
             event_id=message.event_id,
             table=table.name,
@@ -178,8 +178,8 @@ class Loads:
                 return Folded("conflict")
             for target in targets:
                 facts.setdefault(target, []).append(Ticked())
-            looked_at = arrival.table in self.in_windows
-            again = ((arrival.table, arrival.game_date),) if looked_at else ()
+            in_windows = arrival.table in self.in_windows
+            again = ((arrival.table, arrival.game_date),) if in_windows else ()
             return Folded("duplicate", targets, pending=again)
         if arrival.event_id.startswith(OUTPUT) and not load.own:
             return Folded("reserved")
@@ -252,7 +252,7 @@ class Loads:
         after: TableDate,
         calendar: CalendarDate | None,
     ) -> bool:
-        """Whether a window may stand differently after a load, so that who watches is evaluated."""
+        """Whether a load may change the state of a window, so that who watches it is evaluated."""
         windows = self._windows.get(table.name, ())
         if not windows or not table.enabled:
             return False
@@ -325,9 +325,9 @@ class Loads:
     ) -> dict[Target, Committed]:
         """Decide on every partition that hears something; incomplete where documents are missing."""
         found: dict[Target, Committed] = {}
-        for target, heard in facts.items():
+        for target, received in facts.items():
             decided = self._engine.decide_in(
-                reading, target, heard, now, window_reads_max=WINDOW_READS_MAX
+                reading, target, received, now, window_reads_max=WINDOW_READS_MAX
             )
             if decided is not None:
                 found[target] = decided

@@ -115,8 +115,8 @@ class Pending:
                 left.add(record)
             else:
                 decisions += decided
-        looked_at = {(r.table, r.game_date): None for r in records if Work.WINDOWS in r.work}
-        decisions += await self._evaluate({**looked_at, **refolded})
+        in_windows = {(r.table, r.game_date): None for r in records if Work.WINDOWS in r.work}
+        decisions += await self._evaluate({**in_windows, **refolded})
         await self._close([r for r in records if r not in left])
         return decisions
 
@@ -184,7 +184,7 @@ class Pending:
     async def _spans(self, dates: Iterable[tuple[str, str]]) -> dict[str, tuple[str, str]]:
         """Processor → the dates (after the first, up to the last) whose windows may hold these."""
         registry = self._engine.registry
-        looked_at: dict[str, list[str]] = {}
+        dates_of: dict[str, list[str]] = {}
         windows: dict[str, list[Window]] = {}
         for table, date in dates:
             of_calendar = table == registry.calendar_table
@@ -195,16 +195,16 @@ class Pending:
                     if r.window is not None and (of_calendar or table in r.sources)
                 ]
                 if over:
-                    looked_at.setdefault(spec.name, []).append(date)
+                    dates_of.setdefault(spec.name, []).append(date)
                     windows.setdefault(spec.name, []).extend(over)
         found = {}
-        for name, of in looked_at.items():
+        for name, of in dates_of.items():
             ends = [await self._horizon(w, max(of)) for w in dict.fromkeys(windows[name])]
             found[name] = (min(of), max(ends))
         return found
 
     async def _horizon(self, window: Window, game_date: str) -> str:
-        """The last date whose window can look at ``game_date``.
+        """The last date whose window can hold ``game_date``.
 
         Dates that the calendar does not know can only bring it nearer.
         """

@@ -182,8 +182,8 @@ class Runs:
             if own is not None and announce:
                 ended = next((r for r in own.decision.runs if r.run_id == run_id), None)
                 if ended is not None and ended.status in ANNOUNCED:
-                    folded, heard = self._announce(reading, ended, spec, now)
-                    committed += heard
+                    folded, dependents = self._announce(reading, ended, spec, now)
+                    committed += dependents
             if reading.missing:
                 return Need(tuple(reading.missing))
             if folded is not None and folded.outcome == "conflict":
