@@ -60,10 +60,13 @@ class Transport(Protocol):
 
 @dataclass(frozen=True)
 class Flushed:
-    """What sending a spool came to: events sent, events still kept, events set aside for good."""
+    """What sending a spool came to: events sent, events still kept, events set aside for good.
+
+    `kept` is None where the spool cannot be read, so that nobody knows.
+    """
 
     sent: int
-    kept: int
+    kept: int | None
     set_aside: int
     error: str | None = None
 
@@ -147,9 +150,14 @@ class RawDataPubSubPublisher:
 
         With a spool, an undelivered event stays there and is sent at the next publish() or flush(),
         before any later one. Never raises for a failed delivery and never takes longer than the
-        budget: the load is done and must stand. An event that is lost, or rejected for good, is
-        logged and counted in `failed_count`.
+        budget: the load is done and must stay done. An event that is lost, or rejected for good, is
+        logged and counted in `failed_count`. Raises TypeError where `event` is no mapping, which is
+        a mistake of the caller and not of the delivery.
         """
+        if not isinstance(event, Mapping):
+            raise TypeError(
+                f"an event must be a mapping, as raw_data_loaded() makes it, not {event!r:.100}"
+            )
         seconds = self._outage_seconds if self._failing else self._budget_seconds
         began = self._monotonic()
         if self._spool is None:
@@ -167,7 +175,7 @@ class RawDataPubSubPublisher:
         finally:
             with self._counting:
                 message_id = self._sent_ids.pop(name)
-        if message_id is None and flushed.kept:
+        if message_id is None and flushed.kept != 0:
             log.warning(
                 "raw_data_loaded_kept", kept=flushed.kept, error=flushed.error, **_of(event)
             )
@@ -211,10 +219,12 @@ class RawDataPubSubPublisher:
                             if name in self._sent_ids:
                                 self._sent_ids[name] = message_id
                         spool.remove(name)
-            kept = len(spool.names())
         except SpoolError as error:
             log.error("spool_unusable", error=str(error))  # noqa: TRY400 - one line says it
-            return Flushed(sent, 1, aside, str(error))
+            failure = str(error)
+        kept = None
+        with suppress(SpoolError):  # logged above: what cannot be listed cannot be sent either
+            kept = len(spool.names())
         return Flushed(sent, kept, aside, failure)
 
     def _send_unspooled(self, event: Mapping[str, Any], seconds: float) -> str | None:

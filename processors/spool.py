@@ -12,10 +12,12 @@ What is made here is readable by its owner only (0700, 0600): events may hold wh
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import secrets
+import stat
 import sys
 import threading
 import time
@@ -42,6 +44,8 @@ APPEND_SECONDS = 5.0
 """Longest wait for another process that adds an event, which takes it milliseconds."""
 
 _ENTRY = re.compile(r"(\d{16})-[0-9a-f]{8}\.json", re.ASCII)
+_OF_THIS_FILE = frozenset({errno.EACCES, errno.EPERM, errno.EIO})
+"""Errors of reading that other files of the folder need not have."""
 _UNFINISHED = re.compile(rf"{_ENTRY.pattern}\.unfinished", re.ASCII)
 
 
@@ -83,6 +87,10 @@ class Spool:
         self._max_files = max_files
         self._monotonic = monotonic
         self._threads = {"append": threading.Lock(), "send": threading.Lock()}
+        self._make()
+
+    def _make(self) -> None:
+        """Make the folders, also where somebody deleted them while the spool was in use."""
         with self._disk("make"):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._aside.mkdir(mode=0o700, exist_ok=True)
@@ -107,7 +115,7 @@ class Spool:
                     "`coordinator events flush`, or raise its bounds"
                 )
             for torn in self.folder.iterdir():
-                if _UNFINISHED.fullmatch(torn.name):
+                if _UNFINISHED.fullmatch(torn.name) and not torn.is_dir():
                     torn.unlink()
             last = max((int(name[:16]) for name in files), default=0)
             name = f"{last + 1:016d}-{secrets.token_hex(4)}.json"
@@ -132,16 +140,23 @@ class Spool:
             return sorted(entry.name for entry in found if _ENTRY.fullmatch(entry.name))
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """The event; None where it is gone, or could not be read and was set aside."""
+        """The event; None where it is gone, or could not be read and was set aside.
+
+        Raises SpoolError where the disk refuses for reasons that may pass.
+        """
+        path = self.folder / name
         try:
-            event = json.loads((self.folder / name).read_bytes())
+            if not stat.S_ISREG(path.lstat().st_mode):  # reading a pipe would wait for ever
+                self.set_aside(name, "it is not a regular file")
+                return None
+            event = json.loads(path.read_bytes())
         except FileNotFoundError:
             return None
-        except (ValueError, RecursionError) as error:
+        except (ValueError, RecursionError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in _OF_THIS_FILE:
+                raise SpoolError(f"{path} cannot be read: {error}") from error
             self.set_aside(name, f"it cannot be read: {error}")
             return None
-        except OSError as error:
-            raise SpoolError(f"{self.folder / name} cannot be read: {error}") from error
         if not isinstance(event, dict):
             self.set_aside(name, "it holds no JSON object")
             return None
@@ -154,12 +169,13 @@ class Spool:
 
     def set_aside(self, name: str, reason: str) -> None:
         """Take an event that can never be sent out of the way, and log why."""
+        self._make()
         with self._disk("write"):
             (self.folder / name).replace(self._aside / name)
             _sync_folder(self._aside)
             _sync_folder(self.folder)
             log.error("spooled_event_set_aside", file=str(self._aside / name), reason=reason)
-            kept = [path for path in self._aside.iterdir() if _ENTRY.fullmatch(path.name)]
+            kept = [p for p in self._aside.iterdir() if _ENTRY.fullmatch(p.name) and p.is_file()]
             kept.sort(key=lambda path: path.stat().st_mtime_ns)
             for oldest in kept[: max(0, len(kept) - MAX_SET_ASIDE)]:
                 log.error("set_aside_event_deleted", file=str(oldest), most=MAX_SET_ASIDE)
@@ -195,6 +211,7 @@ class Spool:
     def _locked(self, what: str, seconds: float) -> Iterator[bool]:
         """A lock among threads and processes; the system releases that of a process that dies."""
         give_up_at = self._monotonic() + seconds
+        self._make()
         if not self._threads[what].acquire(timeout=max(0.0, seconds)):
             yield False
             return

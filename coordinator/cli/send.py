@@ -136,11 +136,15 @@ def flush(
     if as_json:
         emit({"sent": sent, "kept": flushed.kept, "set_aside": aside, "error": flushed.error})
     else:
-        sentence(f"{count(sent, 'event')} sent, {flushed.kept} kept, {aside} set aside.")
+        kept = "an unknown number" if flushed.kept is None else flushed.kept
+        sentence(f"{count(sent, 'event')} sent, {kept} kept, {aside} set aside.")
         if aside:
             sentence(f"Look at what was set aside in {folder / 'set-aside'}.", "yellow")
-    if flushed.kept:
-        note(f"{count(flushed.kept, 'event')} could not be sent: {flushed.error}")
+    if flushed.kept != 0:
+        note(
+            f"{'Events' if flushed.kept is None else count(flushed.kept, 'event')} could not be "
+            f"sent: {flushed.error}"
+        )
         raise typer.Exit(verbs.OUT_OF_REACH)
     if aside:
         raise typer.Exit(verbs.REFUSED)

@@ -1,7 +1,9 @@
 """Publishing while the coordinator is away: nothing lost, nothing out of order, nobody held up."""
 
+import errno
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from processors.errors import SpoolError
-from processors.publisher import HttpTransport, RawDataPubSubPublisher
+from processors.publisher import Flushed, HttpTransport, RawDataPubSubPublisher
 from processors.raw import tables as raw
 from processors.raw.loader import RawLoader
 from processors.spool import Spool
@@ -88,6 +91,13 @@ def event(publisher: RawDataPubSubPublisher, number: int) -> dict[str, Any]:
 def numbers(service: Service) -> list[int]:
     """The record counts of what arrived, in order."""
     return [each["record_count"] for each in service.events]
+
+
+def numbers_after(publisher: RawDataPubSubPublisher, service: Service) -> list[int]:
+    """The record counts of what arrives with one more flush."""
+    before = len(service.events)
+    publisher.flush()
+    return numbers(service)[before:]
 
 
 def test_events_of_an_outage_arrive_in_order_with_the_next_one(
@@ -171,9 +181,107 @@ def test_a_corrupt_entry_is_set_aside_and_holds_up_no_other(
     assert not list(tmp_path.glob("*.unfinished"))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes and symbolic links are POSIX's")
+@pytest.mark.parametrize("kind", ["directory", "full directory", "pipe", "link", "dangling link"])
+def test_an_entry_that_is_no_file_is_set_aside_and_holds_up_no_other(
+    service: Service, transports: Callable[[str], HttpTransport], tmp_path: Path, kind: str
+) -> None:
+    folder = tmp_path / "spool"
+    spool = Spool(folder)
+    publisher = publisher_of(transports(service.url), spool)
+    entry = folder / "0000000000000000-0badf00d.json"
+    if kind == "pipe":
+        os.mkfifo(entry)
+    elif "link" in kind:
+        (tmp_path / "secret").write_text("{}")
+        entry.symlink_to(tmp_path / ("secret" if kind == "link" else "nowhere"))
+    else:
+        entry.mkdir()
+        if kind == "full directory":
+            (entry / "file").touch()
+    with structlog.testing.capture_logs() as logged:
+        assert publisher.publish(event(publisher, 1)) is not None
+    assert os.listdir(folder / "set-aside") == [entry.name]
+    assert numbers(service) == [1]
+    (line,) = [each for each in logged if each["event"] == "spooled_event_set_aside"]
+    assert line["reason"] == "it is not a regular file"
+    assert publisher.flush() == Flushed(0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "aside"),
+    [
+        (PermissionError(errno.EACCES, "no"), 1),
+        (OSError(errno.EIO, "bad sector"), 1),
+        (OSError(errno.EMFILE, "too many open files"), 0),
+    ],
+)
+def test_only_what_stays_unreadable_is_set_aside(
+    service: Service,
+    transports: Callable[[str], HttpTransport],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: OSError,
+    aside: int,
+) -> None:
+    spool = Spool(tmp_path)
+    publisher = publisher_of(transports(service.url), spool)
+    first, _ = (spool.append(event(publisher, n)) for n in range(2))
+    read = Path.read_bytes
+
+    def fails(path: Path) -> bytes:
+        if path.name == first:
+            raise error
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", fails)
+    flushed = publisher.flush()
+    assert (flushed.sent, flushed.set_aside) == (aside, aside)
+    assert flushed.kept == (0 if aside else 2), "after an error it counts what is really there"
+    assert (flushed.error is None) == bool(aside)
+    monkeypatch.undo()
+    assert numbers(service) + numbers_after(publisher, service) == ([1] if aside else [0, 1])
+
+
+def test_a_folder_that_vanishes_is_made_again(
+    service: Service, transports: Callable[[str], HttpTransport], tmp_path: Path
+) -> None:
+    folder = tmp_path / "spool"
+    spool = Spool(folder)
+    publisher = publisher_of(transports(service.url), spool)
+    shutil.rmtree(folder)
+    assert publisher.flush() == Flushed(0, 0, 0)
+    shutil.rmtree(folder)
+    service.answers = [503] * 10_000
+    assert publisher.publish(event(publisher, 1)) is None
+    assert (spool.state().events, publisher.failed_count) == (1, 0), "the event was lost"
+    (folder / "set-aside").rmdir()
+    service.answers, service.got = [422], []
+    assert publisher.publish(event(publisher, 2)) is not None
+    assert (spool.state().events, spool.state().set_aside) == (0, 1)
+
+
+@pytest.mark.parametrize("rubbish", [None, [], "text", 7])
+@pytest.mark.parametrize("spooled", [True, False])
+def test_what_is_no_event_is_refused_in_words(
+    service: Service,
+    transports: Callable[[str], HttpTransport],
+    tmp_path: Path,
+    rubbish: Any,
+    spooled: bool,
+) -> None:
+    spool = Spool(tmp_path)
+    publisher = publisher_of(transports(service.url), spool if spooled else None)
+    with pytest.raises(TypeError, match=r"an event must be a mapping, .* not "):
+        publisher.publish(rubbish)
+    assert spool.state().events == 0
+    assert service.got == []
+
+
 def test_files_of_others_in_the_folder_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "report.unfinished").write_text("somebody else's")
     (tmp_path / "more.unfinished").mkdir()
+    (tmp_path / "0000000000000009-0badf00d.json.unfinished").mkdir()
     spool = Spool(tmp_path)
     name = spool.append({"n": 1})
     assert spool.names() == [name]
@@ -250,7 +358,9 @@ def test_a_spool_that_cannot_be_written_fails_no_load(
     folder.write_text("a file in its place")
     assert publisher.publish(event(publisher, 1)) is not None
     assert numbers(service) == [1]
-    assert publisher.flush().error is not None
+    flushed = publisher.flush()
+    assert flushed.error is not None
+    assert flushed.kept is None, "nobody knows"
     with pytest.raises(SpoolError, match="cannot make the spool"):
         Spool(folder)
     with pytest.raises(SpoolError, match="JSON"):
