@@ -18,6 +18,8 @@ from processors.warehouse import Warehouse
 
 RunStatus = Literal["success", "no_data", "skipped", "failed"]
 ERROR_LIMIT_CHARS = 1000
+MAX_RECORD_COUNT = 10**12
+"""The most rows that the coordinator takes in a report."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,14 @@ from typing import Any, Protocol, get_args
 
 import structlog
 
-from processors.base import RunContext, RunResult, RunStatus, error_text, failed
+from processors.base import (
+    MAX_RECORD_COUNT,
+    RunContext,
+    RunResult,
+    RunStatus,
+    error_text,
+    failed,
+)
 from processors.errors import LeaseLostError
 from processors.launch import Launch, load_entrypoint, parse_launch
 from processors.warehouse import Warehouse
@@ -116,6 +123,9 @@ def _known(result: object, entrypoint: str) -> RunResult:
     if isinstance(result, RunResult) and result.status in get_args(RunStatus):
         count = result.record_count
         whole = None if count is None else operator.index(count)
+        if whole is not None and not 0 <= whole <= MAX_RECORD_COUNT:
+            words = f"record_count is {whole}; it must be from 0 to {MAX_RECORD_COUNT}"
+            return RunResult("failed", None, error_text(f"{entrypoint}: {words}"))
         error = None if result.error is None else error_text(str(result.error))
         return RunResult(result.status, whole, error)
     words = f"{entrypoint} ended without a known outcome: {result!r:.200}"

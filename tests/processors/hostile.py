@@ -142,6 +142,11 @@ class NamesNoText(Processor):
         raise FileNotFoundError(os.fsdecode(b"no file night-\xff.json"))
 
 
+class CountsBelowNothing(Processor):
+    def run(self, warehouse: Warehouse, context: RunContext) -> RunResult:
+        return RunResult("success", -1)
+
+
 class ReturnsRubbish(Processor):
     def run(self, warehouse: Warehouse, context: RunContext) -> RunResult:
         return RunResult("success", "many")  # type: ignore[arg-type]

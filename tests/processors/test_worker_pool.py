@@ -78,6 +78,7 @@ async def test_a_run_succeeds_and_its_worker_is_used_again(tmp_path: Path) -> No
         ("Recurses", "RecursionError"),
         ("ClosesEverything", "exited with code"),
         ("ReturnsRubbish", "TypeError"),
+        ("CountsBelowNothing", "record_count is -1; it must be from 0 to"),
         ("NamesNoText", "no file night-\\udcff.json"),
         ("Missing", "has no processor 'Missing'"),
     ],
