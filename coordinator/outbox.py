@@ -54,18 +54,20 @@ NOTICES_PER_NOTIFIER = 4
 STORE_CALLS_AT_ONCE = 32
 """Partitions that are read, or whose deliveries are recorded, at once."""
 LOOSE_NOTICES_LIMIT = 1000
-"""Notices that belong to no partition and wait; more are only logged."""
+"""Notices that belong to no partition and wait for one notifier; more are dropped and counted."""
 DUE_PER_ROUND = 200
-"""Partitions that one look at the store takes up."""
+"""Partitions that are taken up from one page of the store."""
 PAGES_PER_ROUND = 5
-TOLD_LIMIT = 10_000
-NOTICE_PAUSES_SECONDS = (1.0, 5.0, 15.0, 60.0, 60.0)
+DELIVERED_LIMIT = 10_000
+"""Deliveries to one of several receivers that are remembered, the newest of them."""
+NOTICE_PAUSES_SECONDS = (1.0, 5.0, 15.0, 60.0)
+"""Between the tries to deliver a notice that belongs to no partition."""
 RECORD_PAUSES_SECONDS = (0.5, 2.0, 5.0, 15.0)
 """Between the tries to record a delivery that happened."""
-IDLE_LOOK = timedelta(seconds=15)
-"""How often the store is asked for due effects that no commit of this process told of."""
-NEXT_LOOK = timedelta(seconds=1)
-"""The same while the last look left some behind."""
+DISCOVER_EVERY = timedelta(seconds=15)
+"""How often the store is asked for due effects that no commit of this process asked for."""
+DISCOVER_AGAIN = timedelta(seconds=1)
+"""The same while the last round left some behind."""
 
 OTHERS_GRACE = timedelta(seconds=15)
 """Where many processes share a store: how long an effect is left to the one that committed it."""
@@ -95,6 +97,10 @@ class Lane:
     failures: int = 0
     """Deliveries that failed since the last that did not."""
     last_error: str | None = None
+    loose: int = 0
+    """Notices that belong to no partition and are not delivered yet."""
+    dropped: int = 0
+    """Those that were given up since the start."""
 
     @property
     def free(self) -> int:
@@ -156,7 +162,7 @@ class Relay:
         self._asked_seconds = asked_seconds
         self._pending: dict[Target, datetime] = {}
         self._kick = asyncio.Event()
-        self._looking: set[Target] = set()
+        self._reading: set[Target] = set()
         self._scattered: bool = getattr(engine.store, "scattered", False)
         self._own: set[Target] = set()
         """The partitions whose effects this process's own commits asked for."""
@@ -179,8 +185,8 @@ class Relay:
         self._ended: dict[Target, list[_Effect]] = {}
         """Effects whose delivery is over and not recorded yet."""
         self._recording: set[Target] = set()
-        self._told: OrderedDict[tuple[str, str], None] = OrderedDict()
-        self._notices: set[asyncio.Task[None]] = set()
+        self._delivered: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._loose: set[asyncio.Task[None]] = set()
         self._next_page: str | None = None
         for launcher in launchers.values():
             if isinstance(launcher, PooledLauncher):
@@ -202,13 +208,13 @@ class Relay:
         self._pending[target] = min(due, self._pending.get(target, due))
         self._kick.set()
 
-    # ── looking ──────────────────────────────────────────────────────────────────────────────
+    # ── what is due ──────────────────────────────────────────────────────────────────────────
 
     @property
     def idle(self) -> bool:
         """Whether nothing this process knows of is due or on its way."""
         now = self._engine.clock.now()
-        on_its_way = self._looking or self._effects or self._tasks
+        on_its_way = self._reading or self._effects or self._tasks
         return not on_its_way and not any(due <= now for due in self._pending.values())
 
     @property
@@ -264,10 +270,10 @@ class Relay:
     async def run(self) -> None:
         """Deliver for ever. Cancel to stop."""
         clock = self._engine.clock
-        look_at = clock.monotonic()  # the wall clock may be set back by hours
+        discover_at = clock.monotonic()  # the wall clock may be set back by hours
         overdue = timedelta(0)
         while True:
-            if clock.monotonic() >= look_at:
+            if clock.monotonic() >= discover_at:
                 try:
                     await self.discover(overdue)
                     if self._scattered:
@@ -276,22 +282,22 @@ class Relay:
                     log.warning("outbox look-up failed", error=error.detail)
                 except Exception:
                     log.exception("outbox look-up failed unexpectedly")
-                pause = IDLE_LOOK if self._next_page is None else NEXT_LOOK
-                look_at = clock.monotonic() + pause.total_seconds()
+                pause = DISCOVER_EVERY if self._next_page is None else DISCOVER_AGAIN
+                discover_at = clock.monotonic() + pause.total_seconds()
             self._kick.clear()
             self.start_due()
             now = clock.now()
             waits = [
                 (due - now).total_seconds()
                 for target, due in self._pending.items()
-                if target not in self._looking
+                if target not in self._reading
             ]
-            await time_or_news(clock, self._kick, min([look_at - clock.monotonic(), *waits]))
+            await time_or_news(clock, self._kick, min([discover_at - clock.monotonic(), *waits]))
 
     async def discover(self, overdue: timedelta = timedelta(0)) -> int:
         """Ask the store which partitions have due effects: after a start, or another's crash.
 
-        Only those count that have been due for ``overdue``. One look is bounded; the next goes on
+        Only those count that have been due for ``overdue``. One round is bounded; the next goes on
         where it ended, so that effects which fail for weeks hide none behind them. Returns how
         many were found that this process did not know of.
         """
@@ -313,7 +319,7 @@ class Relay:
                 # One that the registry no longer has keeps its intents, and nobody's turn.
                 if partition.processor not in known or target in self._pending:
                     continue
-                if target not in self._looking and any(
+                if target not in self._reading and any(
                     self._begins_at(e, target) <= now and (target, e.effect_id) not in self._effects
                     for e in partition.outbox
                 ):
@@ -325,13 +331,13 @@ class Relay:
         return found
 
     def start_due(self) -> None:
-        """Start looking at every partition that is due and not being looked at already."""
+        """Start reading every partition that is due and not being read already."""
         now = self._engine.clock.now()
         for target, due in list(self._pending.items()):
-            if due <= now and target not in self._looking:
+            if due <= now and target not in self._reading:
                 del self._pending[target]
-                self._looking.add(target)
-                self._start(self._look(target))
+                self._reading.add(target)
+                self._start(self._enqueue_due(target))
 
     async def drain(self) -> None:
         """Deliver everything that is due now, and wait for it; not for a worker to be free."""
@@ -364,7 +370,7 @@ class Relay:
     async def stop(self) -> None:
         """Cancel what is on its way; it is still in the outbox."""
         self._stopped = True
-        tasks = [*self._tasks, *self._notices]
+        tasks = [*self._tasks, *self._loose]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -376,7 +382,7 @@ class Relay:
 
     # ── one partition ────────────────────────────────────────────────────────────────────────
 
-    async def _look(self, target: Target) -> None:
+    async def _enqueue_due(self, target: Target) -> None:
         """Put what is due of one partition into the lanes of its receivers."""
         try:
             async with self._store_calls:
@@ -395,7 +401,7 @@ class Relay:
             log.exception("delivery failed unexpectedly", target=target)
             self._pending.setdefault(target, self._engine.clock.now() + timedelta(seconds=10))
         finally:
-            self._looking.discard(target)
+            self._reading.discard(target)
             self._kick.set()
 
     async def _read(self, target: Target) -> Partition | None:
@@ -510,23 +516,22 @@ class Relay:
                 async with asyncio.timeout(self._delivery_seconds):
                     effect.proof = await deliver(effect, partition)
                 lane.failures, lane.last_error = 0, None
-        except Exception as error:
-            words = error.detail if isinstance(error, CoordinatorError) else repr(error)
-            if isinstance(error, TimeoutError):
-                words = f"{lane.name.receiver} took longer than {self._delivery_seconds} s"
-            elif not isinstance(error, CoordinatorError):
-                log.exception("an adapter raised", effect_id=effect.entry.effect_id)
-            log.warning(
-                "delivery failed",
-                effect_id=effect.entry.effect_id,
-                receiver=lane.name.receiver,
-                error=words,
-            )
-            effect.error = words
-            lane.failures, lane.last_error = lane.failures + 1, words
+        except Exception as error:  # noqa: BLE001 - logged by `_failed`
+            effect.error = self._failed(lane, error, effect_id=effect.entry.effect_id)
         effect.parts -= 1
         if effect.parts == 0:
             self._finish(effect)
+
+    def _failed(self, lane: Lane, error: Exception, **delivery: str) -> str:
+        """Log a failed delivery and count it for its receiver; returns the error in words."""
+        words = error.detail if isinstance(error, CoordinatorError) else repr(error)
+        if isinstance(error, TimeoutError):
+            words = f"{lane.name.receiver} took longer than {self._delivery_seconds} s"
+        elif not isinstance(error, CoordinatorError):
+            log.exception("an adapter raised", **delivery)
+        log.warning("delivery failed", **delivery, receiver=lane.name.receiver, error=words)
+        lane.failures, lane.last_error = lane.failures + 1, words
+        return words
 
     async def _still_asked_for(self, effect: _Effect) -> Partition | None:
         """The partition, read again if the effect had to wait; None if nothing is to be done."""
@@ -650,51 +655,60 @@ class Relay:
     async def _once(self, lane: Lane, name: str, deliver: Callable[[], Awaitable[Any]]) -> None:
         """Deliver to one of several receivers: a retry for the sake of one repeats no other."""
         key = (name, lane.name.receiver)
-        if key in self._told:
+        if key in self._delivered:
             return
         await deliver()
-        self._told[key] = None
-        if len(self._told) > TOLD_LIMIT:
-            self._told.popitem(last=False)
+        self._delivered[key] = None
+        if len(self._delivered) > DELIVERED_LIMIT:
+            self._delivered.popitem(last=False)
 
     def tell(self, notice: Notice) -> None:
         """Deliver a notice that belongs to no partition, in the background.
 
-        What it tells of is durable elsewhere (quarantine, the sweep's metrics), so a notice lost
-        with the process loses no fact.
+        Its cause is durable elsewhere (quarantine, the sweep's metrics), so a notice that is lost
+        with the process, or dropped, loses no fact.
         """
         for lane, notifier in self._notifiers:
-            if len(self._notices) >= LOOSE_NOTICES_LIMIT:
-                log.warning("a notice was dropped: too many wait", kind=notice.kind)
-                return
-            task = asyncio.create_task(self._tell_patiently(lane, notifier, notice))
-            self._notices.add(task)
-            task.add_done_callback(self._notices.discard)
+            if lane.loose >= LOOSE_NOTICES_LIMIT:
+                self._drop(lane, notice, "too many wait")
+                continue
+            lane.loose += 1
+            task = asyncio.create_task(self._deliver_loose(lane, notifier, notice))
+            self._loose.add(task)
+            task.add_done_callback(self._loose.discard)
 
-    async def _tell_patiently(self, lane: Lane, notifier: Notifier, notice: Notice) -> None:
-        for pause in NOTICE_PAUSES_SECONDS:
-            over: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-            self._submit(lane, partial(self._tell, notifier, notice, over))
-            error = await over
-            if error is None:
-                return
-            log.warning("a notice was not delivered", kind=notice.kind, error=error)
-            await self._engine.clock.sleep(pause)
+    async def _deliver_loose(self, lane: Lane, notifier: Notifier, notice: Notice) -> None:
+        try:
+            for pause in (*NOTICE_PAUSES_SECONDS, None):
+                over: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+                self._submit(lane, partial(self._try_loose, lane, notifier, notice, over))
+                if await over:
+                    return
+                if pause is not None:
+                    await self._engine.clock.sleep(pause)
+            self._drop(lane, notice, "every try failed")
+        finally:
+            lane.loose -= 1
 
-    async def _tell(
-        self, notifier: Notifier, notice: Notice, over: asyncio.Future[str | None]
+    async def _try_loose(
+        self, lane: Lane, notifier: Notifier, notice: Notice, over: asyncio.Future[bool]
     ) -> None:
-        error: str | None = None
+        delivered = False
         try:
             async with asyncio.timeout(self._delivery_seconds):
                 await notifier.notify(notice)
-        except CoordinatorError as refusal:
-            error = refusal.detail
-        except Exception as raised:
-            log.exception("an adapter raised", kind=notice.kind)
-            error = repr(raised)
+            lane.failures, lane.last_error = 0, None
+            delivered = True
+        except Exception as error:  # noqa: BLE001 - logged by `_failed`
+            self._failed(lane, error, notice=notice.kind)
         if not over.done():
-            over.set_result(error)
+            over.set_result(delivered)
+
+    def _drop(self, lane: Lane, notice: Notice, reason: str) -> None:
+        lane.dropped += 1
+        log.warning(
+            "a notice was dropped", kind=notice.kind, receiver=lane.name.receiver, reason=reason
+        )
 
     def _notice(self, entry: OutboxEntry, partition: Partition) -> Notice:
         link = None

@@ -161,9 +161,10 @@ async def readiness(application: Application) -> tuple[bool, dict[str, Any]]:
 
 
 def _receivers(application: Application) -> dict[str, Any]:
-    """Which receivers take nothing. That is for a person to mend, and no fault of this service."""
+    """Which receivers take nothing. A person must fix that; it is no fault of this service."""
     failing = [lane for lane in application.relay.lanes if lane.failures]
-    if not failing:
+    dropped = sum(lane.dropped for lane in application.relay.lanes)
+    if not failing and not dropped:
         return {}
     failing.sort(key=lambda lane: -lane.failures)
     words = "; ".join(
@@ -172,6 +173,9 @@ def _receivers(application: Application) -> dict[str, Any]:
         f"{lane.last_error}"
         for lane in failing[:_RECEIVERS_NAMED]
     )
+    if dropped:
+        lost = f"{counted(dropped, 'notice was', 'notices were')} dropped since the start"
+        words = f"{words}; {lost}" if words else f"{lost}."
     return {"receivers": {"ok": True, "failing": len(failing), "detail": words}}
 
 

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from coordinator.core.model import Status
+from coordinator.core.model import EffectKind, Status
 from coordinator.ports import Kind, Op, Query, Where
 from coordinator.service.engine import Committed
 from coordinator.web.application import Application
@@ -212,12 +212,19 @@ class _Counters(Collector):
             "Deliveries to a receiver that failed since the last that did not.",
             labels=labels,
         )
+        dropped = CounterMetricFamily(
+            "coordinator_notices_dropped",
+            "Notices of no partition that were given up: too many waited, or every try failed.",
+            labels=("receiver",),
+        )
         for lane in self._application.relay.lanes:
             name = (lane.name.kind.value, lane.name.receiver)
             waiting.add_metric(name, len(lane.waiting))
             active.add_metric(name, lane.busy)
             failing.add_metric(name, lane.failures)
-        yield from (waiting, active, failing)
+            if lane.name.kind is EffectKind.NOTIFY:
+                dropped.add_metric((lane.name.receiver,), lane.dropped)
+        yield from (waiting, active, failing, dropped)
 
     def _workers(self) -> Iterable[Metric]:
         """The pool of local workers, where this process has one."""

@@ -24,6 +24,7 @@ from coordinator.ports import Launcher, Notice
 from coordinator.registry import parse
 from coordinator.settings import Settings
 from coordinator.web.health import lags, readiness
+from coordinator.web.metrics import Metrics
 from tests.service.test_adopt import HEAD, load
 
 GOOD = (
@@ -173,9 +174,7 @@ async def test_a_notifier_that_hangs_delays_neither_launches_nor_other_notifiers
         game_date = datetime.now(UTC).date().isoformat()
         await app.ingest.take({**load("raw.a"), "game_date": game_date})
         for number in range(outbox.NOTICES_PER_NOTIFIER * 2):
-            app.relay.tell(
-                Notice("info", f"k{number}", None, None, "s", "d", notice_id=f"n{number}")
-            )
+            app.relay.tell(notice(number))
         await until(lambda: len(slack.seen) == outbox.NOTICES_PER_NOTIFIER * 2)
         assert outside.on_their_way == outbox.NOTICES_PER_NOTIFIER
         await app.ingest.take({**load("raw.b"), "game_date": game_date})
@@ -183,6 +182,50 @@ async def test_a_notifier_that_hangs_delays_neither_launches_nor_other_notifiers
         assert spec.launch is not None
         outside.let_go.set()
         await until(lambda: len(webhook.seen) == outbox.NOTICES_PER_NOTIFIER * 2)
+
+
+def notice(number: int) -> Notice:
+    return Notice("info", f"k{number}", None, None, "s", "d", notice_id=f"n{number}")
+
+
+async def test_notices_of_no_partition_are_bounded_for_each_receiver_and_drops_are_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outbox, "LOOSE_NOTICES_LIMIT", 3)
+    outside = Outside(hanging={"webhook"})
+    webhook, slack = Told(outside, "webhook"), Told(outside, "slack")
+    async with serving(HEAD, {}, notifiers=[webhook, slack]) as app:
+        for number in range(5):
+            app.relay.tell(notice(number))
+            await until(lambda: len(slack.seen) == number + 1)  # noqa: B023 - awaited at once
+        _, parts = await readiness(app)
+        assert parts["receivers"]["detail"] == "2 notices were dropped since the start."
+        text = (await Metrics(app).text(await lags(app))).decode()
+        assert 'coordinator_notices_dropped_total{receiver="webhook"} 2.0' in text
+        assert 'coordinator_notices_dropped_total{receiver="slack"} 0.0' in text
+        outside.let_go.set()
+        await until(lambda: webhook.seen == ["k0", "k1", "k2"])
+        app.relay.tell(notice(5))
+        await until(lambda: webhook.seen[3:] == ["k5"])
+
+
+async def test_a_notice_that_every_try_fails_is_dropped_and_its_receiver_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outbox, "NOTICE_PAUSES_SECONDS", (0.0, 0.0))
+    outside = Outside(gone={"webhook"})
+    async with serving(HEAD, {}, notifiers=[Told(outside, "webhook")]) as app:
+        app.relay.tell(notice(0))
+        (lane,) = (each for each in app.relay.lanes if each.name.receiver == "webhook")
+        await until(lambda: lane.dropped == 1)
+        _, parts = await readiness(app)
+        assert parts["receivers"]["detail"] == (
+            "notify to webhook: the last 3 deliveries failed, 0 more wait; webhook answered 404; "
+            "1 notice was dropped since the start"
+        )
+        outside.gone.clear()
+        app.relay.tell(notice(1))
+        await until(lambda: not lane.failures)
 
 
 async def test_a_retry_for_one_receiver_repeats_no_other() -> None:
