@@ -13,8 +13,9 @@ from __future__ import annotations
 import math
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
@@ -37,7 +38,7 @@ IDLE_SECONDS = 0.05
 """How long a shared file is kept open for a next call."""
 HELD_SECONDS_MOST = 1.0
 """How long a shared file is kept open from one call to the next."""
-TELL_SECONDS = 15.0
+BUSY_LOG_SECONDS = 15.0
 """How often the log says that somebody waits for a shared file."""
 TURN_SECONDS = 0.02
 """How often a process that waits for a shared file tries."""
@@ -113,29 +114,20 @@ class Warehouse(Protocol):
         ...
 
 
-class DuckDBWarehouse:
-    """A warehouse in one DuckDB file (or in memory), for one process with many threads.
+class _DuckDBTables(ABC):
+    """Tables in DuckDB, wherever the connection to them comes from.
 
-    DuckDB gives a file to one process at a time. Writes take turns behind one lock, since two
-    transactions that touch one table can conflict there; reads use their own cursor and see the
-    last commit.
+    Writes take turns behind one lock, since two transactions that touch one table can conflict
+    there; reads use their own cursor and see the last commit.
     """
 
-    def __init__(
-        self, path: str | Path = ":memory:", *, catalog: Catalog, threads: int = 1
-    ) -> None:
-        """Open `path` and create every table of `catalog` that is missing.
-
-        `threads` is what one query may use; one is fastest for rows counted in thousands.
-        """
+    def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._writing = threading.Lock()
-        self._root = duckdb.connect(str(path), config={"threads": threads})
-        self._root.execute("SET GLOBAL TimeZone = 'UTC'")
-        for dataset in sorted({"nba_orchestration", *(table.dataset for table in catalog)}):
-            self._root.execute(f"CREATE SCHEMA IF NOT EXISTS {dataset}")
-        for ddl in (FENCE_DDL, *(table.ddl() for table in catalog)):
-            self._root.execute(to_duckdb(ddl).sql)
+
+    @abstractmethod
+    def _cursor(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        """A cursor of one's own, closed afterwards."""
 
     def query(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Row]:
         """See Warehouse.query."""
@@ -217,11 +209,6 @@ class DuckDBWarehouse:
             _check_rows(cursor, declared, game_date)
         return Replaced(deleted=int(deleted), inserted=len(rows))
 
-    def close(self) -> None:
-        """See Warehouse.close."""
-        with self._writing:
-            self._root.close()
-
     def _table(self, name: str) -> Table:
         table = self._catalog.get(name)
         if table is None:
@@ -242,14 +229,6 @@ class DuckDBWarehouse:
             raise StaleGenerationError(table, game_date, generation, int(held))
 
     @contextmanager
-    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        cursor = self._root.cursor()
-        try:
-            yield cursor
-        finally:
-            cursor.close()
-
-    @contextmanager
     def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
         with self._writing, self._cursor() as cursor:
             cursor.begin()
@@ -261,12 +240,40 @@ class DuckDBWarehouse:
             cursor.commit()
 
 
-class SharedDuckDBWarehouse:
+class DuckDBWarehouse(_DuckDBTables):
+    """A warehouse in one DuckDB file (or in memory), for one process with many threads.
+
+    DuckDB gives a file to one process at a time.
+    """
+
+    def __init__(
+        self, path: str | Path = ":memory:", *, catalog: Catalog, threads: int = 1
+    ) -> None:
+        """Open `path` and create every table of `catalog` that is missing.
+
+        `threads` is what one query may use; one is fastest for rows counted in thousands.
+        """
+        super().__init__(catalog)
+        self._root = _connect(str(path), catalog, threads)
+
+    def close(self) -> None:
+        """See Warehouse.close."""
+        with self._writing:
+            self._root.close()
+
+    @contextmanager
+    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with closing(self._root.cursor()) as cursor:
+            yield cursor
+
+
+class SharedDuckDBWarehouse(_DuckDBTables):
     """A warehouse in one DuckDB file that several processes take turns with.
 
     DuckDB gives a file to one process at a time, so it is open only while it is used: it is let go
     when a call is not followed by another at once, and after a second in any case. Other processes
-    get their turn then, also those that only load or look.
+    get their turn then, also those that only load or read. Every call raises WarehouseError where
+    the file does not become free.
     """
 
     def __init__(
@@ -281,60 +288,15 @@ class SharedDuckDBWarehouse:
 
         By default it waits as long as its run may take, and the log says who holds the file.
         """
+        super().__init__(catalog)
         self._path = str(path)
-        self._catalog = catalog
         self._threads = threads
         self._wait_seconds = wait_seconds
         self._lock = threading.RLock()
-        self._house: DuckDBWarehouse | None = None
+        self._root: duckdb.DuckDBPyConnection | None = None
         self._opened_at = 0.0
         self._users = 0
         self._timer: threading.Timer | None = None
-
-    def query(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Row]:
-        """See Warehouse.query. Raises WarehouseError where the file does not become free."""
-        with self._turn() as house:
-            return house.query(sql, params)
-
-    def row_count(self, table: str, game_date: date) -> int:
-        """See Warehouse.row_count. Raises WarehouseError where the file does not become free."""
-        with self._turn() as house:
-            return house.row_count(table, game_date)
-
-    def replace_date(
-        self,
-        table: str,
-        game_date: date,
-        select_sql: str,
-        params: Mapping[str, Any],
-        *,
-        generation: int,
-        computed_at: datetime,
-        before_commit: Callable[[], None] | None = None,
-    ) -> int:
-        """See Warehouse.replace_date. Raises WarehouseError where the file does not become free."""
-        with self._turn() as house:
-            return house.replace_date(
-                table,
-                game_date,
-                select_sql,
-                params,
-                generation=generation,
-                computed_at=computed_at,
-                before_commit=before_commit,
-            )
-
-    def replace_rows(
-        self,
-        table: str,
-        game_date: date,
-        rows: Sequence[Sequence[Any]],
-        *,
-        game_ids: Sequence[str] | None = None,
-    ) -> Replaced:
-        """See Warehouse.replace_rows. Raises WarehouseError where the file does not become free."""
-        with self._turn() as house:
-            return house.replace_rows(table, game_date, rows, game_ids=game_ids)
 
     def release(self) -> None:
         """Let go of the file now, unless it is in use."""
@@ -342,27 +304,28 @@ class SharedDuckDBWarehouse:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-            if self._house is not None and not self._users:
-                self._house.close()
-                self._house = None
+            if self._root is not None and not self._users:
+                self._root.close()
+                self._root = None
 
     def close(self) -> None:
         """See Warehouse.close."""
         self.release()
 
     @contextmanager
-    def _turn(self) -> Iterator[DuckDBWarehouse]:
+    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-            if self._house is None:
-                self._house = self._open()
+            if self._root is None:
+                self._root = self._open()
                 self._opened_at = time.monotonic()
-            house = self._house
+            root = self._root
             self._users += 1
         try:
-            yield house
+            with closing(root.cursor()) as cursor:
+                yield cursor
         finally:
             self._used()
 
@@ -377,19 +340,19 @@ class SharedDuckDBWarehouse:
                 self._timer.start()
                 return
             self.release()
-        time.sleep(TURN_SECONDS)  # somebody who waits looks this often
+        time.sleep(TURN_SECONDS)  # who waits for the file tries this often
 
-    def _open(self) -> DuckDBWarehouse:
-        began_at = told_at = time.monotonic()
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        began_at = logged_at = time.monotonic()
         while True:
             try:
-                return DuckDBWarehouse(self._path, catalog=self._catalog, threads=self._threads)
+                return _connect(self._path, self._catalog, self._threads)
             except duckdb.IOException as error:
                 if LOCKED not in str(error):
                     raise
                 now = time.monotonic()
-                if now - told_at > TELL_SECONDS:
-                    told_at = now
+                if now - logged_at > BUSY_LOG_SECONDS:
+                    logged_at = now
                     log.warning("warehouse_busy", seconds=round(now - began_at), error=str(error))
                 if now - began_at > self._wait_seconds:
                     raise WarehouseError(
@@ -397,6 +360,17 @@ class SharedDuckDBWarehouse:
                         f"end what holds it open: {error}"
                     ) from error
             time.sleep(TURN_SECONDS)
+
+
+def _connect(path: str, catalog: Catalog, threads: int) -> duckdb.DuckDBPyConnection:
+    """Open a file and create every table that is missing."""
+    root = duckdb.connect(path, config={"threads": threads})
+    root.execute("SET GLOBAL TimeZone = 'UTC'")
+    for dataset in sorted({"nba_orchestration", *(table.dataset for table in catalog)}):
+        root.execute(f"CREATE SCHEMA IF NOT EXISTS {dataset}")
+    for ddl in (FENCE_DDL, *(table.ddl() for table in catalog)):
+        root.execute(to_duckdb(ddl).sql)
+    return root
 
 
 @dataclass(frozen=True)
