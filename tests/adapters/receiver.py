@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+Answer = Callable[[str, dict[str, str], bytes], tuple[int, Mapping[str, str]]]
+"""The path, headers and body of a request → the status and the headers of its answer."""
 
 
 @dataclass
@@ -27,18 +30,17 @@ class Receiver:
 
 
 @contextmanager
-def receiving() -> Iterator[Receiver]:
-    """Listen until the block ends."""
-    receiver = Receiver(port=0)
+def answering(answer: Answer) -> Iterator[int]:
+    """Answer every POST as ``answer`` says until the block ends; gives the port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            receiver.received.append(({k.lower(): v for k, v in self.headers.items()}, body))
-            status = receiver.answers.pop(0) if receiver.answers else 200
+            headers = {k.lower(): v for k, v in self.headers.items()}
+            status, more = answer(self.path, headers, body)
             self.send_response(status)
-            if status == 302:
-                self.send_header("location", receiver.url)
+            for name, value in more.items():
+                self.send_header(name, value)
             self.send_header("content-length", "0")
             self.end_headers()
 
@@ -46,12 +48,25 @@ def receiving() -> Iterator[Receiver]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    receiver.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield receiver
+        yield server.server_address[1]
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def receiving() -> Iterator[Receiver]:
+    """Listen until the block ends."""
+    receiver = Receiver(port=0)
+
+    def answer(path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str]]:
+        receiver.received.append((headers, body))
+        status = receiver.answers.pop(0) if receiver.answers else 200
+        return status, {"location": receiver.url} if status == 302 else {}
+
+    with answering(answer) as receiver.port:
+        yield receiver

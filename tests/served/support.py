@@ -102,11 +102,11 @@ def day(number: int) -> str:
     return (FIRST_DATE + timedelta(days=number)).isoformat()
 
 
-def until(promise: Callable[[], T | None], told: Callable[[], object] = lambda: "") -> T:
+def until(promise: Callable[[], T | None], why: Callable[[], object] = lambda: "") -> T:
     """Wait until something holds, and give it."""
     give_up_at = time.monotonic() + WAIT_SECONDS
     while not (found := promise()):
-        assert time.monotonic() < give_up_at, f"it did not come to hold: {told()}"
+        assert time.monotonic() < give_up_at, f"it did not come to hold: {why()}"
         time.sleep(0.05)
     return found
 

@@ -218,7 +218,7 @@ def _played(play: Play, service: Service, watcher: Watcher) -> None:
         else:
             play.act()
         if number % 5 == 0:
-            watcher.look(play.client, play.rng.choice(PROCESSORS), play.rng.choice(play.dates))
+            watcher.read(play.client, play.rng.choice(PROCESSORS), play.rng.choice(play.dates))
         time.sleep(play.rng.uniform(0.03, 0.25))
     answer = play.client.post("/v1/resume", json={"reason": "the play is over"})
     assert answer.status_code in (200, 409), answer.text
@@ -232,7 +232,7 @@ def _rests(play: Play, around: Outside) -> None:
         assert time.monotonic() < give_up_at, "the service does not come to rest"
         time.sleep(0.3)
         soon = now() + timedelta(hours=1)
-        shown = [play.watcher.look(play.client, p, d) for p in PROCESSORS for d in play.dates]
+        shown = [play.watcher.read(play.client, p, d) for p in PROCESSORS for d in play.dates]
         busy = [
             s
             for s in shown

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
@@ -40,6 +39,7 @@ from coordinator.judge.observations import (
     Stopped,
     moment,
 )
+from tests.adapters.receiver import answering
 
 COMMIT = timedelta(seconds=0.5)
 """Longer than it takes from the instant of a decision to its commit."""
@@ -77,7 +77,7 @@ class Watcher:
         """The service was killed."""
         self.saw(Stopped("served"))
 
-    def look(self, client: httpx.Client, processor: str, game_date: str) -> Mapping[str, Any]:
+    def read(self, client: httpx.Client, processor: str, game_date: str) -> Mapping[str, Any]:
         """A partition as it is shown, noted where it did not change meanwhile."""
         path = f"/v1/status/{game_date}/{processor}"
         first, second = _get(client, path), _get(client, path)
@@ -318,33 +318,18 @@ class Outside:
 def outside(watcher: Watcher, service_url: str, rng: random.Random) -> Iterator[Outside]:
     """Listen at ``/launch`` and ``/notice`` until the block ends."""
     found = Outside(watcher, service_url, rng)
-    doors: dict[str, Callable[[Mapping[str, Any]], tuple[int, str | None]]] = {
+    routes: dict[str, Callable[[Mapping[str, Any]], tuple[int, str | None]]] = {
         "/launch": found.launch,
         "/notice": found.notice,
     }
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            status, proof = doors[self.path](json.loads(body))
-            self.send_response(status)
-            if proof is not None:
-                self.send_header("x-message-id", proof)
-            self.send_header("content-length", "0")
-            self.end_headers()
+    def answer(path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str]]:
+        status, proof = routes[path](json.loads(body))
+        return status, {} if proof is None else {"x-message-id": proof}
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    found.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield found
-    finally:
-        for runner in found.runners:
-            runner.join(timeout=20)
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with answering(answer) as found.port:
+        try:
+            yield found
+        finally:
+            for runner in found.runners:
+                runner.join(timeout=20)
