@@ -31,8 +31,8 @@ log = structlog.get_logger(__name__)
 
 START_SECONDS = 60.0
 """How long a worker may take until it is ready."""
-LOOK_SECONDS = 0.25
-"""How often a worker that says nothing is looked at."""
+CHECK_SECONDS = 0.25
+"""How often a worker that says nothing is checked for its end."""
 TERMINATE_SECONDS = 1.0
 """Between asking a worker to end (SIGTERM) and ending it (SIGKILL)."""
 EXIT_SECONDS = 5.0
@@ -45,7 +45,7 @@ OUTPUT_TAIL_BYTES = 1000
 """What a run printed last is said with the reason when its worker ends."""
 FLOOD_PAUSE_SECONDS = 0.005
 LOG_LINES_MOST = 500
-"""Log lines of one run."""
+"""Log lines of one run; further ones are counted."""
 
 _START = (
     "import sys; sys.path[:] = __import__('json').loads(sys.argv.pop()); "
@@ -161,7 +161,7 @@ class WorkerPool:
     async def closed(self) -> None:
         """As `close`, and wait until every worker is gone: a few seconds at most."""
         self.close()
-        await asyncio.gather(*list(self._ending), return_exceptions=True)
+        await asyncio.gather(*self._ending, return_exceptions=True)
 
 
 class _Worker:
@@ -262,6 +262,8 @@ class _Worker:
                 await asyncio.sleep(0)  # what it printed last
                 if self._printed > OUTPUT_BYTES_LOGGED:
                     log.warning("run_output_cut", run_id=run_id, bytes=self._printed)
+                if self._log_lines > LOG_LINES_MOST:
+                    log.warning("run_log_cut", run_id=run_id, lines=self._log_lines)
                 self._run_id = ""
                 return message
 
@@ -273,7 +275,7 @@ class _Worker:
         while True:
             if self._line is None:
                 self._line = asyncio.get_running_loop().create_task(self._reader.readline())
-            done, _ = await asyncio.wait({self._line}, timeout=LOOK_SECONDS)
+            done, _ = await asyncio.wait({self._line}, timeout=CHECK_SECONDS)
             if not done:
                 # A process that it forked may hold its channel open after its end.
                 if self.exited() is not None:
@@ -373,14 +375,14 @@ class _Worker:
         self._log_lines += 1
         if self._log_lines > LOG_LINES_MOST or not isinstance(line, dict):
             return
-        tell = {
+        write = {
             "debug": log.debug,
             "info": log.info,
             "warning": log.warning,
         }.get(str(line.get("level")), log.error)
         fields = line.get("fields")
-        told = {k: v for k, v in fields.items() if k != "event"} if isinstance(fields, dict) else {}
-        tell(str(line.get("event")), **{**told, "run_id": self._run_id or None})
+        more = {k: v for k, v in fields.items() if k != "event"} if isinstance(fields, dict) else {}
+        write(str(line.get("event")), **{**more, "run_id": self._run_id or None})
 
 
 def _spawn(channel: int, output: int, warehouse_path: str) -> subprocess.Popen[bytes]:

@@ -137,7 +137,7 @@ class LocalLauncher:
         try:
             await self._handler(message)
         except Exception:
-            # The lease runs out, which spends the attempt and is news.
+            # The lease expires, which spends the attempt and sends a notice.
             log.exception("a local run broke off", run_id=message.get("run_id"))
 
     async def stop(self, wait_seconds: float = 0.0) -> None:

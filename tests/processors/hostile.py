@@ -119,6 +119,15 @@ class LogsMuch(Processor):
         return RunResult("success", 1)
 
 
+class LogsOften(Processor):
+    """Logs 600 lines."""
+
+    def run(self, warehouse: Warehouse, context: RunContext) -> RunResult:
+        for number in range(600):
+            structlog.get_logger().info("again", number=number)
+        return RunResult("success", 1)
+
+
 class SpeaksForItsWorker(Processor):
     """Writes to everything that is open, so also to the worker's channel."""
 

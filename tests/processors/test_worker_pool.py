@@ -14,7 +14,7 @@ import structlog
 from processors.base import RunResult
 from processors.errors import LeaseLostError
 from processors.launch import Launch
-from processors.worker_pool import WorkerPool
+from processors.worker_pool import LOG_LINES_MOST, WorkerPool
 
 HERE = "tests.processors.hostile"
 NOW = datetime(2024, 12, 1, 12, tzinfo=UTC)
@@ -142,6 +142,15 @@ async def test_a_long_log_line_ends_no_run(tmp_path: Path) -> None:
             assert await run(workers, "LogsMuch") == RunResult("success", 1)
         assert not workers.replaced
         assert any(line["event"] == "much" for line in lines)
+
+
+async def test_log_lines_beyond_the_bound_are_counted(tmp_path: Path) -> None:
+    async with pool(tmp_path) as workers:
+        with structlog.testing.capture_logs() as lines:
+            assert await run(workers, "LogsOften") == RunResult("success", 1)
+    assert sum(line["event"] == "again" for line in lines) == LOG_LINES_MOST
+    (cut,) = (line for line in lines if line["event"] == "run_log_cut")
+    assert cut["lines"] == 600
 
 
 async def test_what_a_processor_says_in_its_workers_name_counts_for_nothing(
