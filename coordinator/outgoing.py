@@ -56,8 +56,8 @@ async def post(
 ) -> Answer:
     """POST ``body``, and return once the status is known; ``name`` is what errors call the place.
 
-    The whole call takes at most ``seconds``, and ``BODY_SECONDS`` for the body. Raises
-    ``Unavailable`` where there is no answer in time.
+    It takes at most ``seconds`` until the status, then ``BODY_SECONDS`` each for the body and for
+    closing. Raises ``Unavailable`` where there is no answer in time.
     """
     try:
         async with asyncio.timeout(seconds):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import date
 
 SHOWN_CHARS = 200
-"""Longest that a value stands in the text of an error."""
+"""Longest part of a value that the text of an error shows."""
 
 
 class ProcessorError(Exception):
@@ -16,21 +16,21 @@ class ProcessorError(Exception):
 
 
 class LayoutError(ProcessorError):
-    """A file does not have the promised column layout; the text names place, value and the mend."""
+    """A file does not have the promised column layout; the text names place, value and the fix."""
 
-    def __init__(self, file: str, line: int, column: str, value: str, mend: str) -> None:
+    def __init__(self, file: str, line: int, column: str, value: str, fix: str) -> None:
         """Build the text. `line` is 1-based and counts the header line.
 
         `column` is empty where the mistake is not in a column; a long `value` is cut in the text.
         """
         place = f"{file}, line {line}" + (f", column {column!r}" if column else "")
         shown = f" {value[:SHOWN_CHARS]!r}:" if value or column else ""
-        super().__init__(f"{place}:{shown} {mend}")
+        super().__init__(f"{place}:{shown} {fix}")
         self.file = file
         self.line = line
         self.column = column
         self.value = value
-        self.mend = mend
+        self.fix = fix
 
 
 class RowError(ProcessorError):

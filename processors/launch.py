@@ -19,7 +19,7 @@ from processors.base import Processor
 from processors.errors import BadLaunchError, EntrypointError
 
 SHOWN_CHARS = 120
-"""Longest that a value stands in an error."""
+"""Longest part of a value that an error shows."""
 
 _RUN_ID = re.compile(r"(.+):(\d{4}-\d{2}-\d{2}):([1-9]\d{0,17})", re.ASCII)
 

@@ -230,7 +230,7 @@ class RawDataPubSubPublisher:
     def _send_unspooled(self, event: Mapping[str, Any], seconds: float) -> str | None:
         try:
             return self._send(event, seconds)
-        except Exception as error:  # noqa: BLE001 - whatever a transport raises, the load stands
+        except Exception as error:  # noqa: BLE001 - no load fails for what a transport raises
             self._count_failed(event, error)
             return None
 

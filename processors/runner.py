@@ -141,9 +141,9 @@ class Runner:
             try:
                 held = await self._claim(launch)
             except (DoorUnavailableError, DoorRejectedError) as error:
-                return self._told(launch, "unreachable", error=str(error))
+                return self._outcome(launch, "unreachable", error=str(error))
             if held is None:
-                return self._told(launch, "not_claimed")
+                return self._outcome(launch, "not_claimed")
             return await self._run(launch, held)
 
     def close(self) -> None:
@@ -174,7 +174,7 @@ class Runner:
                 return await self._report(launch, held, failed(error))
             result = await self._execute(launch, held, beating)
             if result is None or held.lost:
-                return self._told(launch, "lease_lost")
+                return self._outcome(launch, "lease_lost")
             return await self._report(launch, held, result)
         finally:
             beating.cancel()
@@ -218,8 +218,8 @@ class Runner:
         try:
             taken: bool = await retrying(once)
         except (DoorUnavailableError, DoorRejectedError) as error:
-            return self._told(launch, "unreported", result, error=str(error))
-        return self._told(launch, "reported" if taken else "refused", result)
+            return self._outcome(launch, "unreported", result, error=str(error))
+        return self._outcome(launch, "reported" if taken else "refused", result)
 
     def _retrying(
         self, what: str, launch: Launch, stop: Callable[[RetryCallState], bool]
@@ -243,11 +243,11 @@ class Runner:
             reraise=True,
         )
 
-    def _told(
+    def _outcome(
         self, launch: Launch, outcome: Outcome, result: RunResult | None = None, **more: str
     ) -> RunReport:
-        tell = log.info if outcome in ("reported", "not_claimed") else log.warning
-        tell(
+        write = log.info if outcome in ("reported", "not_claimed") else log.warning
+        write(
             "run_ended_here",
             run_id=launch.run_id,
             attempt=launch.attempt,
@@ -330,7 +330,7 @@ def create_runner_app(
     still here is accepted and not started twice. A bare body that cannot be read is 422, one that
     is not JSON or nested too deeply 400; an unusable launch in a push envelope is acknowledged
     (204) and logged, since redelivery changes nothing about it: the coordinator's claim timeout
-    makes it news. 413 for a body over `max_body_bytes`, 408 for one that is not there after
+    reports it. 413 for a body over `max_body_bytes`, 408 for one that is not there after
     `body_seconds`. 503 while `max_pending` launches are here. Shutting down waits for what is
     executing. `GET /healthz` says how many launches are here.
     """

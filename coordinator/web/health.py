@@ -22,9 +22,9 @@ STORE_SECONDS = 2.0
 """How long the store may take to answer."""
 OUTBOX_LATE_SECONDS = 120.0
 """An effect that nobody has tried to deliver for this long: the relay stands still."""
-_LOOKED_AT = 100
+_DUE_READ = 100
 """Partitions with due effects that are read, beside those that this process has taken up."""
-_LOOKED_AT_MOST = 1000
+_DUE_READ_MOST = 1000
 _RECEIVERS_NAMED = 5
 _RETRY_WITHIN = timedelta(seconds=61)
 """Failed deliveries are due again within a minute, so this finds those that are being retried."""
@@ -56,7 +56,7 @@ async def lags(application: Application) -> Lags:
                     Kind.PARTITION,
                     (Where("outbox_due", Op.LE, now + _RETRY_WITHIN),),
                     order="outbox_due",
-                    limit=min(_LOOKED_AT + application.relay.taken_up, _LOOKED_AT_MOST),
+                    limit=min(_DUE_READ + application.relay.taken_up, _DUE_READ_MOST),
                 )
             )
             awake, _ = await engine.first(

@@ -1,12 +1,12 @@
 """Every partition change as server-sent events, with resume.
 
-What this process commits is told at once. Where other processes change the same store, one task
+What this process commits is sent at once. Where other processes change the same store, one task
 asks it what else changed, as long as anybody listens (``Watchable``).
 
 Owns a bounded memory of the latest changes, one bounded queue per listener, and how many may
-listen. A listener that falls behind is cut off and comes back with ``Last-Event-ID``; one that asks for more than is
-remembered gets ``reset`` and should read the state afresh. Refuses to promise history: the memory
-is this process's own.
+listen. A listener that falls behind is cut off and comes back with ``Last-Event-ID``; one that asks
+for more than is remembered gets ``reset`` and should read the state afresh. Refuses to promise
+history: the memory is this process's own.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns: the two records, the column layout of `schedule*.csv` and `player_box_scores*.csv`, and every
 check of a value. Refuses: filling gaps; a value that cannot be read is a LayoutError that names
-file, line, column, value and the mend.
+file, line, column, value and the fix.
 """
 
 from __future__ import annotations
@@ -199,14 +199,14 @@ class _Row:
         self.line = line
         self.cells = cells
 
-    def error(self, column: str, mend: str) -> LayoutError:
-        return LayoutError(self.file, self.line, column, self.cells[column], mend)
+    def error(self, column: str, fix: str) -> LayoutError:
+        return LayoutError(self.file, self.line, column, self.cells[column], fix)
 
-    def read(self, column: str, parse: Callable[[str], T], mend: str) -> T:
+    def read(self, column: str, parse: Callable[[str], T], fix: str) -> T:
         try:
             return parse(self.cells[column])
         except ValueError:
-            raise self.error(column, mend) from None
+            raise self.error(column, fix) from None
 
     def text(self, column: str) -> str:
         return self.read(column, _text, _TEXT_RULE)
@@ -289,19 +289,19 @@ def _rows_of(file: str, text: str, columns: tuple[str, ...]) -> Iterator[_Row]:
         header = next(reader, [])
         for column in columns:
             if header.count(column) != 1:
-                mend = f"the header must name {column!r} once; it needs {', '.join(columns)}"
-                raise LayoutError(file, 1, column, ",".join(header), mend)
+                fix = f"the header must name {column!r} once; it needs {', '.join(columns)}"
+                raise LayoutError(file, 1, column, ",".join(header), fix)
         for cells in reader:
             if not cells:
                 continue
             if len(cells) != len(header):
-                mend = f"this line has {len(cells)} cells, the header {len(header)}"
-                raise LayoutError(file, reader.line_num, header[-1], ",".join(cells), mend)
+                fix = f"this line has {len(cells)} cells, the header {len(header)}"
+                raise LayoutError(file, reader.line_num, header[-1], ",".join(cells), fix)
             yield _Row(file, reader.line_num, dict(zip(header, cells, strict=True)))
     except csv.Error as error:
         line = max(1, reader.line_num)
-        mend = f"is no CSV ({error}); look for a quotation mark that is not closed"
-        raise LayoutError(file, line, "", "", mend) from error
+        fix = f"is no CSV ({error}); look for a quotation mark that is not closed"
+        raise LayoutError(file, line, "", "", fix) from error
 
 
 def _refuse_repeats(folder: Path) -> None:

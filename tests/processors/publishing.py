@@ -1,4 +1,4 @@
-"""A publisher as a process of its own: publishes numbered events until it is told or killed.
+"""A publisher as a process of its own: publishes numbered events until all are published or it is killed.
 
 Arguments: URL, the spool's folder, the first number, how many, the budget in seconds. Each number
 is written to standard output once publish() is back.

@@ -246,9 +246,9 @@ def test_a_load_of_bad_rows_fails_tells_so_and_replaces_nothing(
     for part in (table, first.game_id, first.player, column, repr(getattr(bad, column))):
         assert part in str(caught.value)
     assert bench.rows(f"SELECT * FROM {table} ORDER BY game_id, team, pts, minutes") == before
-    (told,) = other.transport.messages
-    assert (told["status"], told["game_ids"]) == ("failed", [first.game_id])
-    assert told["metadata"]["error"] == str(caught.value)
+    (sent,) = other.transport.messages
+    assert (sent["status"], sent["game_ids"]) == ("failed", [first.game_id])
+    assert sent["metadata"]["error"] == str(caught.value)
 
 
 def test_repeats_and_short_lines_are_refused(folder: Path) -> None:

@@ -224,10 +224,10 @@ async def test_an_exception_is_reported_as_failed_in_bounded_words(
     bench: Bench, door: Door
 ) -> None:
     report = await handle(bench, door, launch(), **{OFFENSE: f"{HERE}:Failing"})
-    told = door.completed[report.run_id]
-    assert told["status"] == "failed"
-    assert told["error"].startswith("RuntimeError: no such luck")
-    assert len(told["error"]) == ERROR_LIMIT_CHARS
+    report_body = door.completed[report.run_id]
+    assert report_body["status"] == "failed"
+    assert report_body["error"].startswith("RuntimeError: no such luck")
+    assert len(report_body["error"]) == ERROR_LIMIT_CHARS
 
 
 @pytest.mark.parametrize(
@@ -243,8 +243,8 @@ async def test_whatever_a_processor_raises_is_reported(
 ) -> None:
     report = await handle(bench, door, launch(), **{OFFENSE: f"{HERE}:{name}"})
     assert report.outcome == "reported"
-    told = door.completed[report.run_id]
-    assert (told["status"], told["error"]) == ("failed", error)
+    report_body = door.completed[report.run_id]
+    assert (report_body["status"], report_body["error"]) == ("failed", error)
 
 
 async def test_an_unknown_outcome_is_never_a_success(bench: Bench, door: Door) -> None:
@@ -366,10 +366,10 @@ async def test_what_the_claim_answers_is_the_truth(
     bench.load(DAY, raw.BDL_BOXSCORES)
     door.granted = granted
     report = await handle(bench, door, launch())
-    told = door.completed[report.run_id]
-    assert told["status"] == "failed"
-    assert f"{next(iter(granted))} is " in told["error"]
-    assert "in the run that was claimed" in told["error"]
+    report_body = door.completed[report.run_id]
+    assert report_body["status"] == "failed"
+    assert f"{next(iter(granted))} is " in report_body["error"]
+    assert "in the run that was claimed" in report_body["error"]
     assert bench.warehouse.row_count(TEAM_OFFENSE, DAY) == 0
 
 
@@ -425,7 +425,7 @@ async def test_launches_run_in_a_bounded_pool(bench: Bench, door: Door) -> None:
         reports = await asyncio.gather(*map(runner.handle, asked))
         runner.close()
     assert {report.outcome for report in reports} == {"reported"}
-    assert "success" in {told["status"] for told in door.completed.values()}
+    assert "success" in {each["status"] for each in door.completed.values()}
     assert broken.PEAK["most"] <= 2
 
 
@@ -455,7 +455,7 @@ async def test_the_app_accepts_launches_bare_and_pushed(bench: Bench, door: Door
             await until(lambda: len(door.completed) == 2)
             health = await posting.get("/healthz")
             assert health.json()["status"] == "ok"
-    assert {told["status"] for told in door.completed.values()} == {"success"}
+    assert {each["status"] for each in door.completed.values()} == {"success"}
 
 
 async def test_the_app_starts_an_attempt_once_and_says_when_it_is_full(
