@@ -158,13 +158,17 @@ class Pending:
         spans = await self._spans(dates)
         decisions: list[Decision] = []
         for processor, (first, last) in spans.items():
-            where = (
-                Where("processor", Op.EQ, processor),
-                Where("watching", Op.EQ, 1),
-                Where("game_date", Op.GT, first),
-                Where("game_date", Op.LE, last),
+            query = Query(
+                Kind.PARTITION,
+                (
+                    Where("processor", Op.EQ, processor),
+                    Where("watching", Op.EQ, 1),
+                    Where("game_date", Op.GT, first),
+                    Where("game_date", Op.LE, last),
+                ),
+                order="game_date",
+                limit=WATCHERS_PER_PAGE,
             )
-            query = Query(Kind.PARTITION, where, order="game_date", limit=WATCHERS_PER_PAGE)
             async for page in pages(self._engine.store, query):
                 watchers = [(p.processor, p.game_date) for _, p in page.items]
                 decisions += await self._decide(await self._changing(watchers), windows=True)
@@ -262,8 +266,11 @@ class Pending:
         self, table: TableSpec, game_date: str, games: tuple[str, ...] | None
     ) -> TableDate:
         entries: list[LedgerEntry] = []
-        where = (Where("table", Op.EQ, table.name), Where("game_date", Op.EQ, game_date))
-        query = Query(Kind.EVENT, where, limit=LEDGER_PAGE)
+        query = Query(
+            Kind.EVENT,
+            (Where("table", Op.EQ, table.name), Where("game_date", Op.EQ, game_date)),
+            limit=LEDGER_PAGE,
+        )
         async for page in pages(self._engine.store, query):
             entries += [entry for _, entry in page.items]
         folded = TableDate(table=table.name, game_date=game_date)

@@ -409,8 +409,12 @@ class StatusViews:
             yield document
 
     async def _between(self, kind: Kind, first: str, last: str) -> AsyncIterator[Any]:
-        where = (Where("game_date", Op.GE, first), Where("game_date", Op.LE, last))
-        query = Query(kind, where, order="game_date", limit=_PAGE)
+        query = Query(
+            kind,
+            (Where("game_date", Op.GE, first), Where("game_date", Op.LE, last)),
+            order="game_date",
+            limit=_PAGE,
+        )
         async for page in pages(self._engine.store, query):
             for _, document in page.items:
                 yield document

@@ -153,9 +153,10 @@ def test_nothing_is_lost_and_nothing_succeeds_twice(
 
 
 def settle(service: Service, dates: set[str]) -> None:
-    """Wait until no partition is on its way any more."""
+    """Wait until no partition is on its way any more, and everything is delivered."""
     moving = {"firing", "fired", "running"}
     statuses = moving
+    lag = None
     deadline = time.monotonic() + 90
     with httpx.Client(timeout=10) as client:
         while time.monotonic() < deadline:
@@ -165,12 +166,13 @@ def settle(service: Service, dates: set[str]) -> None:
                     for d in dates
                     for p in client.get(f"{service.url}/v1/status/{d}").json()["items"]
                 }
+                lag = client.get(f"{service.url}/readyz").json()["parts"]["outbox"]["lag_seconds"]
             except (httpx.HTTPError, KeyError, ValueError):
                 statuses = moving
-            if not statuses & moving:
+            if not statuses & moving and lag == 0:
                 return
             time.sleep(0.5)
-    raise AssertionError(f"still moving after 90 s: {statuses}")
+    raise AssertionError(f"still moving after 90 s: {statuses}, outbox behind by {lag} s")
 
 
 def check(state: State, registry: Registry, events: list[dict[str, Any]]) -> None:

@@ -556,8 +556,8 @@ INTAKE = (
             LOADS,
             "            for target in targets:\n"
             "                facts.setdefault(target, []).append(Ticked())\n"
-            "            looked_at = arrival.table",
-            "            targets = ()\n            looked_at = arrival.table",
+            "            in_windows = arrival.table",
+            "            targets = ()\n            in_windows = arrival.table",
         ),
         by=SERVICE
         + "test_guards.py::test_a_load_that_comes_again_heals_a_partition_whose_time_has_come",
