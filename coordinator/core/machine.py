@@ -303,6 +303,7 @@ class _Work:
         self.windows_due = partition.windows_due
         self.met_since = partition.met_since
         self.latest = partition.latest
+        self.committed = partition.committed
         self.pauses = partition.pauses
         self.waivers = partition.waivers
         self.generation = partition.generation
@@ -410,6 +411,8 @@ class _Work:
             self.arrivals = dict(self.arrivals)
         cast("dict[str, TableDate]", self.arrivals)[key] = fact.table_date
         arrival = fact.arrival
+        if arrival.informs:
+            self.committed = (*(k for k in self.committed if k != key), key)
         known = self.latest
         later = known is None or known.received_at <= arrival.received_at
         # A clock that is behind, or stepped back, must not leave a quiet one the latest for ever.
@@ -651,6 +654,7 @@ class _Work:
         self.consumed_games = None
         self.dirty_since = None
         self.latest = None
+        self.committed = ()
         self.schedule_done_at = self.now
         self._remember("reset", fact.reason, fact.actor)
         return Reply()
@@ -745,6 +749,7 @@ class _Work:
         self.consumed_at = self.now
         self.consumed_games = self.games
         self.latest = None
+        self.committed = ()
         self.dirty_since = None
         self.skip = None
         self.forced = forced
@@ -1238,6 +1243,7 @@ class _Work:
             window_states=self.window_states,
             met_since=self.met_since,
             latest=self.latest,
+            committed=self.committed,
             pauses=self.pauses,
             waivers=self.waivers,
             generation=self.generation,

@@ -338,7 +338,11 @@ class TableDate:
         new_whole = self.whole
         if covers_date:
             newer = {g: e for g, e in games.items() if self.arrivals[e].outranks(arrival)}
-            if expected and grain is Grain.GAME and all(g in newer for g in expected):
+            if grain is Grain.DATE:
+                wins = not newer  # left from when the table's grain was game
+            else:
+                wins = not expected or any(g not in newer for g in expected)
+            if not wins:
                 return self, Fold.SUPERSEDED
             games, new_whole = newer, arrival.event_id
         else:
@@ -649,6 +653,9 @@ class Partition:
     met_since: Mapping[str, datetime] = field(default_factory=dict)
     """``requirement/table`` → receipt time since when that source has been met without a break."""
     latest: Latest | None = None
+    committed: tuple[str, ...] = ()
+    """Which of ``arrivals`` got loads since the latest generation was fired, in the order of their
+    commits: clocks of two instances may contradict it."""
     pauses: tuple[Pause, ...] = ()
     waivers: tuple[Waiver, ...] = ()
 

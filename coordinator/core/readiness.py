@@ -256,9 +256,7 @@ def judge(
     latest = partition.latest
     if partition.outcome is not None:
         dirty = _dirt(partition, spec, requirements)
-        newest = max((d.latest for d in dirty), key=lambda x: x.received_at, default=None)
-        # The order of commits counts where clocks contradict it.
-        latest = latest if any(d.latest == latest for d in dirty) else newest
+        latest = _last_committed(partition, dirty)
     newer_ready = critical_met and any(d.ready for d in dirty)
     spent = newer_ready and partition.refires >= spec.policy.max_refires
     could_run = not off_day if partition.outcome is None else any(d.ready for d in dirty)
@@ -884,6 +882,17 @@ def _dirt(
                 )
             )
     return tuple(found)
+
+
+def _last_committed(partition: Partition, dirty: Sequence[Dirt]) -> Latest | None:
+    """The newest load of the table whose loads were committed last, whatever clocks say."""
+    places = {key: place for place, key in enumerate(partition.committed)}
+
+    def order(found: Dirt) -> tuple[int, datetime]:
+        key = arrivals_key(found.table, found.game_date)
+        return places.get(key, -1), found.latest.received_at
+
+    return max(dirty, key=order).latest if dirty else None
 
 
 def _met_by_calendar(

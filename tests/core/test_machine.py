@@ -51,6 +51,7 @@ from tests.core.world import (
     A,
     B,
     C,
+    D,
     World,
     any_of,
     arrival,
@@ -1148,6 +1149,18 @@ def test_newer_data_is_released_by_the_load_committed_last() -> None:
     world.step(world.at(2).arriving(A, quiet=True))
     assert Flag.QUIET in world.flags
     world.step(earlier)
+    assert world.run.trigger is Trigger.LATE_DATA
+
+
+def test_a_load_that_is_no_newer_data_hides_none_that_released_a_quiet_one() -> None:
+    world = World(table(A), table(B), any_of(C, D), cooldown=ZERO)
+    for name in (A, B, C):
+        world.load(name)
+    earlier = world.at(1).arriving(B)
+    world.step(world.at(2).arriving(A, quiet=True))
+    world.step(earlier)
+    world.at(3).load(D)
+    world.run_through()
     assert world.run.trigger is Trigger.LATE_DATA
 
 

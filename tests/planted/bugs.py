@@ -97,6 +97,14 @@ JUDGEMENT = (
         "law 3",
         replace(LOADS, "quiet=message.quiet,", "quiet=True,"),
     ),
+    tested(
+        "last-by-receipt",
+        "newer data is released by receipts, not by the order of commits: clocks may contradict it",
+        "law 3",
+        replace(READINESS, "places.get(key, -1)", "0"),
+        by="tests/core/test_machine.py::"
+        "test_a_load_that_is_no_newer_data_hides_none_that_released_a_quiet_one",
+    ),
     simulated(
         "reloads-superseded",
         "every reload is thrown away as older than what counts",
@@ -127,6 +135,14 @@ JUDGEMENT = (
         "an older load replaces a newer one that came first",
         "3.1, Order",
         replace(MODEL, "if whole is not None and whole.outranks(arrival):", "if False:"),
+    ),
+    tested(
+        "older-than-a-game-wins",
+        "after a change of grain to date, a load older than one of a single game counts",
+        "3.1, Order",
+        replace(MODEL, "wins = not newer  #", "wins = True  #"),
+        by="tests/core/test_model.py::"
+        "test_a_load_older_than_one_of_a_game_is_superseded_after_a_change_of_grain_to_date",
     ),
     simulated(
         "failed-loads-satisfy",
