@@ -30,6 +30,8 @@ Break = Callable[[str, str, str, str], None]
 ANNOUNCED = ("success", "no_data")
 LONGEST_BACKOFF = timedelta(hours=1)
 UNDELIVERABLE_AFTER = timedelta(minutes=10)
+ANSWERED_WITHIN = timedelta(minutes=1)
+"""How long a target may take to refuse a launch."""
 _NEXT = {
     "pending": ("pending", "delivered", "running", "cancelled"),
     "delivered": ("delivered", "running", "pending", "failed", "cancelled"),
@@ -176,7 +178,9 @@ class Runs:
         wait = following.launch_at - spent.ended_at
         least = min(p.retry_backoff for p in policies)
         most = max(max(LONGEST_BACKOFF, p.retry_backoff) for p in policies)
-        if not least <= wait <= most:
+        # How it grows is the service's; the first wait is what the registry says.
+        first = spent.number == 1
+        if not least <= wait <= most or (first and wait not in {p.retry_backoff for p in policies}):
             self.broken(
                 "run.backoff",
                 "2 retry_backoff",
@@ -321,11 +325,16 @@ class Runs:
             )
 
     def _undeliverable(self, run: RunShown) -> int:
-        """How many attempts were refused by their target."""
+        """How many attempts their target still refused after ten minutes."""
+        due = {a.number: a.launch_at for a in run.attempts}
         return sum(
-            any(x.proof is None for _, x in seen)
-            for (r, _), seen in self.launches.items()
-            if r == run.run_id
+            any(
+                x.proof is None
+                and max(at, x.clock or at) + ANSWERED_WITHIN >= due[n] + UNDELIVERABLE_AFTER
+                for at, x in seen
+            )
+            for (r, n), seen in self.launches.items()
+            if r == run.run_id and n in due
         )
 
     # ── at rest ──────────────────────────────────────────────────────────────────────────────

@@ -412,7 +412,7 @@ def test_the_message_says_what_the_run_says() -> None:
     assert stage.rules == ["launch.warnings"]
 
 
-@pytest.mark.parametrize(("wait", "rule"), [(0, ["run.backoff"]), (60, [])])
+@pytest.mark.parametrize(("wait", "rule"), [(0, ["run.backoff"]), (60, []), (61, ["run.backoff"])])
 def test_an_attempt_waits_for_its_back_off(wait: int, rule: list[str]) -> None:
     stage = Stage(claim_timeout="10m")
     event = stage.load()
@@ -430,7 +430,7 @@ def test_an_attempt_waits_for_its_back_off(wait: int, rule: list[str]) -> None:
 def test_no_launch_of_an_attempt_comes_before_its_back_off(
     taken: bool, early: int, rule: list[str]
 ) -> None:
-    stage = Stage(claim_timeout="10m")
+    stage = Stage(claim_timeout="10m", retry_backoff="1h")
     event = stage.load()
     stage.fire((ODDS, event))
     first = stage.deliver()
