@@ -21,9 +21,10 @@ from coordinator.adapters.sqlite import SqliteStore
 from coordinator.core.model import Partition
 from coordinator.documents import RegistryRecord, encode
 from coordinator.errors import BadInput
-from coordinator.judge.observations import Observation, Served, Stopped
+from coordinator.judge.observations import Explained, Observation, Served, Stopped
 from coordinator.ports import Document, Key, Kind, Query
 from coordinator.registry import Registry
+from coordinator.service.status import StatusViews
 from coordinator.simulation import registries
 from coordinator.simulation.actors import (
     EXPECTED_REFUSALS,
@@ -63,6 +64,8 @@ SEASON = ("2025-09-15", 64)
 """The first date of a world of many dates, and how many it has."""
 STEADY_FOR = timedelta(hours=3)
 """At a quiet point nothing more happens for this long: longer than any hold but deadlines."""
+EXPLAINED = 4
+"""So many partitions are asked for their sentence at each rest."""
 AHEAD = timedelta(minutes=10)
 """Contract 3.1: a timestamp that is further ahead of the clock is quarantined."""
 SKEWS = (0.0, 0.0, 0.05, -0.05, 2.0, -2.0, 90.0, -90.0)
@@ -154,6 +157,7 @@ class World:
         self.outcomes: Counter[str] = Counter()
         self.edits: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
+        self._readers = random.Random(f"{seed}:readers")
         self._stores = stores
         self._trace = trace
         self._digest = hashlib.sha256()
@@ -671,6 +675,7 @@ class World:
         self._calm()
         await self._settle(STEADY_FOR)
         self.record.final(self.definition, self.clock.now())
+        await self._explain()
         self.check()
         self.say("faults go on")
         self.faults.on = True
@@ -694,6 +699,7 @@ class World:
         self._calm()
         await self._settle()
         self.record.final(self.definition, self.clock.now())
+        await self._explain()
         self.check()
         self.kinds[f"ends {self.ending}"] += 1
         self.say(f"the end: {self.ending}")
@@ -707,6 +713,7 @@ class World:
             self.clock.jump(timedelta(hours=self.rng.choice((3, 12, 30))))
         await self._settle()
         self.record.final(self.definition, self.clock.now())
+        await self._explain()
         await self._compare()
         self.check()
 
@@ -790,6 +797,19 @@ class World:
         known = self.definition["processors"]
         found = (d for d in self.record.docs.values() if isinstance(d, Partition))
         return [p for p in found if p.processor in known]
+
+    async def _explain(self) -> None:
+        """Show the judge what some partitions at rest say of themselves."""
+        alive = [p for p in self.slots if p is not None and p.serves and not p.dead]
+        if not alive:
+            return
+        engine = alive[0].engine
+        views = StatusViews(
+            type(engine)(self._stores.truth, self.registry, self.clock, engine.entropy)
+        )
+        found = sorted(self.partitions(), key=lambda p: p.id)
+        for p in self._readers.sample(found, min(EXPLAINED, len(found))):
+            self.saw(Explained.of(await views.partition(p.processor, p.game_date)))
 
     async def _compare(self) -> None:
         """The store holds what the record saw committed, and nothing else."""
