@@ -6,6 +6,7 @@ Safety ("must not") is checked when something is shown; liveness ("must") when t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
@@ -18,6 +19,7 @@ from coordinator.judge.observations import (
     Completed,
     Explained,
     Granted,
+    InQuarantine,
     Launched,
     Noticed,
     Observation,
@@ -41,13 +43,13 @@ from coordinator.judge.story import (
 )
 
 AUTOMATIC = ("dependencies", "late_data", "deadline", "schedule")
-LONG_UNDELIVERED = timedelta(minutes=10)
 _ORDER: tuple[type, ...] = (
     Served,
     Stopped,
     Sent,
     Reporting,
     Recorded,
+    InQuarantine,
     Acted,
     RunShown,
     PartitionShown,
@@ -73,6 +75,10 @@ class Judge:
         self.runs = runs.Runs(self._break, patience=patience)
         self.notices: dict[str, int] = {}
         """Notice id → how often it was taken."""
+        self.quarantined: dict[str, str] = {}
+        """Quarantine id → the reason."""
+        self._of_service: set[tuple[str, str]] = set()
+        """(kind, cause) of each notice that belongs to no partition."""
         self._number = 0
         self._now: datetime | None = None
         self._reported: set[tuple[str, str, str]] = set()
@@ -112,6 +118,8 @@ class Judge:
                 self.ledger.note_sent(seen)
             case Recorded():
                 self._recorded(seen, at)
+            case InQuarantine():
+                self.quarantined.setdefault(seen.quarantine_id, seen.reason)
             case Acted():
                 self._acted(seen, at)
             case RunShown():
@@ -207,13 +215,14 @@ class Judge:
             frozenset(row.game_ids),
             row.status,
         )
-        timestamp = row.timestamp
+        timestamp, correlation_id = row.timestamp, row.correlation_id
         if row.event_id.startswith(OUTPUT):
             run = self.runs.shown.get(row.event_id[len(OUTPUT) :])
             if run is None:
                 self._break("ledger.unknown", "3.1", where, f"{row.event_id} is no run's output")
             else:
                 generation, quiet = run.generation, run.skip_downstream
+                correlation_id = run.correlation_id
                 self._outputs.append((row, run.run_id))  # its end may be of the same commit
         elif said is None:
             self._break("ledger.unknown", "4 law 5", where, f"nobody sent {row.event_id}")
@@ -221,7 +230,8 @@ class Judge:
             quiet, mark, count, games = said.quiet, said.mark, said.count, said.games
             status = said.status or row.status
             timestamp = min(said.timestamp, row.received_at)
-        as_sent = (quiet, mark, count, games, status, timestamp)
+            correlation_id = said.correlation_id
+        as_sent = (quiet, mark, count, games, status, timestamp, correlation_id)
         as_kept = (
             row.quiet,
             row.content_hash,
@@ -229,6 +239,7 @@ class Judge:
             frozenset(row.game_ids),
             row.status,
             row.timestamp,
+            row.correlation_id,
         )
         names = (
             "skip_downstream",
@@ -237,6 +248,7 @@ class Judge:
             "game_ids",
             "status",
             "timestamp",
+            "correlation_id",
         )
         for name, sent, recorded in zip(names, as_sent, as_kept, strict=True):
             if sent != recorded:
@@ -274,6 +286,7 @@ class Judge:
                 said.status == row.status,
                 said.mark == row.content_hash,
                 said.quiet == row.quiet,
+                said.correlation_id == row.correlation_id,
             )
 
         return max(found, key=lambda s: sum(alike(s)), default=None)
@@ -539,6 +552,7 @@ class Judge:
         if again:
             return
         if seen.processor is None or seen.game_date is None:
+            self._of_no_partition(seen)
             return
         story = self.story(seen.processor, seen.game_date)
         story.notices.append(seen)
@@ -554,6 +568,38 @@ class Judge:
             )
             if not spent:
                 self._break("notice.refires_spent", "6", where, "the budget is not spent")
+
+    def _of_no_partition(self, seen: Noticed) -> None:
+        """A notice that belongs to no partition: is there a cause, and is it the first of it?"""
+        where = f"notice {seen.kind}"
+        if seen.kind == "quarantined":
+            cause = next((i for i in self.quarantined if i in seen.detail), None)
+            if cause is None:
+                self._break("notice.quarantined", "6", where, f"nothing is kept: {seen.detail}")
+                return
+            if self.quarantined[cause][:100] not in seen.summary:
+                self._break("notice.quarantined", "6", where, f"has no reason: {seen.summary}")
+        elif seen.kind == "silent_source":
+            dates = self.ledger.calendars.get(seen.game_date or "", ())
+            served = self.serving.registries.values()
+            tables = {t for r in served for t in r.tables}
+            tables |= {p.output for r in served for p in r.processors.values()}
+            named = [t for t in tables if re.search(rf"(?<![\w.-]){re.escape(t)}\s", seen.summary)]
+            if not named or not any(games for _, _, _, games in dates):
+                self._break(
+                    "notice.silent_source", "6", where, f"names no table and games: {seen.summary}"
+                )
+                return
+            cause = f"{named[0]} {seen.game_date}"
+        elif seen.kind == "registries_differ":
+            if len(self.serving.registries) < 2:
+                self._break("notice.registries_differ", "6", where, "one registry was ever served")
+            return
+        else:
+            return
+        if (seen.kind, cause) in self._of_service:
+            self._break(f"notice.{seen.kind}", "6", where, f"was sent twice for {cause}")
+        self._of_service.add((seen.kind, cause))
 
     # ── at rest ──────────────────────────────────────────────────────────────────────────────
 

@@ -32,6 +32,7 @@ def check_contents(
 ) -> None:
     """Hold what a new run says it consumes against what it does."""
     _inputs(broken, ledger, needs, run, ready)
+    _correlation(broken, ledger, run, ready)
     _changes(broken, ledger, story, run, newer)
     _warnings(broken, ledger, needs, run, ready)
     if not run.explanation:
@@ -53,7 +54,8 @@ def _inputs(broken: Break, ledger: Ledger, needs: Needs, run: RunShown, ready: R
             continue
         for source in need.sources:
             key = (source.table, source.game_date)
-            must = source.table in need.used and need.by_data is True
+            # Of a group that a waiver completes, what did come is read all the same.
+            must = source.table in need.used and need.by_data is not None
             if need.line.ordered and must:
                 # Of an ordered group the first that is met is read; an earlier one may be.
                 must = all(s.met is False for s in need.sources[: need.sources.index(source)])
@@ -80,6 +82,35 @@ def _inputs(broken: Break, ledger: Ledger, needs: Needs, run: RunShown, ready: R
                 run.run_id,
                 f"consumed {sorted(strange)}, not in the ledger",
             )
+
+
+def _correlation(broken: Break, ledger: Ledger, run: RunShown, ready: Readiness) -> None:
+    """A run carries the correlation id of one of its loads (5.2: what one id touched)."""
+    read = [
+        load
+        for need in ready.needs
+        for source in need.sources
+        for load in ledger.of(source.table, source.game_date)
+    ]
+    ids = {x.correlation_id for x in read}
+    if run.correlation_id is None:
+        wrong = bool(ids) and None not in ids
+    else:
+        windows = {
+            x.correlation_id
+            for need in ready.needs
+            for date, _ in need.dates
+            for x in ledger.of(need.line.tables[0], date)
+        }
+        wrong = run.correlation_id not in ids | windows
+    if wrong:
+        broken(
+            "launch.correlation_id",
+            "5.2",
+            run.run_id,
+            f"has correlation id {run.correlation_id}; its loads have "
+            f"{sorted(i for i in ids if i is not None)}",
+        )
 
 
 def _input(
@@ -219,6 +250,7 @@ def check_message(
         "changed_games": list(run.changed_games),
         "changed_tables": list(run.changed_tables),
         "warnings": list(run.warnings),
+        "correlation_id": run.correlation_id,
     }
     rules = registries.get(run.registry_hash)
     for name, value in expected.items():

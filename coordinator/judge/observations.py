@@ -101,6 +101,14 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
+class InQuarantine:
+    """A message in quarantine (``GET /v1/quarantine``), whenever its entry has changed."""
+
+    quarantine_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Acted:
     """A person's act, as the audit has it (``GET /v1/audit``)."""
 
@@ -194,6 +202,7 @@ class RunShown:
     inputs: tuple[Input, ...]
     attempts: tuple[Attempt, ...]
     lease_expires_at: datetime | None
+    correlation_id: str | None = None
 
     @property
     def live(self) -> bool:
@@ -244,6 +253,7 @@ class RunShown:
                 for a in row["attempts"]
             ),
             lease_expires_at=_maybe(row["lease_expires_at"]),
+            correlation_id=row["correlation_id"],
         )
 
 
@@ -355,6 +365,7 @@ Observation = (
     | Stopped
     | Sent
     | Recorded
+    | InQuarantine
     | Acted
     | RunShown
     | PartitionShown

@@ -13,6 +13,7 @@ from coordinator.documents import control_key
 from coordinator.judge import Judge
 from coordinator.judge.observations import (
     Acted,
+    InQuarantine,
     Noticed,
     Observation,
     PartitionShown,
@@ -29,6 +30,8 @@ def public(key: Key, document: Document, docs: Mapping[Key, Document]) -> Iterab
     match key.kind:
         case Kind.EVENT:
             yield Recorded.of(ledger_row(document))
+        case Kind.QUARANTINE:
+            yield InQuarantine(document.quarantine_id, document.reason)
         case Kind.AUDIT:
             yield Acted.of(audit_view(document))
         case Kind.RUN:

@@ -108,7 +108,7 @@ class Stage:
             game_ids=tuple(event["game_ids"]),
             content_hash=(event.get("metadata") or {}).get("content_hash"),
             quiet=event.get("skip_downstream", False),
-            correlation_id=None,
+            correlation_id=event.get("correlation_id"),
             execution_id=None,
         )
         self.judge.see(self.now, replace(row, **recorded), registry=self.hash)
@@ -246,6 +246,7 @@ class Stage:
             "changed_games": list(run.changed_games),
             "changed_tables": list(run.changed_tables),
             "warnings": list(run.warnings),
+            "correlation_id": run.correlation_id,
             "inputs": [
                 {
                     "table": i.table,
