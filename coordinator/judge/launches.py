@@ -85,7 +85,7 @@ def _inputs(broken: Break, ledger: Ledger, needs: Needs, run: RunShown, ready: R
 
 
 def _correlation(broken: Break, ledger: Ledger, run: RunShown, ready: Readiness) -> None:
-    """A run carries the correlation id of one of its loads (5.2: what one id touched)."""
+    """A run carries the correlation id of a load (5.2: what one id touched)."""
     read = [
         load
         for need in ready.needs
@@ -96,13 +96,9 @@ def _correlation(broken: Break, ledger: Ledger, run: RunShown, ready: Readiness)
     if run.correlation_id is None:
         wrong = bool(ids) and None not in ids
     else:
-        windows = {
-            x.correlation_id
-            for need in ready.needs
-            for date, _ in need.dates
-            for x in ledger.of(need.line.tables[0], date)
-        }
-        wrong = run.correlation_id not in ids | windows
+        # Which of them is the service's choice: also of a line that is not judged any more.
+        known = {x.correlation_id for loads in ledger.loads.values() for x in loads}
+        wrong = run.correlation_id not in known
     if wrong:
         broken(
             "launch.correlation_id",
