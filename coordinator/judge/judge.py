@@ -143,7 +143,10 @@ class Judge:
         """Time has come this far: note every deadline and schedule instant on the way."""
         before, self._latest = self._latest, at
         self.ledger.pass_time(at)
-        if before is None or at <= before or not self.serving.served:
+        if before is None or at <= before:
+            return
+        self.runs.elapsed += at - before
+        if not self.serving.served:
             return
         for rules in self.serving.all_served():
             for processor in rules.processors.values():

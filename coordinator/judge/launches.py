@@ -135,9 +135,10 @@ def _input(
                 f"says {where} has {shown.record_count} rows, and it has {counted}",
             )
     loads = ledger.of(source.table, source.game_date)
-    games = {g for x in source.resting if not x.empty for g in x.games}
+    with_rows = [x for x in source.resting if not x.empty]
+    games = {g for x in with_rows for g in x.games}
     if needs.rules.by_game(source.table):
-        games = {g for g in games if ledger.winner(loads, g) in source.resting}
+        games = {g for g in games if ledger.winner(loads, g) in with_rows}
     expected = set(ledger.games(source.game_date) or ())
     # Of games that nobody expects only a sample is kept (contract 3.1).
     if len({g for x in loads for g in x.games} - expected) > SAMPLE:

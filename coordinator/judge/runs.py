@@ -57,7 +57,11 @@ class Runs:
     beyond doubt: where a failed report was on its way when the lease ended, either may have been."""
     notices: dict[tuple[str, str], list[Noticed]] = field(default_factory=dict)
     """(run, kind) → the notices about it."""
+    backoffs: dict[tuple[str, int], tuple[timedelta, timedelta]] = field(default_factory=dict)
+    """(run, attempt) → ``elapsed`` when it was decided on, and how long it is to wait."""
     outputs: set[str] = field(default_factory=set)
+    elapsed: timedelta = timedelta(0)
+    """How much time has passed, however clocks were set back meanwhile."""
     patience: timedelta = PATIENCE
 
     # ── a run as it is shown ─────────────────────────────────────────────────────────────────
@@ -176,6 +180,7 @@ class Runs:
         if spent.ended_at is None or not policies:
             return
         wait = following.launch_at - spent.ended_at
+        self.backoffs[run.run_id, following.number] = self.elapsed, wait
         least = min(p.retry_backoff for p in policies)
         most = max(max(LONGEST_BACKOFF, p.retry_backoff) for p in policies)
         # How it grows is the service's; the first wait is what the registry says.
@@ -224,7 +229,10 @@ class Runs:
         attempt = next((a for a in run.attempts if a.number == number), None)
         if attempt is None:
             self.broken("launch.attempt", "6", run.run_id, f"attempt {number} was never decided on")
-        elif (seen.clock or at) < attempt.launch_at:
+            return
+        decided_at, wait = self.backoffs.get((run.run_id, number), (self.elapsed, timedelta(0)))
+        # Clocks may have been set back since, or differ: then the time that passed counts.
+        if (seen.clock or at) < attempt.launch_at and self.elapsed - decided_at < wait:
             self.broken(
                 "run.backoff",
                 "2 retry_backoff",

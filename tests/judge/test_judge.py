@@ -447,6 +447,24 @@ def test_no_launch_of_an_attempt_comes_before_its_back_off(
     assert stage.rules == rule
 
 
+@pytest.mark.parametrize(("minutes", "rule"), [(59, ["run.backoff"]), (60, [])])
+def test_a_back_off_that_passed_is_over_though_clocks_were_set_back(
+    minutes: int, rule: list[str]
+) -> None:
+    stage = Stage(claim_timeout="10m", retry_backoff="1h")
+    stage.fire((ODDS, stage.load()))
+    first = stage.deliver()
+    stage.after(minutes=10)
+    following = Attempt(2, stage.now + timedelta(hours=1), None, None, None, None, None, None)
+    spent = replace(first, ended_at=stage.now)
+    assert stage.change(status="pending", attempts=(spent, following)) == []
+    message = {**stage.message(stage.runs[1]), "attempt": 2, "trigger": "retry"}
+    stage.judge.pass_time(stage.now - timedelta(hours=6))
+    at = stage.now - timedelta(hours=6) + timedelta(minutes=minutes)
+    stage.judge.see(at, Launched(message, None, clock=at))
+    assert stage.rules == rule
+
+
 def test_an_attempt_is_not_unclaimed_before_its_time() -> None:
     stage = Stage(claim_timeout="10m")
     event = stage.load()
