@@ -67,10 +67,10 @@ class Instants:
             state = "skipped"
         elif story.outcome is not None:
             state = "done"
+        elif ready.off_day:
+            state = "off"  # also over a live run: nothing is expected of that date any more
         elif story.live is not None:
             state = "live"
-        elif ready.off_day:
-            state = "off"
         every = story.arrivals(processor.lines, 0)
         base = story.generations[-1].number if story.generations else 0
         recent = story.arrivals(processor.lines, max(base, story.reset_number))

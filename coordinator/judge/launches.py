@@ -16,8 +16,6 @@ from coordinator.judge.observations import Input, RunShown
 from coordinator.judge.rules import Rules
 from coordinator.judge.story import Newer, Story
 
-SAMPLE = 20
-"""So many games of a date that the calendar does not know are surely kept."""
 Break = Callable[[str, str, str, str], None]
 
 
@@ -139,10 +137,9 @@ def _input(
     games = {g for x in with_rows for g in x.games}
     if needs.rules.by_game(source.table):
         games = {g for g in games if ledger.winner(loads, g) in with_rows}
-    expected = set(ledger.games(source.game_date) or ())
     # Of games that nobody expects only a sample is kept (contract 3.1).
-    if len({g for x in loads for g in x.games} - expected) > SAMPLE:
-        games &= expected
+    if not ledger.keeps_all(source.table, source.game_date):
+        games &= {*(ledger.games(source.game_date) or ())}
     if not games <= set(shown.game_ids):
         broken(
             "launch.inputs",
@@ -183,13 +180,10 @@ def _changes(
 
 def _is_kept(ledger: Ledger, newer: Newer, game: str) -> bool:
     """Whether a game is surely listed: of those that nobody expects only a sample is kept."""
-    expected = ledger.games(newer.game_date)
+    if game in (ledger.games(newer.game_date) or ()):
+        return True
     named = {g for x in newer.loads for g in x.games}
-    if expected is None:
-        return game in named and len(named) <= SAMPLE
-    unexpected = {g for x in ledger.of(newer.table, newer.game_date) for g in x.games}
-    few = len(unexpected - {*expected}) <= SAMPLE
-    return game in expected or (game in named and few)
+    return game in named and ledger.keeps_all(newer.table, newer.game_date)
 
 
 def _warnings(broken: Break, ledger: Ledger, needs: Needs, run: RunShown, ready: Readiness) -> None:

@@ -17,6 +17,8 @@ from coordinator.judge.rules import Rules
 OUTPUT = "run:"
 """What the event ids of runs' outputs begin with."""
 WHOLE = "*"
+SAMPLE = 20
+"""So many games of a date that nobody expects are surely kept (contract 3.1)."""
 """In place of a game: those that only loads of the whole date cover."""
 
 
@@ -192,6 +194,12 @@ class Ledger:
         return any(
             not any(newer(x, load) for x in known if (not x.games or g in x.games)) for g in games
         )
+
+    def keeps_all(self, table: str, game_date: str) -> bool:
+        """Whether so few games of a date were unexpected that all of them are kept (contract 3.1)."""
+        expected = self.games(game_date) or ()
+        named = {g for x in self.of(table, game_date) for g in x.games}
+        return len(named - {*expected}) <= SAMPLE
 
     def winner(self, loads: Iterable[Load], game: str) -> Load | None:
         """The load that counts for one game."""

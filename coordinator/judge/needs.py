@@ -75,8 +75,9 @@ class Waiver:
     until: datetime | None
     open: Answer = True
     """None where its data may have come, or its time may be over."""
-    data_came_at: datetime | None = None
-    """When the data came that closed it: the table was met without a break from ``at`` on."""
+    over_at: datetime | None = None
+    """When its time was over, or its data came: where the table was met by then, it has been met
+    without a break from ``at`` on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,8 +282,8 @@ class Needs:
                 since = Span(min(since.first, waiver.at), max(since.last, waiver.at))
         if since is not None:
             for closed in waivers:
-                came_at = closed.data_came_at
-                if closed.table == table and came_at is not None and since.first <= came_at:
+                over_at = closed.over_at
+                if closed.table == table and over_at is not None and since.first <= over_at:
                     since = Span(min(since.first, closed.at), since.last)
         return Source(
             table=table,

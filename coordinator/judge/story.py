@@ -169,7 +169,7 @@ class Story:
         return [a for a in state.values() if a is not None]
 
     def waivers(self, needs: Needs, now: datetime, until: int | None = None) -> list[Waiver]:
-        """The waivers that are open or may be, and those that their data closed."""
+        """The waivers that are open or may be, and those that are over."""
         given: dict[str, tuple[int, Acted]] = {}
         for number, act in self.acts:
             if not act.done or (until is not None and number > until):
@@ -184,12 +184,13 @@ class Story:
             limit = None if end is None else datetime.fromisoformat(end)
             if limit is not None:
                 answer: Answer = now < limit
+                over_at = None if answer else limit
                 if answer and self.ledger.came_and_went(limit):
                     answer = None  # once over it need not open again
             else:
-                answer, came_at = self._until_data(needs, table, number, now, until)
-                if came_at is not None:
-                    found.append(Waiver(table, act.at, None, False, came_at))
+                answer, over_at = self._until_data(needs, table, number, now, until)
+            if over_at is not None:
+                found.append(Waiver(table, act.at, limit, False, over_at))
             if answer is not False:
                 found.append(Waiver(table, act.at, limit, answer))
         return found
@@ -435,6 +436,15 @@ class Story:
             found.append(Hold("quiet", Span(NEVER, NEVER), said is True and maybe is True))
         return found
 
+    def _is_kept(self, load: Load) -> bool:
+        """Whether a load is surely known by a game of it: of unexpected ones a sample is kept."""
+        expected = self.ledger.games(load.game_date) or ()
+        return (
+            not load.games
+            or any(g in expected for g in load.games)
+            or self.ledger.keeps_all(load.table, load.game_date)
+        )
+
     def _late_holds(
         self, processor: Processor, newer: Sequence[Newer], until: int | None
     ) -> list[Hold]:
@@ -446,7 +456,7 @@ class Story:
             found.append(Hold("budget", Span(NEVER, NEVER)))
         cool = outcome.ended_at + processor.cooldown
         found.append(Hold("cooldown", Span(cool, cool)))
-        sure = [x for n in newer for x in n.loads if n.sure]
+        sure = [x for n in newer for x in n.loads if n.sure and self._is_kept(x)]
         every = [x for n in newer for x in n.loads]
         since = self.arrivals(processor.lines, self.generations[-1].number, until)
         if processor.debounce and (every or since):
