@@ -244,6 +244,7 @@ def decide(
     """
     work = _Work(partition, spec, now)
     work.pass_idle_instants()
+    work.note_what_time_ended()
     work.note_deadline_under_run()  # a report that ends the run must not hide it
     replies = tuple(work.apply(fact) for fact in facts)
     verdict = work.settle()
@@ -1191,6 +1192,11 @@ class _Work:
                 yield instant(self.before.game_date, entry.at, self.spec.timezone)
 
     # ── notes ────────────────────────────────────────────────────────────────────────────────
+
+    def note_what_time_ended(self) -> None:
+        """Break what was met until a load aged or a waiver ended, though new facts meet it again."""
+        if self.before.wake_at is not None and self.before.wake_at <= self.now:
+            self._note_met(judge(self.draft(), self.spec, self.now))
 
     def _note_met(self, verdict: Verdict) -> None:
         """Keep, per source, since when it has been met; forget it once it is not."""

@@ -563,7 +563,7 @@ class Judge:
         if seen.kind == "deadline":
             self.instants.noticed(story, where, at)
         elif seen.kind in ("run_failed", "lease_lost", "unclaimed", "launch_undeliverable"):
-            self.runs.noticed(seen, where)
+            self.runs.noticed(seen, where, at)
         elif seen.kind == "refires_spent":
             spent = any(
                 story.refires >= p.max_refires or _ever_spent(story, p.max_refires)

@@ -309,7 +309,7 @@ class Runs:
         if row.quiet != run.skip_downstream:
             self.broken("output.quiet", "3.2", run.run_id, f"is announced with quiet {row.quiet}")
 
-    def noticed(self, seen: Noticed, where: str) -> None:
+    def noticed(self, seen: Noticed, where: str, at: datetime) -> None:
         """A notice about a run."""
         found = [r for r in self.shown if re.search(rf"{re.escape(r)}(?![0-9])", seen.summary)]
         if not found:
@@ -321,7 +321,7 @@ class Runs:
         if seen.kind == "run_failed":
             causes = int(run.status == "failed")
         elif seen.kind == "launch_undeliverable":
-            causes = self._undeliverable(run)
+            causes = self._undeliverable(run, at)
         else:
             causes = sum(kind == seen.kind for kind, _ in self.lost.get(run.run_id, ()))
         if len(received) > causes:
@@ -332,13 +332,15 @@ class Runs:
                 f"notice {len(received)} for {causes} cause(s): {seen.summary}",
             )
 
-    def _undeliverable(self, run: RunShown) -> int:
+    def _undeliverable(self, run: RunShown, now: datetime) -> int:
         """How many attempts their target still refused after ten minutes."""
         due = {a.number: a.launch_at for a in run.attempts}
+        # Clocks may differ, or jump between a refusal and its notice.
         return sum(
             any(
                 x.proof is None
-                and max(at, x.clock or at) + ANSWERED_WITHIN >= due[n] + UNDELIVERABLE_AFTER
+                and max(now, at + ANSWERED_WITHIN, (x.clock or at) + ANSWERED_WITHIN)
+                >= due[n] + UNDELIVERABLE_AFTER
                 for at, x in seen
             )
             for (r, n), seen in self.launches.items()

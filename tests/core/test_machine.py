@@ -1128,6 +1128,33 @@ def test_a_launch_warns_of_the_calendar(games: tuple[str, ...] | None, words: st
     assert words in world.run.warnings
 
 
+def test_an_ordinary_load_of_games_that_are_not_kept_releases_a_quiet_one() -> None:
+    world = World(table(A), grains={A: Grain.GAME}, cooldown=ZERO, games=GAMES)
+    world.load(A, GAMES)
+    world.run_through()
+    world.at(1).load(A, [f"a{n:02}" for n in range(30)], quiet=True)
+    assert Flag.QUIET in world.flags
+    world.at(2).load(A, [f"b{n:02}" for n in range(30)])
+    assert world.run.trigger is Trigger.LATE_DATA
+
+
+def test_a_load_that_aged_before_the_next_came_breaks_since_when_it_is_met() -> None:
+    world = World(table(A, max_age_fail=minutes(60)), debounce=minutes(2), max_settle=minutes(10))
+    world.load()
+    world.at(90).load()  # no sweep came between
+    assert world.status is Status.SETTLING
+    assert world.partition.wake_at == at(92)
+
+
+def test_a_waiver_that_ended_before_the_data_came_breaks_since_when_it_is_met() -> None:
+    world = World(table(A), table(B), debounce=minutes(2), max_settle=minutes(10))
+    world.load(A)
+    world.waive(B, until=1)
+    world.at(90).load(B)
+    assert world.status is Status.SETTLING
+    assert world.partition.wake_at == at(92)
+
+
 # ── clocks that step, or disagree ────────────────────────────────────────────────────────────
 
 

@@ -170,6 +170,18 @@ def test_debounce_is_capped_from_when_a_waiver_made_it_ready(
     assert stage.fire((ODDS, event), (PBP, quiet)) == found
 
 
+@pytest.mark.parametrize(("minutes", "found"), [(10, []), (35, ["hold.grace"])])
+def test_grace_runs_from_a_waiver_that_ended_where_the_data_came_by_then(
+    minutes: int, found: list[str]
+) -> None:
+    stage = Stage([{"table": ODDS}, {"table": PBP, "critical": False}], grace="1h")
+    until = (stage.now + timedelta(minutes=30)).isoformat()
+    stage.acts("waive", table=ODDS, until=until)
+    event = stage.after(minutes=minutes).load()
+    rules = stage.after(minutes=61 - minutes).fire((ODDS, event))
+    assert [r for r in rules if r.startswith("hold")] == found
+
+
 def test_a_waived_table_counts_in_a_group_that_has_newer_data() -> None:
     stage = Stage([{"at_least": 2, "of": [ODDS, PBP]}])
     stage.acts("waive", table=PBP)
@@ -279,6 +291,23 @@ def test_a_deadline_is_notified_exactly_once() -> None:
     stage.after(hours=10).notice("deadline")
     assert stage.rests() == []
     assert stage.notice("deadline", identity="n2") == ["notice.deadline"]
+
+
+@pytest.mark.parametrize(
+    ("games", "found"), [(("1",), ["notice.deadline.live"]), ((), [])], ids=["games", "off day"]
+)
+def test_a_deadline_over_a_live_run_is_noticed_where_the_date_has_games(
+    games: tuple[str, ...], found: list[str]
+) -> None:
+    policy = {"deadline": {"at": "08:00", "day": 1, "then": "alert"}, "claim_timeout": "2d"}
+    stage = Stage(**policy)
+    stage.calendar("1")
+    stage.fire((ODDS, stage.load()))
+    stage.deliver()
+    stage.after(minutes=1).calendar(*games)
+    stage.show("fired")
+    rules = stage.after(days=1).rests()
+    assert [r for r in rules if r.startswith("notice")] == found
 
 
 def test_a_date_first_known_after_its_deadline_is_judged_as_usual() -> None:

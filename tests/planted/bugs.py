@@ -137,6 +137,22 @@ JUDGEMENT = (
         replace(MODEL, "if whole is not None and whole.outranks(arrival):", "if False:"),
     ),
     tested(
+        "met-through-a-gap",
+        "what aged or whose waiver ended counts as met all along, if no sweep came between",
+        "2, Waiting",
+        replace(MACHINE, "    work.note_what_time_ended()\n", ""),
+        by="tests/core/test_machine.py::"
+        "test_a_load_that_aged_before_the_next_came_breaks_since_when_it_is_met",
+    ),
+    tested(
+        "unkept-never-release",
+        "an ordinary load of games that are not kept does not release a quiet one",
+        "law 3",
+        replace(READINESS, "            return last  #", "            pass  #"),
+        by="tests/core/test_machine.py::"
+        "test_an_ordinary_load_of_games_that_are_not_kept_releases_a_quiet_one",
+    ),
+    tested(
         "older-than-a-game-wins",
         "after a change of grain to date, a load older than one of a single game counts",
         "3.1, Order",
