@@ -719,7 +719,8 @@ def _ready_since(
     if critical:
         return max((r.since for r in critical if r.since is not None), default=partition.created_at)
     receipts = [a.received_at for t in partition.arrivals.values() for a in t.arrivals.values()]
-    receipts += [r.since for r in requirements if r.since is not None]
+    # An arrival is needed, so a waiver alone begins nothing.
+    receipts += [r.since for r in requirements if r.window is not None and r.since is not None]
     return min(receipts, default=partition.created_at)
 
 
@@ -896,9 +897,9 @@ def _last_committed(partition: Partition, dirty: Sequence[Dirt]) -> Latest | Non
         return None
     found, last = max(dirty, key=order), partition.latest
     key = arrivals_key(found.table, found.game_date)
-    if last is not None and partition.committed[-1:] == (key,):
-        if last.event_id not in partition.arrivals[key].arrivals:
-            return last  # of games that nobody expects, of which only a sample is kept
+    newest_here = partition.committed[-1:] == (key,)
+    if last is not None and newest_here and last.event_id not in partition.arrivals[key].arrivals:
+        return last  # of games that nobody expects, of which only a sample is kept
     return found.latest
 
 

@@ -182,8 +182,9 @@ def _is_kept(ledger: Ledger, newer: Newer, game: str) -> bool:
     """Whether a game is surely listed: of those that nobody expects only a sample is kept."""
     if game in (ledger.games(newer.game_date) or ()):
         return True
-    named = {g for x in newer.loads for g in x.games}
-    return game in named and ledger.keeps_all(newer.table, newer.game_date)
+    if not ledger.keeps_all(newer.table, newer.game_date):
+        return False
+    return any(game in x.games for x in newer.loads)
 
 
 def _warnings(broken: Break, ledger: Ledger, needs: Needs, run: RunShown, ready: Readiness) -> None:
@@ -208,7 +209,10 @@ def _warnings(broken: Break, ledger: Ledger, needs: Needs, run: RunShown, ready:
         falls_back = line.ordered and need.by_data is True and bool(need.used)
         if falls_back and need.sources[0].met_or_waived is False:
             must_name(need, "launch.warnings.fallback", "is used in place of the preferred one")
-        if any(s.unexpected and s.table in need.used for s in need.sources):
+        if any(
+            s.unexpected and s.table in need.used and ledger.keeps_all(s.table, s.game_date)
+            for s in need.sources
+        ):
             must_name(need, "launch.warnings.unexpected", "has games that are not expected")
         if not line.window and need.by_data is True:
             unknown = [

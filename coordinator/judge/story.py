@@ -306,6 +306,8 @@ class Story:
                     changes = self.ledger.calendar_changes(on)
                     since = any(number > base.number for number, _ in changes)
                     certain = certain and since and self.ledger.games(on, until) != ()
+                elif not any(map(self._is_kept, loads)):
+                    certain = False
                 found.append(
                     Newer(need.line, table, on, frozenset(games), tuple(loads), is_met, certain)
                 )
@@ -366,7 +368,8 @@ class Story:
                 continue
             if marks and old is not None and new.mark is not None and new.mark == old.mark:
                 continue
-            loads.append(new)
+            if new not in loads[-1:]:
+                loads.append(new)
             if name != WHOLE:
                 games.add(name)
             else:

@@ -1128,6 +1128,14 @@ def test_a_launch_warns_of_the_calendar(games: tuple[str, ...] | None, words: st
     assert words in world.run.warnings
 
 
+def test_grace_without_critical_needs_runs_from_the_first_arrival_not_from_a_waiver() -> None:
+    world = World(table(A, critical=False), table(B, critical=False), grace=minutes(3))
+    world.waive(A)
+    world.at(30).load(A)
+    assert world.status is Status.SETTLING
+    assert world.partition.wake_at == at(33)
+
+
 def test_an_ordinary_load_of_games_that_are_not_kept_releases_a_quiet_one() -> None:
     world = World(table(A), grains={A: Grain.GAME}, cooldown=ZERO, games=GAMES)
     world.load(A, GAMES)

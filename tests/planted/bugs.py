@@ -145,10 +145,22 @@ JUDGEMENT = (
         "test_a_load_that_aged_before_the_next_came_breaks_since_when_it_is_met",
     ),
     tested(
+        "grace-from-a-waiver",
+        "without critical needs, grace runs from a waiver and not from the first arrival",
+        "2, Waiting",
+        replace(
+            READINESS,
+            "for r in requirements if r.window is not None and r.since is not None]",
+            "for r in requirements if r.since is not None]",
+        ),
+        by="tests/core/test_machine.py::"
+        "test_grace_without_critical_needs_runs_from_the_first_arrival_not_from_a_waiver",
+    ),
+    tested(
         "unkept-never-release",
         "an ordinary load of games that are not kept does not release a quiet one",
         "law 3",
-        replace(READINESS, "            return last  #", "            pass  #"),
+        replace(READINESS, "        return last  #", "        pass  #"),
         by="tests/core/test_machine.py::"
         "test_an_ordinary_load_of_games_that_are_not_kept_releases_a_quiet_one",
     ),
