@@ -656,7 +656,8 @@ class _Work:
         self.dirty_since = None
         self.latest = None
         self.committed = ()
-        self.schedule_done_at = self.now
+        # What acted stays done, also where the clock was set back since.
+        self.schedule_done_at = max(self.schedule_done_at or self.now, self.now)
         self._remember("reset", fact.reason, fact.actor)
         return Reply()
 

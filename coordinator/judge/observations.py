@@ -316,6 +316,8 @@ class Launched:
     """Whether the target has it, whatever was answered."""
     clock: datetime | None = None
     """What the clock of the instance that launched it showed; None where it is the judge's own."""
+    answered: datetime | None = None
+    """What that clock showed when the answer came, or did not in time."""
 
 
 @dataclass(frozen=True, slots=True)

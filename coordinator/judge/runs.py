@@ -339,7 +339,7 @@ class Runs:
         return sum(
             any(
                 x.proof is None
-                and max(now, at + ANSWERED_WITHIN, (x.clock or at) + ANSWERED_WITHIN)
+                and max(now, at + ANSWERED_WITHIN, (x.answered or at) + ANSWERED_WITHIN)
                 >= due[n] + UNDELIVERABLE_AFTER
                 for at, x in seen
             )

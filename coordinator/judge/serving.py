@@ -6,11 +6,11 @@ whether a change put an instant into the past (contract 4.1).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from coordinator.judge.ledger import Ledger
-from coordinator.judge.needs import Answer, Needs, Readiness
+from coordinator.judge.needs import Answer, Needs, Readiness, Waiver
 from coordinator.judge.observations import Served, Stopped
 from coordinator.judge.rules import Processor, Rules, read
 from coordinator.judge.story import Newer, Story
@@ -78,9 +78,20 @@ class Serving:
             story.game_date,
             now,
             freshness=fresh,
-            waivers=story.waivers(needs, now),
+            waivers=self._waivers(story, needs, now),
         )
         return ready, story.newer(needs, ready)
+
+    def _waivers(self, story: Story, needs: Needs, now: datetime) -> list[Waiver]:
+        """The waivers of a partition. One that its data ended under another registry may be over."""
+        found = story.waivers(needs, now)
+        for other in self._needs.values():
+            if found and other is not needs:
+                holds = {w.table for w in story.waivers(other, now) if w.open is not False}
+                found = [
+                    replace(w, open=None) if w.open and w.table not in holds else w for w in found
+                ]
+        return found
 
     def versions(self, name: str) -> list[Processor]:
         """A processor in every registry that has it, in the order they were read."""

@@ -129,15 +129,20 @@ class FakeLauncher:
         """As ``ports.Launcher``."""
         world, faults = self._world, self._world.faults
         process = world.current_process()
-        clock = None if process is None else process.engine.clock.now()
+        clock = world.clock if process is None else process.engine.clock
+        at = clock.now()
+
+        def refused(*, taken: bool) -> Launched:
+            return Launched(message, None, taken=taken, clock=at, answered=clock.now())
+
         trouble = self._trouble_of(spec.name)
         if trouble == "target_down" or faults.strikes("launch_refused"):
-            world.saw(Launched(message, None, taken=False, clock=clock))
+            world.saw(refused(taken=False))
             raise Unavailable("the launcher cannot be reached (a fault)")
         await world.die_here(process, "crash_before_launch")
         if trouble == "target_hangs" or faults.strikes("launch_hangs"):
             await world.clock.sleep(ANSWER_SECONDS)
-            world.saw(Launched(message, None, taken=False, clock=clock))
+            world.saw(refused(taken=False))
             raise Unavailable("the launcher has not answered in time (a fault)")
         if faults.strikes("launch_slow"):
             await world.clock.sleep(world.rng.choice((0.5, 5.0, 45.0)))
@@ -159,17 +164,17 @@ class FakeLauncher:
         elif faults.strikes("launch_twice"):
             copies = 2
         world.say(f"launch {run.run_id} attempt {run.attempt}")
-        world.saw(Launched(message, proof, clock=clock))
+        world.saw(Launched(message, proof, clock=at))
         for copy in range(copies):
             owner = f"runner-{self._numbers}-{copy}"
             world.outside(Runner(world, owner, message, spec).live(after))
         await world.die_here(process, "crash_after_launch")
         if late:
             await world.clock.sleep(ANSWER_SECONDS)
-            world.saw(Launched(message, None, clock=clock))
+            world.saw(refused(taken=True))
             raise Unavailable("the launcher has not answered in time (a fault)")
         if trouble == "target_denies" or faults.strikes("proof_lost"):
-            world.saw(Launched(message, None, clock=clock))
+            world.saw(refused(taken=True))
             raise Unavailable("the launcher's answer was lost (a fault)")
         return proof
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.core.model import Partition
-from coordinator.documents import RegistryRecord, encode
+from coordinator.documents import PendingWork, RegistryRecord, encode
 from coordinator.errors import BadInput
 from coordinator.judge.observations import Explained, Observation, Served, Stopped
 from coordinator.ports import Document, Key, Kind, Query
@@ -768,7 +768,8 @@ class World:
             # Where clocks were set back, holds end by what they had shown before.
             until = None if horizon is None else max(now, self._latest) + horizon
             steady = due is None or (until is not None and due > until and not working)
-            if steady and self._one_registry() and (horizon or not self.subscription.open):
+            steady = steady and self._one_registry() and not self._pending()
+            if steady and (horizon or not self.subscription.open):
                 return
             if self.launcher.runners:  # their sleep must not be cut short
                 await self._pass(timedelta(seconds=60))
@@ -791,6 +792,10 @@ class World:
         """Whether every registry but the last is known to be served no more."""
         records = [d for d in self.record.docs.values() if isinstance(d, RegistryRecord)]
         return all(r.current == (r.registry_hash == self.registry.registry_hash) for r in records)
+
+    def _pending(self) -> bool:
+        """Whether a load left work that a sweep has yet to do."""
+        return any(isinstance(d, PendingWork) and d.work for d in self.record.docs.values())
 
     def partitions(self) -> list[Partition]:
         """Every partition of a processor that the registry has."""

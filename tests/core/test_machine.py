@@ -1369,6 +1369,18 @@ def test_a_schedule_does_nothing_on_a_skipped_partition_nor_later() -> None:
     assert world.run.trigger is Trigger.DEPENDENCIES
 
 
+def test_a_schedule_that_acted_is_done_after_a_reset_under_a_clock_that_was_set_back() -> None:
+    world = done(schedule=schedule(30, when=ScheduleWhen.ALWAYS))
+    world.tick(30)
+    world.run_through()
+    world.now = at(5)
+    world.reset()
+    world.run_through()
+    generation = world.partition.generation
+    world.tick(40)
+    assert world.partition.generation == generation
+
+
 def test_a_schedule_does_nothing_on_a_day_without_games() -> None:
     world = World(games=(), schedule=schedule(30, when=ScheduleWhen.ALWAYS))
     world.load(rows=0)

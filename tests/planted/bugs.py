@@ -157,6 +157,18 @@ JUDGEMENT = (
         "test_grace_without_critical_needs_runs_from_the_first_arrival_not_from_a_waiver",
     ),
     tested(
+        "reset-repeats-schedules",
+        "a reset while the clock is set back makes schedules act again",
+        "2, schedules",
+        replace(
+            MACHINE,
+            "self.schedule_done_at = max(self.schedule_done_at or self.now, self.now)",
+            "self.schedule_done_at = self.now",
+        ),
+        by="tests/core/test_machine.py::"
+        "test_a_schedule_that_acted_is_done_after_a_reset_under_a_clock_that_was_set_back",
+    ),
+    tested(
         "unkept-never-release",
         "an ordinary load of games that are not kept does not release a quiet one",
         "law 3",
