@@ -167,7 +167,8 @@ def _changes(
         )
     surely = {g for n in sure for g in n.games - {WHOLE} if _is_kept(ledger, n, g)}
     maybe = {g for n in newer for g in n.games}
-    maybe |= {g for n in newer for x in n.loads for g in x.games}
+    # A load of the whole date changes what loads of its games brought before.
+    maybe |= {g for n in newer for x in ledger.of(n.table, n.game_date) for g in x.games}
     maybe |= {g for n in newer for g in ledger.games(n.game_date) or ()}
     if not surely <= games or not games <= maybe:
         broken(

@@ -370,7 +370,7 @@ class Needs:
         elif last.status == "partial" and minimum is None:
             # It counts for what it covers (decision 13): the games that it names.
             met = games is not None and set(games) <= set(last.games)
-        if met is not False and minimum is not None:
+        if met is not False and minimum is not None and not last.empty:
             enough = last.count is not None and last.count >= minimum
             met = met if enough else False
         return Source(table, on, met, (last,), 0 if last.empty else last.count)
