@@ -269,6 +269,7 @@ class Judge:
             status=status,
             timestamp=timestamp,
             received_at=row.received_at,
+            seen_at=at,
             count=count,
             games=tuple(sorted(games)),
             mark=mark,

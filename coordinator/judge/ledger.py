@@ -35,6 +35,8 @@ class Load:
     timestamp: datetime
     """Its own, read as no later than its receipt."""
     received_at: datetime
+    seen_at: datetime
+    """When the judge saw it: earlier than its receipt where clocks were set back."""
     count: int | None
     games: tuple[str, ...]
     mark: str | None
@@ -194,6 +196,11 @@ class Ledger:
         return any(
             not any(newer(x, load) for x in known if (not x.games or g in x.games)) for g in games
         )
+
+    @property
+    def last_number(self) -> int:
+        """The number of the load that was seen last; 0: none."""
+        return max((xs[-1].number for xs in self.loads.values()), default=0)
 
     def keeps_all(self, table: str, game_date: str) -> bool:
         """Whether so few games of a date were unexpected that all of them are kept (contract 3.1)."""

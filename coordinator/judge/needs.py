@@ -147,6 +147,8 @@ class Needs:
         self.ledger = ledger
         self.changed_at = changed_at
         """When the registry came into use, if another was served before."""
+        self.changed_after = 0
+        """The last load before that, by number."""
 
     def readiness(
         self,
@@ -309,22 +311,22 @@ class Needs:
     ) -> Span:
         """When the present stretch of being met began: judged again after everything that came."""
         changes = [
-            (x.number, x.received_at)
+            (x.number, x.received_at, min(x.received_at, x.seen_at))
             for x in self.ledger.loads.get((table, on), ())
             if until is None or x.number <= until
         ]
         changes += [
-            (number, at)
+            (number, at, at)
             for number, at in self.ledger.calendar_changes(on)
             if until is None or number <= until
         ]
         began: Span | None = None
-        highest = ALWAYS
-        for number, at in sorted(changes):
+        began_with, highest = 0, ALWAYS
+        for number, at, came_at in sorted(changes):
             highest = max(highest, at)
             if (
                 began is not None
-                and self._at(line, table, on, at, freshness, number - 1).met is False
+                and self._at(line, table, on, came_at, freshness, number - 1).met is False
             ):
                 began = None  # it grew too old meanwhile
             seen = self._at(line, table, on, at, freshness, number)
@@ -332,9 +334,16 @@ class Needs:
                 began = None
             elif began is None or (seen.met is True and began.last is NEVER):
                 loaded = max((x.received_at for x in seen.resting), default=at)
+                began_with = number if began is None else began_with
                 first = loaded if began is None else began.first
                 began = Span(min(first, at), NEVER if seen.met is None else highest)
-        return began or Span(ALWAYS, now)
+        if began is None:
+            return Span(ALWAYS, now)
+        if began_with <= self.changed_after:
+            # Under the registry before it may have been met all along.
+            received = [x.received_at for x in self.ledger.of(table, on, until)]
+            began = Span(min(began.first, *received), began.last)
+        return began
 
     def _at(
         self, line: Line, table: str, on: str, now: datetime, freshness: bool, until: int | None

@@ -55,6 +55,7 @@ class Serving:
                 # Whoever serves another one beside it judges by either.
                 if changed is not None:
                     other.changed_at = changed
+                    other.changed_after = self.ledger.last_number
 
     def possible(self) -> list[Rules]:
         """The registries under which this may have been done."""
