@@ -277,11 +277,9 @@ class TableDate:
     def newest(self) -> Arrival | None:
         """The arrival that speaks for the whole date where loads replace each other.
 
-        Normally the whole one; after a table's grain was changed from game to date, per-game loads
-        are all there is, and the newest of them stands in.
+        Normally there is no other; after a table's grain was changed from game to date, per-game
+        loads are known beside it, and the newest of all counts.
         """
-        if self.whole is not None:
-            return self.arrivals[self.whole]
         return max(self.arrivals.values(), key=lambda a: (a.timestamp, a.received_at), default=None)
 
     def winner(self, game_id: str) -> Arrival | None:

@@ -860,16 +860,17 @@ def _dirt(
             known = partition.arrivals.get(arrivals_key(source.table, source.game_date))
             if known is None:
                 continue
+            grain = spec.grains.get(source.table, Grain.DATE)
             if consumed is None:
                 games = _received_after(known, partition.consumed_at)
             else:
-                games = _changed(known, consumed, source.table)
+                games = _changed(known, consumed, source.table, grain)
             ready = source.by_data and source.table in r.used
             if games:
-                latest = _latest_of(games, known)
+                latest = _latest_of(games, known, grain)
             elif ready and _met_by_calendar(partition, r, consumed, source.game_date):
                 # Its loads were there before: none of them is a quiet one that still waits.
-                latest = replace(_latest_of((*known.games, WHOLE), known), quiet=False)
+                latest = replace(_latest_of((*known.games, WHOLE), known, grain), quiet=False)
             else:
                 continue
             found.append(
@@ -938,7 +939,9 @@ def _sources_that_count(
     return r.sources[: names.index(used) + 1] if used in names else r.sources
 
 
-def _changed(known: TableDate, consumed: ConsumedRequirement, table: str) -> tuple[str, ...]:
+def _changed(
+    known: TableDate, consumed: ConsumedRequirement, table: str, grain: Grain
+) -> tuple[str, ...]:
     """The games (or ``*``) that a later load gave other content than was consumed.
 
     A game without a mark of its own is read from the load of the whole date, then and now: a whole
@@ -949,8 +952,10 @@ def _changed(known: TableDate, consumed: ConsumedRequirement, table: str) -> tup
     before, seen = consumed.marks.get(table, {}), consumed.received.get(table)
     read = {mark.event_id for mark in before.values()}
     changed = []
-    for name in dict.fromkeys((*known.games, WHOLE, *before)):
-        arrival, old = known.winner(name), before.get(name) or before.get(WHOLE)
+    by_date = grain is Grain.DATE  # games that are known are from when it was loaded by game
+    for name in (WHOLE,) if by_date else dict.fromkeys((*known.games, WHOLE, *before)):
+        arrival = known.newest if by_date else known.winner(name)
+        old = before.get(name) or before.get(WHOLE)
         if arrival is None or arrival.event_id in read:
             continue
         if seen is not None and arrival.received_at < seen:
@@ -971,9 +976,13 @@ def _received_after(known: TableDate, since: datetime | None) -> tuple[str, ...]
     return tuple(names)
 
 
-def _latest_of(changed: Sequence[str], known: TableDate) -> Latest:
+def _latest_of(changed: Sequence[str], known: TableDate, grain: Grain) -> Latest:
     """The newest load behind changed marks, by receipt."""
-    found = [a for name in changed if (a := known.winner(name)) is not None]
+    if grain is Grain.DATE:
+        winners = [known.newest]
+    else:
+        winners = [known.winner(name) for name in changed]
+    found = [a for a in winners if a is not None]
     newest = max(found, key=lambda a: a.received_at)
     return Latest(event_id=newest.event_id, received_at=newest.received_at, quiet=newest.quiet)
 

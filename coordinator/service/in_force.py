@@ -40,11 +40,6 @@ async def parse_in_thread(text: str) -> Registry:
     return await asyncio.to_thread(parse, text)
 
 
-async def parse_here(text: str) -> Registry:
-    """Parse a registry on the event loop, where no thread may take part. Raises as the other."""
-    return parse(text)
-
-
 class InForce:
     """The registries that count as served, as seen by one instance."""
 

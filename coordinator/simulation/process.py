@@ -20,13 +20,13 @@ from coordinator.outbox import Relay
 from coordinator.ports import Announcer, Clock, Entropy, Launcher, Notifier, Store
 from coordinator.registry import Registry
 from coordinator.service.engine import Engine
-from coordinator.service.in_force import parse_here
 from coordinator.service.ingest import Ingest
 from coordinator.service.loads import Loads
 from coordinator.service.operate import Operate
 from coordinator.service.quarantine import Quarantine
 from coordinator.service.runs import Runs
 from coordinator.service.sweep import Sweeper
+from coordinator.simulation.registries import parse_once
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ class Process:
         self.on_death: Callable[[str], None] | None = None
         self.registry = registry
         self.engine = Engine(store, registry, clock, entropy)
-        self.engine.in_force.parse = parse_here
+        self.engine.in_force.parse = parse_once
         loads = Loads(self.engine)
         self.runs = Runs(self.engine, loads, told_outside=bool(announcers))
         self.quarantine = Quarantine(self.engine)

@@ -312,6 +312,11 @@ def _parsed(written: str) -> Registry:
     return parse(written)
 
 
+async def parse_once(written: str) -> Registry:
+    """Parse a registry's text here, each text once. Raises ``RegistryError``."""
+    return _parsed(written)
+
+
 def registry(definition: Definition) -> Registry:
     """The registry of a definition. Raises ``BadInput`` for one that is not valid."""
     return _parsed(text(definition))

@@ -172,6 +172,12 @@ def test_the_newest_of_per_game_loads_stands_in_after_a_change_of_grain() -> Non
     assert TableDate(table=A, game_date=DATE).newest is None
 
 
+def test_the_newest_of_all_counts_after_a_change_of_grain() -> None:
+    one = load("one", (ONE,), stamp=2)
+    known = fold(one, load("all", stamp=1), grain=Grain.GAME)
+    assert known.newest == one
+
+
 def test_a_load_older_than_one_of_a_game_is_superseded_after_a_change_of_grain_to_date() -> None:
     known = fold(load("one", (ONE,), stamp=2), grain=Grain.GAME)
     assert what(known, load("all", stamp=1), Grain.DATE) is Fold.SUPERSEDED

@@ -169,6 +169,14 @@ JUDGEMENT = (
         "test_a_schedule_that_acted_is_done_after_a_reset_under_a_clock_that_was_set_back",
     ),
     tested(
+        "old-games-stay-dirty",
+        "after a change of grain to date, loads by game are still compared game by game",
+        "2, Dirty",
+        replace(READINESS, "by_date = grain is Grain.DATE", "by_date = False"),
+        by="tests/core/test_readiness.py::"
+        "test_after_a_change_of_grain_to_date_only_a_newer_load_of_the_date_is_newer_data",
+    ),
+    tested(
         "unkept-never-release",
         "an ordinary load of games that are not kept does not release a quiet one",
         "law 3",
