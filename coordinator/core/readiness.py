@@ -978,10 +978,8 @@ def _received_after(known: TableDate, since: datetime | None) -> tuple[str, ...]
 
 def _latest_of(changed: Sequence[str], known: TableDate, grain: Grain) -> Latest:
     """The newest load behind changed marks, by receipt."""
-    if grain is Grain.DATE:
-        winners = [known.newest]
-    else:
-        winners = [known.winner(name) for name in changed]
+    by_date = grain is Grain.DATE
+    winners = [known.newest] if by_date else [known.winner(name) for name in changed]
     found = [a for a in winners if a is not None]
     newest = max(found, key=lambda a: a.received_at)
     return Latest(event_id=newest.event_id, received_at=newest.received_at, quiet=newest.quiet)
