@@ -747,7 +747,7 @@ class _Work:
             ),
             correlation_id=self._correlation_id(),
         )
-        self.consumed = consume(self.draft(), verdict)
+        self.consumed = consume(self.draft(), self.spec, verdict)
         self.consumed_at = self.now
         self.consumed_games = self.games
         self.latest = None

@@ -808,10 +808,12 @@ def _wake_at(
 # ── what was consumed, and what is newer ─────────────────────────────────────────────────────
 
 
-def marks_of(known: TableDate | None) -> Mapping[str, Mark]:
+def marks_of(known: TableDate | None, grain: Grain) -> Mapping[str, Mark]:
     """What identifies a table's content on a date: per game, and ``*`` for the whole date."""
     if known is None:
         return {}
+    if grain is Grain.DATE:
+        return {} if known.newest is None else {WHOLE: _mark(known.newest)}
     marks = {g: _mark(known.arrivals[e]) for g, e in known.games.items()}
     whole = known.whole_arrival
     if whole is not None:
@@ -823,14 +825,19 @@ def _mark(arrival: Arrival) -> Mark:
     return Mark(event_id=arrival.event_id, content_hash=arrival.content_hash)
 
 
-def consume(partition: Partition, verdict: Verdict) -> Mapping[str, ConsumedRequirement]:
+def consume(
+    partition: Partition, spec: ProcessorSpec, verdict: Verdict
+) -> Mapping[str, ConsumedRequirement]:
     """What a generation fired now consumes, per requirement (windows never make dirty)."""
     return {
         r.key: ConsumedRequirement(
             met=r.met and (bool(r.used) or r.state is State.NOT_EXPECTED),
             used=r.used,
             marks={
-                s.table: marks_of(partition.arrivals.get(arrivals_key(s.table, s.game_date)))
+                s.table: marks_of(
+                    partition.arrivals.get(arrivals_key(s.table, s.game_date)),
+                    spec.grains.get(s.table, Grain.DATE),
+                )
                 for s in r.sources
             },
             received={
@@ -954,7 +961,7 @@ def _changed(
     changed = []
     by_date = grain is Grain.DATE  # games that are known are from when it was loaded by game
     for name in (WHOLE,) if by_date else dict.fromkeys((*known.games, WHOLE, *before)):
-        arrival = known.newest if by_date else known.winner(name)
+        arrival = _counting(known, name, grain)
         old = before.get(name) or before.get(WHOLE)
         if arrival is None or arrival.event_id in read:
             continue
@@ -963,6 +970,11 @@ def _changed(
         if old is None or not _mark(arrival).same_content(old):
             changed.append(name)
     return tuple(changed)
+
+
+def _counting(known: TableDate, name: str, grain: Grain) -> Arrival | None:
+    """The load that counts for a game, or for the whole date."""
+    return known.newest if grain is Grain.DATE else known.winner(name)
 
 
 def _received_after(known: TableDate, since: datetime | None) -> tuple[str, ...]:
@@ -978,9 +990,8 @@ def _received_after(known: TableDate, since: datetime | None) -> tuple[str, ...]
 
 def _latest_of(changed: Sequence[str], known: TableDate, grain: Grain) -> Latest:
     """The newest load behind changed marks, by receipt."""
-    by_date = grain is Grain.DATE
-    winners = [known.newest] if by_date else [known.winner(name) for name in changed]
-    found = [a for a in winners if a is not None]
+    names = [WHOLE] if grain is Grain.DATE else changed
+    found = [a for name in names if (a := _counting(known, name, grain)) is not None]
     newest = max(found, key=lambda a: a.received_at)
     return Latest(event_id=newest.event_id, received_at=newest.received_at, quiet=newest.quiet)
 

@@ -1245,7 +1245,7 @@ def test_without_a_record_of_what_was_consumed_nothing_is_newer() -> None:
 
 
 def test_a_table_never_heard_of_has_no_marks() -> None:
-    assert marks_of(None) == {}
+    assert marks_of(None, Grain.DATE) == {}
 
 
 def test_a_failed_run_leaves_its_newer_data_to_the_cooldown() -> None:
