@@ -905,8 +905,9 @@ def _last_committed(partition: Partition, dirty: Sequence[Dirt]) -> Latest | Non
         return None
     found, last = max(dirty, key=order), partition.latest
     key = arrivals_key(found.table, found.game_date)
-    newest_here = partition.committed[-1:] == (key,)
-    if last is not None and newest_here and last.event_id not in partition.arrivals[key].arrivals:
+    here = partition.committed[-1:] == (key,)
+    kept = any(last and last.event_id in t.arrivals for t in partition.arrivals.values())
+    if last is not None and here and not kept:
         return last  # of games that nobody expects, of which only a sample is kept
     return found.latest
 

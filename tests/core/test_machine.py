@@ -1146,6 +1146,17 @@ def test_an_ordinary_load_of_games_that_are_not_kept_releases_a_quiet_one() -> N
     assert world.run.trigger is Trigger.LATE_DATA
 
 
+def test_a_quiet_load_committed_last_holds_whatever_another_table_has_received_later() -> None:
+    world = World(table(A), table(B), cooldown=minutes(60))
+    for name in (A, B):
+        world.load(name)
+    world.run_through()
+    quiet = world.at(1).arriving(B, quiet=True)
+    world.at(2).load(A)
+    world.step(quiet)
+    assert Flag.QUIET in world.flags
+
+
 def test_a_load_that_aged_before_the_next_came_breaks_since_when_it_is_met() -> None:
     world = World(table(A, max_age_fail=minutes(60)), debounce=minutes(2), max_settle=minutes(10))
     world.load()
