@@ -19,7 +19,7 @@ from coordinator.core.model import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surveyed:
-    """What stands around the partition, read in the same transaction: calendar, windows, pauses.
+    """What surrounds the partition, read in the same transaction: calendar, windows, pauses.
 
     ``games`` holds the dates the calendar knows; a date that is absent is unknown. ``arrivals``,
     where given, replaces every input the partition knows (a new partition, or a new registry).
@@ -46,7 +46,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticked:
-    """Time passed, or something asked for a fresh look (a duplicate, a sweep, a new registry)."""
+    """Time passed, or an evaluation is due (a duplicate, a sweep, a new registry)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryFailed:
-    """The relay tried an outbox entry and failed; it will be tried again."""
+    """The delivery of an outbox entry failed; it will be retried."""
 
     effect_id: str
     error: str
@@ -116,7 +116,7 @@ class SkipRequested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResetRequested:
-    """A person asks for a fresh judgement."""
+    """A person wants the partition evaluated as if nothing had run."""
 
     reason: str
     actor: str
@@ -124,7 +124,7 @@ class ResetRequested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaiverGranted:
-    """A person says that a table's requirements need not be met."""
+    """A person waives the requirements that name a table."""
 
     table: str
     reason: str
@@ -134,7 +134,7 @@ class WaiverGranted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaiverLifted:
-    """A person takes a waiver back."""
+    """A person lifts a waiver."""
 
     table: str
     reason: str

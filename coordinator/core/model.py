@@ -57,7 +57,7 @@ class Status(StrEnum):
     FIRED = "fired"
     """The launcher holds proof of delivery; nobody has claimed yet."""
     RUNNING = "running"
-    """Claimed, with a living lease."""
+    """Claimed, with an active lease."""
     SUCCEEDED = "succeeded"
     """Last outcome success, no_data or skipped; nothing newer that is ready."""
     COOLING = "cooling"
