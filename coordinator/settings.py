@@ -35,7 +35,7 @@ DEFAULT_FILE = "coordinator.toml"
 
 
 class Settings(BaseSettings):
-    """Everything a deployment can choose."""
+    """Everything that a deployment can configure."""
 
     model_config = SettingsConfigDict(
         env_prefix="COORDINATOR_", extra="forbid", env_ignore_empty=True
@@ -50,8 +50,8 @@ class Settings(BaseSettings):
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Host names that the open service answers to beside the loopback ones: those "
-        "that a reverse proxy forwards. A list; in the variable, separated by commas.",
+        description="Host names that the open service answers to in addition to loopback names: "
+        "those that a reverse proxy forwards. A list; in the variable, separated by commas.",
     )
     warehouse: str = Field(
         "duckdb:warehouse.duckdb",
@@ -59,50 +59,50 @@ class Settings(BaseSettings):
     )
     launch: Literal["local"] | str = Field(
         "local",
-        description="Default launch target where the registry names none: local, or an http URL.",
+        description="Launch target of processors without one in the registry: local, or an http URL.",
     )
     workers: int = Field(
         2,
         ge=1,
         le=64,
-        description="Local runs that execute at a time, each in a process of its own.",
+        description="Local runs that execute in parallel, each in its own process.",
     )
     shutdown_seconds: float = Field(
         5.0,
         ge=0.0,
         le=3600.0,
-        description="How long a stop waits for local runs to end. Those that go on are "
-        "interrupted; the next start runs them again under the same lease.",
+        description="How long a stop waits for local runs to end. Then they are interrupted, and "
+        "the next start runs them again under the same lease.",
     )
     launches_per_target: int = Field(
         8,
         ge=1,
         le=256,
-        description="Launches on their way to one HTTP target at a time. Each target has its own, "
-        "so one that hangs delays no other.",
+        description="Concurrent launches to one HTTP target. Each target has its own limit, so one "
+        "that hangs delays no other.",
     )
     launch_timeout_seconds: float = Field(
         10.0,
         gt=0.0,
         le=55.0,
-        description="How long an HTTP target may take to answer a launch, headers included.",
+        description="The longest time for an HTTP target to answer a launch, including headers.",
     )
-    public_url: str | None = Field(None, description="Base URL that links in notices start with.")
+    public_url: str | None = Field(None, description="Base URL of the links in notices.")
     webhook_url: SecretStr | None = Field(None, description="POST notices here, as JSON.")
     webhook_secret: SecretStr | None = Field(
         None, description="Shared secret that signs webhook notices (HMAC-SHA256)."
     )
-    webhook_severity: Severity = Field("info", description="Least severity for the webhook.")
+    webhook_severity: Severity = Field("info", description="Lowest severity sent to the webhook.")
     slack_url: SecretStr | None = Field(None, description="Slack-compatible incoming webhook.")
-    slack_severity: Severity = Field("warning", description="Least severity for Slack.")
-    log_severity: Severity = Field("info", description="Least severity of notices in the log.")
+    slack_severity: Severity = Field("warning", description="Lowest severity sent to Slack.")
+    log_severity: Severity = Field("info", description="Lowest severity of notices in the log.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info",
-        description="Least level of log lines. At `info` every load and every change of a "
-        "partition's status is a line.",
+        description="Lowest level of log lines. At `info`, every load and every change of a "
+        "partition's status is logged.",
     )
     log_format: Literal["auto", "json", "console"] = Field(
-        "auto", description="auto: console on a terminal, JSON elsewhere."
+        "auto", description="auto: console on a terminal, otherwise JSON."
     )
 
     @field_validator("store")
@@ -154,7 +154,7 @@ class Settings(BaseSettings):
     @field_validator("host")
     @classmethod
     def _loopback_only(cls, value: str) -> str:
-        """Without an identity provider the service listens on loopback alone (contract 5)."""
+        """Without an identity provider the service listens on loopback only (specification 5.4)."""
         if not is_loopback(value):
             raise ValueError(
                 "is not a loopback address, and no identity provider is configured: the service "

@@ -117,7 +117,7 @@ _calendar.command("load")(send.load_calendar)
 _quarantine = _group(
     "quarantine",
     SEND,
-    "Messages that could not be taken in.",
+    "Messages that could not be read.",
     "coordinator quarantine list",
 )
 _quarantine.command("list")(quarantine.show_all)

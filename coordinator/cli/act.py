@@ -1,6 +1,6 @@
-"""Verbs that act on partitions: trigger, skip, reset, waive, unwaive, pause, resume, sweep.
+"""Commands that act on partitions: trigger, skip, reset, waive, unwaive, pause, resume, sweep.
 
-Owns their words alone; what an act does is the service's to say (contract section 5.4).
+Owns their options and output; ``service.operate`` owns what they do (specification 5.4).
 """
 
 from __future__ import annotations
@@ -57,12 +57,13 @@ def trigger(
     reason: Reason = None,
     bypass: Annotated[
         list[BypassWord] | None,
-        typer.Option("--bypass", help="Override this; may be given several times."),
+        typer.Option("--bypass", help="Override this rule; may be given several times."),
     ] = None,
     skip_downstream: Annotated[
         bool,
         typer.Option(
-            "--skip-downstream", help="Announce the output quietly: it wakes nothing downstream."
+            "--skip-downstream",
+            help="Announce the output quietly, so that it starts nothing downstream.",
         ),
     ] = False,
     dry_run: DryRun = False,
@@ -71,9 +72,9 @@ def trigger(
 ) -> None:
     """Fire a run now.
 
-    Without --bypass it fires only if everything critical is there; it overrides grace, debounce,
-    not_before and schedules. It never makes a second live run. When it is refused, the answer says
-    what is missing, and the exit code is 1.
+    Without --bypass it fires only if every critical requirement is met. It overrides grace,
+    debounce, not_before and schedules, and never starts a second live run. If it is refused, the
+    answer names what is missing, and the exit code is 1.
 
     Examples:
 
@@ -91,15 +92,19 @@ def skip(
     date: DateArgument,
     reason: Reason = None,
     end_run: Annotated[
-        bool, typer.Option("--end-run", help="End a live run's lease; without it that is refused.")
+        bool,
+        typer.Option(
+            "--end-run",
+            help="End the lease of a live run; without it, a live run refuses the skip.",
+        ),
     ] = False,
     dry_run: DryRun = False,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Say that a partition need not run.
+    """Mark a partition as not needed.
 
-    Data does not change it afterwards; a trigger or a reset does.
+    Data does not change that; a trigger or a reset does.
 
     Examples:
 
@@ -118,14 +123,14 @@ def reset(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Go back to a fresh judgement.
+    """Evaluate a partition again, as if nothing had run.
 
-    Ends a live run's lease, clears the budget of re-fires and judges anew, without cooldown: what
-    is ready fires.
+    Ends the lease of a live run, clears the budget of re-fires and ignores the cooldown: if it is
+    ready, it fires.
 
     Examples:
 
-        coordinator reset PlayerGameSummaryProcessor 2024-10-22 --reason "the runner was mended"
+        coordinator reset PlayerGameSummaryProcessor 2024-10-22 --reason "the runner was fixed"
         coordinator reset PlayerGameSummaryProcessor 2024-10-22 --dry-run --reason "would it fire?"
     """
     _on_partition(url, "reset", processor, date, reason, {}, dry_run, as_json)
@@ -156,17 +161,17 @@ def waive(
             "--until",
             metavar="INSTANT",
             callback=checked_instant,
-            help="When the waiver ends, such as 2024-10-23T14:00:00Z; left out: when data comes.",
+            help="When the waiver ends, such as 2024-10-23T14:00:00Z; left out: when the data arrives.",
         ),
     ] = None,
     dry_run: DryRun = False,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Waive a requirement: the run need not wait for this table.
+    """Waive a requirement: the partition does not wait for this table.
 
-    It holds in every line of the processor that names the table, until the instant or until the
-    data comes.
+    It applies to every requirement of the processor that names the table, until the given instant
+    or until the data arrives.
 
     Examples:
 
@@ -189,7 +194,7 @@ def unwaive(
 ) -> None:
     """Lift an open waiver.
 
-    The requirement is judged again as the registry says it.
+    The requirement applies again as the registry declares it.
 
     Examples:
 
@@ -200,7 +205,7 @@ def unwaive(
             *("v1", "processors", processor, "dates", date, "waivers", table_name),
             body={"reason": reason, "dry_run": dry_run},
         )
-    _told("unwaive", answer, as_json)
+    _show("unwaive", answer, as_json)
 
 
 @verb
@@ -214,7 +219,7 @@ def pause(
 ) -> None:
     """Hold new runs of one processor, or of all.
 
-    Events are still recorded, and what is already fired goes on. Resuming fires what is ready.
+    Events are still recorded, and runs that were fired continue. Resuming fires what is ready.
 
     Examples:
 
@@ -235,7 +240,7 @@ def resume(
 ) -> None:
     """End a pause; what is ready fires at once.
 
-    A processor that was paused by itself stays paused when every one is resumed.
+    With --all, a processor that was paused individually stays paused.
 
     Examples:
 
@@ -251,9 +256,9 @@ def sweep(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Give time to every partition that is due, now.
+    """Evaluate every partition that is due, now.
 
-    The service does this by itself; a scheduler may call it as well.
+    The service does this by itself; a scheduler may call it too.
 
     Examples:
 
@@ -265,18 +270,17 @@ def sweep(
     if as_json:
         emit(answer)
         return
-    looked = answer["looked_at"]
-    word = "Would look at" if dry_run else "Looked at"
-    sentence(f"{word} {count(looked, 'due partition')}.")
+    word = "Would evaluate" if dry_run else "Evaluated"
+    sentence(f"{word} {count(answer['looked_at'], 'due partition')}.")
     if answer["more"]:
-        sentence("The limit of one sweep was reached; the rest comes with the next.", "yellow")
+        sentence("The limit of one sweep was reached; the next one continues.", "yellow")
     _fired(answer)
 
 
 # ── what they share ──────────────────────────────────────────────────────────────────────────
 
 _BYPASS = re.compile(r"\bbypass: (\w+)")
-"""How the service names what a trigger lacks; here it is an option."""
+"""How the service names the bypass that a trigger needs; here it is an option."""
 
 
 def _on_partition(
@@ -296,7 +300,7 @@ def _on_partition(
         except Refusal as refusal:
             refusal.detail = _BYPASS.sub(r"--bypass \1", refusal.detail)
             raise
-    _told("waive" if act == "waivers" else act, answer, as_json)
+    _show("waive" if act == "waivers" else act, answer, as_json)
 
 
 def _on_processors(
@@ -310,14 +314,14 @@ def _on_processors(
 ) -> None:
     if (processor is None) != everything:
         raise verbs.usage(
-            f"name one PROCESSOR, or say --all to {act} every one; not both"
+            f"name one PROCESSOR, or use --all to {act} every one; not both"
             if everything
-            else f"name the PROCESSOR to {act}, or say --all"
+            else f"name the PROCESSOR to {act}, or use --all"
         )
     path = ("v1", act) if processor is None else ("v1", "processors", processor, act)
     with verbs.service(url) as running:
         answer = running.post(*path, body={"reason": reason, "dry_run": dry_run})
-    _told(act, answer, as_json)
+    _show(act, answer, as_json)
 
 
 PAST = {
@@ -331,7 +335,7 @@ PAST = {
 }
 
 
-def _told(act: str, answer: dict[str, Any], as_json: bool) -> None:
+def _show(act: str, answer: dict[str, Any], as_json: bool) -> None:
     if as_json:
         emit(answer)
         return
@@ -344,7 +348,7 @@ def _told(act: str, answer: dict[str, Any], as_json: bool) -> None:
     word = f"Dry run of {act}; nothing was changed" if answer["dry_run"] else PAST[act]
     sentence(f"{word}: {place}.")
     if detail.get("already"):
-        sentence("It was paused already; the earlier reason stands.")
+        sentence("It was already paused; the earlier reason is kept.")
     if detail.get("was_paused") is False:
         sentence("It was not paused.")
     if partition and not (answer["dry_run"] and answer["fired_run_ids"]):

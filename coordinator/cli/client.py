@@ -36,7 +36,7 @@ class OutOfReach(CoordinatorError):
 
 
 class Busy(OutOfReach):
-    """The service or what it stands on cannot take this now: worth another try."""
+    """The service or its store cannot accept this now; a retry may succeed."""
 
 
 class Refusal(CoordinatorError):

@@ -1,7 +1,7 @@
-"""What ``coordinator doctor`` looks at.
+"""The checks of ``coordinator doctor``.
 
-Owns the checks; each ends in a finding, never in an exception, and within a bounded time. Refuses
-to mend anything, and writes to no store.
+Each check ends in a finding, never in an exception, and within a bounded time. It repairs nothing
+and writes to no store.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CLOCKS_DIFFER_SECONDS = 60.0
 PACKAGES = ("fastapi", "uvicorn", "pydantic", "duckdb", "sqlglot")
 FIRESTORE_PACKAGE = "google-cloud-firestore"
 DATABASE_SECONDS = 10.0
-"""The most that all looks at a database take together."""
+"""The longest time that all checks of a database take together."""
 LETTING_GO = 0.1
 """The part of it that is kept for closing."""
 FREE_BYTES_LOW = 256 * 2**20
@@ -156,14 +156,14 @@ def _state_file(path: str) -> Finding:
 
 
 def _database(name: str, store: Store) -> list[Finding]:
-    """What can be told of a database, in ``DATABASE_SECONDS`` at the most."""
+    """What can be found out about a database within ``DATABASE_SECONDS``."""
     answer: Future[list[Finding]] = Future()
 
     def look() -> None:
         try:
             answer.set_result(asyncio.run(_look(name, store)))
         except Exception as error:  # noqa: BLE001 - a finding, whatever it is
-            words = f"{name} cannot be looked at: {type(error).__name__}: {error}{_emulated('.')}"
+            words = f"{name} cannot be checked: {type(error).__name__}: {error}{_emulated('.')}"
             answer.set_result([Finding("database", "bad", words)])
 
     # A thread that can be left behind: Google's search for credentials cannot be interrupted, and
@@ -232,7 +232,7 @@ async def _indexes(store: Store) -> Finding:
         words = f"{len(refused)} of {len(asked)} listings are not served ({shapes}). The first: "
         return Finding("indexes", "bad", words + refused[0][1])
     if EMULATOR in os.environ:
-        words = "an emulator needs none; those of Google's database were not looked at"
+        words = "an emulator needs none; those of Google's database were not checked"
         return Finding("indexes", "ok", words)
     return Finding("indexes", "ok", f"all {len(asked)} listings that need one are served")
 

@@ -212,19 +212,20 @@ def scenario_run(
         ),
     ],
     update: Annotated[
-        bool, typer.Option("--update", help="Write what happened into the files as expected.")
+        bool,
+        typer.Option("--update", help="Write what happened into the files as the expected result."),
     ] = False,
     judge: Annotated[
         bool,
         typer.Option(
-            "--judge", help="Hold everything that happens against the contract, beside the stories."
+            "--judge", help="Also check everything that happens against the specification."
         ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Play stories on a virtual clock and compare what happened with what they expect.
+    """Run stories on a virtual clock and compare what happened with what they expect.
 
-    The exit code is 1 if any differs, or with --judge breaks a rule.
+    The exit code is 1 if any differs, or with --judge violates a rule.
 
     Examples:
 
@@ -399,7 +400,7 @@ class DemoView:
         self._bar.start()
 
     def moment(self, moment: Moment) -> None:
-        """Show what is news: how runs end, mishaps, notices to people."""
+        """Show how runs end, mishaps, and notices to people."""
         if moment.kind in ("load", "fired"):
             return
         from rich.text import Text
@@ -514,10 +515,10 @@ def show_summary(summary: Summary) -> None:
         f"{count(summary.dates, 'date')} with games, {count(summary.games, 'game')}, "
         f"{count(summary.events_sent, 'event')} sent ({outcomes})."
     )
-    told = sum(summary.notices.values())
+    notices = sum(summary.notices.values())
     sentence(
         f"{count(summary.runs, 'run')}, {summary.refires} of them for newer data, "
-        f"{count(summary.rows, 'row')}; {count(told, 'notice')} to people."
+        f"{count(summary.rows, 'row')}; {count(notices, 'notice')} to people."
     )
     days = summary.virtual_seconds / 86400
     sentence(f"{days:.1f} days in {summary.wall_seconds:.1f} s.", "bold")
@@ -535,14 +536,14 @@ def doctor(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Check what a service needs here, and the service itself.
+    """Check the setup on this machine, and the service itself.
 
-    Looks at versions, settings, registry, store and warehouse, then at the running service: is it
+    Checks versions, settings, registry, store and warehouse, then the running service: is it
     reachable and ready, does it serve this registry, does its clock agree. The exit code is 0 if
-    all is well, 3 if only the service is out of reach, 1 otherwise.
+    everything is in order, 3 if only the service is out of reach, 1 otherwise.
 
-    A store in Firestore is read, and asked once for each listing that needs an index, within ten
-    seconds; whether the TTL policies are there cannot be seen this way.
+    A store in Firestore is read, with one query for each index, within ten seconds. TTL policies
+    cannot be checked this way.
 
     Examples:
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 GRID_DAYS = 14
 """Dates of a grid that names no range."""
 GRID_COLUMNS = 31
-"""Dates of a grid that stand side by side; more go into further blocks."""
+"""Dates of a grid that are printed side by side; more go into further blocks."""
 HISTORY_SHOWN = 12
 DAYS_SHOWN = 8
 """Dates of a history window in a tree."""
@@ -104,7 +104,7 @@ def status(
 ) -> None:
     """Show every processor on one date, each with the sentence that says why.
 
-    A processor of which nothing is known yet stands there too, as waiting.
+    A processor without any data for the date is listed as waiting.
 
     Examples:
 
@@ -200,7 +200,7 @@ def why(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Say why one partition is where it is.
+    """Explain the status of one partition.
 
     First the one plain sentence; then every requirement with its evidence, what holds the run,
     the run itself, and what happened so far.
@@ -286,7 +286,7 @@ def _say_holds(answer: Mapping[str, Any]) -> None:
     if answer.get("expected_at"):
         sentence(f"Expected to fire at {instant(answer['expected_at'])}.")
     elif answer.get("wake_at"):
-        sentence(f"Looked at again at {instant(answer['wake_at'])}.")
+        sentence(f"Next evaluation at {instant(answer['wake_at'])}.")
 
 
 def _hold_row(hold: Mapping[str, Any]) -> list[str]:
@@ -412,9 +412,9 @@ def gaps(
 ) -> None:
     """List dates on which an output is expected and none succeeded.
 
-    On dates that the calendar does not know nothing is expected; what was heard of there and has
-    not succeeded is listed too. Left out, --from is where the calendar begins, so that a gap of
-    any age is seen, and --to is today. The exit code is 0 also where there are gaps.
+    On dates that the calendar does not know, nothing is expected, but partitions that exist there
+    and have not succeeded are listed too. By default, --from is the first date of the calendar and
+    --to is today. The exit code is 0 even if there are gaps.
 
     Examples:
 
@@ -443,7 +443,7 @@ def gaps(
 
 
 def _unknown(unknown: Mapping[str, Any]) -> str:
-    """What the calendar does not know of the dates that were looked at."""
+    """The dates of the range that the calendar does not know."""
     if not unknown["count"]:
         return ""
     first, last = date.fromisoformat(unknown["first"]), date.fromisoformat(unknown["last"])
@@ -477,8 +477,8 @@ def loads(
 ) -> None:
     """Show the ledger of one table and date: every load, and what became of it.
 
-    First what they add up to, then the loads in order of receipt. What changed nothing stands there
-    too.
+    First the loads that count, then all loads in order of receipt, including those that changed
+    nothing.
 
     Examples:
 
@@ -574,7 +574,7 @@ def runs_list(
 ) -> None:
     """List runs, the last fired first.
 
-    One line stands for one generation; its attempts are in `coordinator runs show`.
+    One line per generation; `coordinator runs show` lists its attempts.
 
     Examples:
 
@@ -681,7 +681,7 @@ def audit(
 ) -> None:
     """Show who did what, when and why; the newest first.
 
-    What was refused stands there too.
+    Refused acts are listed too.
 
     Examples:
 

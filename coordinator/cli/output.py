@@ -198,7 +198,7 @@ def listing(
 ) -> None:
     """Print a table whose last column is a sentence.
 
-    Where the terminal is too narrow for it, each sentence stands below its line instead.
+    If the terminal is too narrow for it, each sentence is printed below its line instead.
     """
     from rich.measure import Measurement
     from rich.padding import Padding

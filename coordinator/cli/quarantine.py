@@ -1,6 +1,6 @@
-"""Verbs for messages that could not be taken in: quarantine list, show, replay, discard.
+"""Commands for messages that could not be read: quarantine list, show, replay, discard.
 
-Owns their layout. What such a message holds was written by a stranger, so it is shown escaped.
+Owns their layout. The content of such a message is not trusted, so it is shown escaped.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def show_all(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """List messages that could not be taken in, the newest first.
+    """List messages that could not be read, newest first.
 
-    Each is kept whole, with the reason. The same bytes again count up, and are kept once.
+    Each is kept whole, with the reason. An identical message is counted, not kept again.
 
     Examples:
 
@@ -83,7 +83,7 @@ def show(
 ) -> None:
     """Show one message whole, with every mistake that was found in it.
 
-    Control characters in it are shown as escapes; --json has its bytes in base64.
+    Control characters are escaped; --json has the bytes in base64.
 
     Examples:
 
@@ -121,9 +121,9 @@ def replay(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Take a message in again, once what was wrong has been mended.
+    """Process a message again, once its cause has been fixed.
 
-    It is refused where the message is still bad, or was settled before.
+    It is refused if the message is still bad, or was already replayed or discarded.
 
     Examples:
 
@@ -141,9 +141,9 @@ def discard(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Set a message aside for good; it stays readable.
+    """Close a message without processing it; it stays readable.
 
-    It is refused where the message was settled before.
+    It is refused if the message was already replayed or discarded.
 
     Examples:
 

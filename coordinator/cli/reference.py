@@ -1,7 +1,7 @@
-"""The reference page of the command line, written from the verbs themselves.
+"""The reference page of the command line, generated from the commands.
 
 Owns ``docs/reference-cli.md``: ``python -m coordinator.cli.reference > docs/reference-cli.md``
-writes it anew, and a test compares the two. Refuses to say what a verb's help does not.
+generates it, and a test compares the two. It adds nothing to the help of the commands.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from typing import Any
 HEAD = """\
 # Command line
 
-Written from the verbs themselves: `python -m coordinator.cli.reference > docs/reference-cli.md`.
-`coordinator VERB --help` says the same in the terminal.
+Generated from the commands: `python -m coordinator.cli.reference > docs/reference-cli.md`.
+`coordinator COMMAND --help` prints the same in the terminal.
 
-## What holds for every verb
+## What all commands share
 
-Verbs talk to a running service over HTTP. These work without one: `serve`, `demo`, `scenario run`,
+Commands talk to a running service over HTTP. These work without one: `serve`, `demo`, `scenario run`,
 `store copy`, `registry check`, `registry show --file`, `registry diff --against`, and `doctor`, which
-says of the service that it is out of reach.
+then reports that the service is out of reach.
 
 | exit code | means |
 | --- | --- |
 | 0 | done |
-| 1 | refused, or not ready; the sentence on stderr says why. Also what was found wrong inside a file: a registry with mistakes, events that were rejected |
-| 2 | usage: an option or argument is wrong, also where the service says so (422), `--reason` is missing, or a file that is named cannot be read |
-| 3 | the service is out of reach; the sentence names the address and how to start one |
+| 1 | refused, or not ready; the message on stderr says why. Also mistakes inside a file: an invalid registry, rejected events |
+| 2 | usage: an option or argument is wrong (also if the service finds it, 422), `--reason` is missing, or a file cannot be read |
+| 3 | the service is out of reach; the message has its address and how to start one |
 
-With `--json` stdout holds one JSON document and nothing else; progress and errors go to stderr. A
-failure is `{"error": {…}}`, for a refusal with the service's whole answer inside, such as the
-verdict of a trigger that is not ready. For `serve` it means log lines as JSON.
+With `--json`, stdout has one JSON document and nothing else; progress and errors go to stderr. A failure
+is `{"error": {…}}`. For a refusal it contains the full answer of the service, such as the verdict of a
+trigger that is not ready. For `serve`, `--json` means log lines as JSON.
 
 | variable | means |
 | --- | --- |
 | `COORDINATOR_URL` | the service, as `--url` |
-| `COORDINATOR_TOKEN` | sent as a bearer token, where something in front of the service asks for one |
-| `COORDINATOR_REGISTRY` | the registry file; completion of names reads it too |
-| `NO_COLOR` | no colours; there are none either where stdout is no terminal |
+| `COORDINATOR_TOKEN` | sent as a bearer token, if a proxy in front of the service requires one |
+| `COORDINATOR_REGISTRY` | the registry file; shell completion reads it too |
+| `NO_COLOR` | no colours; there are none either if stdout is not a terminal |
 
-`coordinator --install-completion` makes the shell complete verbs, options, and the names of
-processors and tables from the registry at hand. Text that comes from events or the service is shown
-with its control characters escaped.
+`coordinator --install-completion` lets the shell complete commands, options, and the names of processors
+and tables from the registry file. Control characters in text from events or from the service are
+escaped.
 """
 
 

@@ -1,6 +1,6 @@
 """Verbs for the registry: check, show, diff.
 
-Owns their layout. What a registry may say is ``coordinator.registry``'s to judge.
+Owns their layout; ``coordinator.registry`` validates.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def check(
     file: FileArgument = DEFAULT_FILE,
     as_json: AsJson = False,
 ) -> None:
-    """Validate a registry; say file, line and column of each mistake.
+    """Validate a registry; report file, line and column of each mistake.
 
-    The exit code is 1 where there are mistakes. Warnings are lines that have no effect.
+    The exit code is 1 if there are mistakes. Warnings are lines that have no effect.
 
     Examples:
 
@@ -62,14 +62,18 @@ def check(
 def show(
     file: Annotated[
         Path | None,
-        typer.Option("--file", metavar="FILE", help="A file instead of the running service's."),
+        typer.Option(
+            "--file",
+            metavar="FILE",
+            help="A registry file instead of the one that the service uses.",
+        ),
     ] = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Show processors, what they need and what they write.
 
-    Without --file it asks the running service what it serves.
+    Without --file it shows the registry that the running service uses.
 
     Examples:
 
@@ -116,13 +120,15 @@ def diff(
     old: Annotated[
         Path | None,
         typer.Option(
-            "--against", metavar="OLD", help="An older file; left out: what the service serves."
+            "--against",
+            metavar="OLD",
+            help="An older file; default: the registry that the service uses.",
         ),
     ] = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a registry means that the older one did not.
+    """Compare the meaning of two registries.
 
     Comments, white space and the order of lines make no difference. The exit code is 0 also where
     they differ.

@@ -26,12 +26,12 @@ from coordinator.cli.verbs import AsJson, DryRun, From, To, Url, verb
 from coordinator.errors import BadInput, Unusable
 
 EVENTS_PER_CALL = 200
-"""Events of one request; the API takes up to 1,000 (contract 5.1), fewer show progress."""
+"""Events of one request; the API accepts up to 1,000 (specification 5.1), fewer show progress."""
 PAUSES_SECONDS = (1.0, 3.0)
-"""Before a call that the service could not take just now is sent again."""
+"""Pauses before a call that the service could not accept is retried."""
 ROWS_SHOWN = 200
 FLUSH_STEP_SECONDS = 10.0
-"""After so long a flush shows how far it is."""
+"""How often a flush shows its progress."""
 GOOD_OUTCOMES = frozenset({"applied", "duplicate", "superseded", "ignored"})
 
 File = Annotated[
@@ -62,7 +62,7 @@ def send(
         if as_json:
             emit({"results": [], "outcomes": {}})
         else:
-            sentence(f"{file} holds no events; nothing was sent.")
+            sentence(f"{file} has no events; nothing was sent.")
         return
     with verbs.service(url) as running:
         results = post_events(running, events, "Sending events")
@@ -89,10 +89,10 @@ def flush(
 ) -> None:
     """Send the events that a publisher keeps in its spool, oldest first.
 
-    A publisher sends them itself, at its next load; this is for a spool whose loads have stopped,
-    or as a job of its own. Nothing is lost or sent out of order where both do it at once. The exit
-    code is 1 if any was rejected or could not be read (they lie in FOLDER/set-aside), 3 if events
-    are still kept because the service is out of reach.
+    A publisher sends them at its next load; this command is for a spool whose loads have stopped,
+    or for a scheduler. It can run at the same time as the publisher: nothing is lost or sent out of
+    order. The exit code is 1 if any event was rejected or could not be read (they are in
+    FOLDER/set-aside), 3 if events are still kept because the service is out of reach.
 
     Examples:
 
@@ -107,7 +107,7 @@ def flush(
     from processors.spool import Spool
 
     if not folder.is_dir():
-        raise Unusable(f"{folder} is no folder; name the spool of a publisher")
+        raise Unusable(f"{folder} is not a folder; name the spool of a publisher")
 
     def now() -> datetime:
         return datetime.now(UTC)
@@ -139,7 +139,7 @@ def flush(
         kept = "an unknown number" if flushed.kept is None else flushed.kept
         sentence(f"{count(sent, 'event')} sent, {kept} kept, {aside} set aside.")
         if aside:
-            sentence(f"Look at what was set aside in {folder / 'set-aside'}.", "yellow")
+            sentence(f"Check the events in {folder / 'set-aside'}.", "yellow")
     if flushed.kept != 0:
         note(
             f"{'Events' if flushed.kept is None else count(flushed.kept, 'event')} could not be "
@@ -207,8 +207,8 @@ def post_events(running: Service, events: Sequence[Any], words: str) -> list[dic
                 answer = refusal.document
             except OutOfReach as error:
                 raise OutOfReach(
-                    f"{error.detail.rstrip('.')}. {len(results)} of {len(events)} events were taken for "
-                    f"certain, and perhaps some of the next {len(batch)}; sending them all again is "
+                    f"{error.detail.rstrip('.')}. {len(results)} of {len(events)} events were "
+                    f"accepted, and perhaps some of the next {len(batch)}; sending them all again is "
                     "harmless"
                 ) from error
             results += answer["results"]
@@ -217,7 +217,7 @@ def post_events(running: Service, events: Sequence[Any], words: str) -> list[dic
 
 
 def _patiently(send: Callable[[], Any]) -> Any:
-    """Send again what could not be taken just now: what was recorded already is a duplicate."""
+    """Retry what could not be accepted; what was already recorded is a duplicate."""
     for pause in PAUSES_SECONDS:
         try:
             return send()
@@ -286,8 +286,8 @@ def load_calendar(
     """Load the calendar: which games are expected on which date.
 
     The file is CSV with the columns game_id and game_date (others are ignored), or JSON such as
-    {"2024-10-22": ["0022400061", "0022400062"]}. Every date from the first to the last is told,
-    those without games as having none. Loading a file again is harmless.
+    {"2024-10-22": ["0022400061", "0022400062"]}. Every date from the first to the last is sent,
+    including those without games. Loading a file again is harmless.
 
     Examples:
 
@@ -297,7 +297,7 @@ def load_calendar(
     """
     games = between(read_calendar(file), first, last)
     if not games:
-        raise BadInput(f"{file} holds no games{_span(first, last)}; nothing was sent")
+        raise BadInput(f"{file} has no games{_span(first, last)}; nothing was sent")
     with verbs.service(url) as running:
         calendar = running.get("v1", "registry").get("calendar")
         name = calendar.get("table") if isinstance(calendar, Mapping) else calendar

@@ -1,8 +1,8 @@
-"""The reference page of the settings, written from the settings themselves.
+"""The reference page of the settings, generated from the settings.
 
 Owns ``docs/reference-settings.md``: ``python -m coordinator.cli.settings_reference >
-docs/reference-settings.md`` writes it anew, and a test compares the two. Refuses to say what a
-setting's own description does not.
+docs/reference-settings.md`` generates it, and a test compares the two. It adds nothing to the
+descriptions of the settings.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from coordinator.settings import DEFAULT_FILE, FILE_VARIABLE, Settings
 HEAD = f"""\
 # Settings
 
-Written from the settings themselves:
+Generated from the settings:
 `python -m coordinator.cli.settings_reference > docs/reference-settings.md`.
 
-What a deployment can choose. An option of `coordinator serve` comes before the variable, the
-variable before the settings file, the file before the default. The settings file is TOML:
-`{DEFAULT_FILE}` in the working directory, where it is there, or the file that `{FILE_VARIABLE}`
-names, which must be there. Its keys are those below; an unknown key is a mistake. An empty variable
-counts as not set.
+What a deployment can configure. An option of `coordinator serve` takes precedence over the variable, the
+variable over the settings file, and the file over the default. The settings file is TOML:
+`{DEFAULT_FILE}` in the working directory, if it exists, or the file that `{FILE_VARIABLE}` names, which
+must exist. An unknown key is a mistake. An empty variable counts as not set.
 
 ```toml
 store = "firestore:my-project"
@@ -31,8 +30,8 @@ public_url = "https://coordinator.example.com"
 log_level = "info"
 ```
 
-What reaches people and by which way: [notices](notices.md). Variables that only the command line
-reads stand with [its verbs](reference-cli.md).
+[Notices](notices.md) describes what is sent to people, and how. Variables that only the command line
+reads are listed with [its commands](reference-cli.md).
 
 | key | variable | default | means |
 | --- | --- | --- | --- |

@@ -40,13 +40,13 @@ def copy(
         bool,
         typer.Option(
             "--overwrite",
-            help="Replace documents of the target that differ. It removes none: a target that "
-            "holds what the source has not is refused.",
+            help="Replace documents of the target that differ. Nothing is removed: a target with "
+            "documents that the source does not have is refused.",
         ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Copy all state from one store to another, and prove that it is the same.
+    """Copy all state from one store to another, and verify the copy.
 
     Stop every service on both stores first. The target is compared before the first write, so a
     refused copy has changed nothing. Cut short, it can be run again: what is there already is left

@@ -1,8 +1,8 @@
 """What every verb shares: its options, its checks of words and dates, its exit codes.
 
 Owns the mapping from errors to exit codes (contract section 7): 0 done, 1 refused or not ready,
-2 usage, 3 service out of reach. What was asked is wrong in itself is usage, whether it is found
-here or by the service (422). With ``--json`` a failure too leaves one JSON object on stdout.
+2 usage, 3 service out of reach. An invalid request is a usage error, whether it is found here or by
+the service (422). With ``--json`` a failure also prints one JSON object on stdout.
 """
 
 from __future__ import annotations
@@ -41,11 +41,9 @@ def checked_date(value: str | None) -> str | None:
 
 
 def checked_reason(value: str | None) -> str | None:
-    """A reason that says something."""
+    """A reason that is not empty."""
     if value is None or not value.strip():
-        raise typer.BadParameter(
-            "say why with --reason: it is kept in the audit, for whoever asks later"
-        )
+        raise typer.BadParameter("say why with --reason; it is recorded in the audit log")
     return value
 
 
@@ -56,16 +54,16 @@ Url = Annotated[
     ),
 ]
 AsJson = Annotated[
-    bool, typer.Option("--json", help="Print the answer as JSON on stdout, and nothing else there.")
+    bool, typer.Option("--json", help="Print the answer as JSON on stdout, and nothing else.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would do; change nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what it would do; change nothing.")]
 Reason = Annotated[
     str | None,
     typer.Option(
         "--reason",
         metavar="TEXT",
         callback=checked_reason,
-        help="Why (required): it stands in the audit.",
+        help="Why (required); recorded in the audit log.",
     ),
 ]
 ProcessorArgument = Annotated[
@@ -97,7 +95,7 @@ To = Annotated[
 
 
 def service(url: str) -> Service:
-    """The service at ``url``, with the token of ``COORDINATOR_TOKEN`` where there is one."""
+    """The service at ``url``, with the token of ``COORDINATOR_TOKEN`` if it is set."""
     return Service(url or DEFAULT_URL, os.environ.get("COORDINATOR_TOKEN"))
 
 

@@ -165,7 +165,7 @@ def test_a_dry_pause_of_all_changes_nothing(call: Callable[..., Ran]) -> None:
 
 def test_sweep_says_what_it_looked_at(call: Callable[..., Ran]) -> None:
     assert call("sweep", "--dry-run", "--json").json["dry_run"] is True
-    assert "Looked at" in call("sweep").out
+    assert "Evaluated" in call("sweep").out
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_an_operator_sees_that_it_is_not_google_that_answers(project: str) -> No
     assert database["state"] == "warning"
     for words in (f"firestore:{project}", host, HOST, "not at Google"):
         assert words in database["words"]
-    assert "not looked at" in found(ran)["indexes"]["words"]
+    assert "not checked" in found(ran)["indexes"]["words"]
 
 
 @needs_emulator
