@@ -173,6 +173,28 @@ def test_the_quickstart_frees_the_port_before_it_serves_again() -> None:
     assert "ctrl-c" in before[before.index("## 4.") :]
 
 
+def test_every_file_that_the_architecture_names_exists() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z_]+(?:/[a-z_]+)*(?:\.(?:py|yaml|md)|/))", page))
+    places = (ROOT, ROOT / "coordinator", ROOT / "coordinator" / "simulation")
+    assert len(named) > 30
+    assert [n for n in sorted(named) if not any((p / n).exists() for p in places)] == []
+
+
+def test_a_changed_decision_record_names_the_later_records_at_its_top() -> None:
+    changed: dict[int, list[int]] = {}
+    for record in (ROOT / "docs" / "decisions").glob("*.md"):
+        title, _, text = record.read_text(encoding="utf-8").partition("\n\n")
+        assert title.startswith(f"# {int(record.name[:4])}. ")
+        note, _, _ = text.partition("\n\n")
+        if note.startswith("> "):
+            later = [int(number) for number in re.findall(r"\((\d{4})-", note)]
+            changed[int(record.name[:4])] = later
+            assert later, f"{record.name} does not name the record that changed it"
+    assert changed[3] == [9]
+    assert all(number < later for number, some in changed.items() for later in some)
+
+
 def test_no_page_suggests_a_package_index() -> None:
     """The package is installed from a checkout; nothing is published under its name."""
     published = re.compile(r"pip install\s+'?coordinator\b")
