@@ -1,7 +1,7 @@
 """What every processor does around its one SQL file.
 
-Owns: declaring a processor's output and needs, judging for one date whether there is anything to
-work on, and replacing the date's output under the fence. Refuses: deciding when to run, reporting
+Owns: declaring a processor's output and needs, deciding whether a date has data to process, and
+replacing the date's output under the fence. Refuses: deciding when to run, reporting
 to the coordinator, reading a clock.
 """
 
@@ -19,7 +19,7 @@ from processors.warehouse import Warehouse
 RunStatus = Literal["success", "no_data", "skipped", "failed"]
 ERROR_LIMIT_CHARS = 1000
 MAX_RECORD_COUNT = 10**12
-"""The most rows that the coordinator takes in a report."""
+"""The highest row count that the coordinator accepts in a report."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Need:
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a run gets from outside: date, fencing number, time, and the word that it may go on.
+    """What a run gets from outside: date, fencing number, time, and whether it may continue.
 
-    `ensure_live` raises where the right to the run is gone; it is asked just before the commit.
+    `ensure_live` raises if the lease is lost; it is called just before the commit.
     """
 
     game_date: date
@@ -46,7 +46,7 @@ class RunContext:
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended, in the words of the contract (section 3.2).
+    """How a run ended, as it is reported (specification 3.2).
 
     `record_count` is the number of rows the output holds for the date; `error` is set for `failed`
     and says in the other cases only what was missing.
@@ -90,7 +90,7 @@ class Processor:
         return RunResult("success" if rows else "no_data", rows)
 
     def missing_needs(self, warehouse: Warehouse, game_date: date) -> list[str]:
-        """The critical needs of which no table holds a row for `game_date`, spelled for people."""
+        """The critical needs of which no table has a row for `game_date`, as text for people."""
         return [
             " or ".join(need.tables)
             for need in self.requires
@@ -114,9 +114,9 @@ def failed(error: BaseException) -> RunResult:
 
 
 def error_text(text: str) -> str:
-    """An error as it can be reported: bounded in length, and text that UTF-8 can hold.
+    """An error as it can be reported: limited in length, and valid UTF-8.
 
-    Names of files may hold bytes that are no text, which Python shows as lone surrogates.
+    Names of files may contain bytes that are not text, which Python shows as unpaired surrogates.
     """
     text = text.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= ERROR_LIMIT_CHARS else text[: ERROR_LIMIT_CHARS - 1] + "…"

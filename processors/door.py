@@ -1,7 +1,7 @@
-"""The coordinator's door for runs, as the runner sees it, and the way to it over HTTP.
+"""The client for runs, which claims, renews and completes them, and its HTTP implementation.
 
-Owns: the RunDoor port, the Lease, and their HTTP spelling (contract section 5.3), one bounded
-request a call. Refuses: retrying, which the runner does, and executing anything.
+Owns: the RunDoor port, the Lease, and their HTTP form (specification 5.3), one bounded request per
+call. Refuses: retrying, which the runner does, and executing anything.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from processors.errors import DoorRejectedError, DoorUnavailableError, LeaseLost
 from processors.retry import is_rejected
 
 REFUSALS = (404, 409, 410)
-"""Answers that are a rule's no, final for this attempt."""
+"""Statuses of a refusal, which is final for this attempt."""
 
 CALL_SECONDS = 10.0
-"""Longest that one call may take, from connecting to the last byte of the answer."""
+"""The longest time for one call, from connecting to the last byte of the answer."""
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 MAX_LEASE_SECONDS = 366 * 86_400.0
@@ -31,12 +31,12 @@ MAX_LEASE_SECONDS = 366 * 86_400.0
 
 @dataclass(frozen=True)
 class Lease:
-    """The time-bounded right to a run. `answer` is all that the coordinator said with it.
+    """The time-bounded right to a run. `answer` is the full answer of the coordinator.
 
     `lease_seconds` is how long the lease still lasted when the coordinator answered. It is a
-    duration, so that clocks need not agree: count it on a monotonic clock from before the request.
-    None only after a heartbeat whose answer names none: the lease then lasts as long again as it
-    did at first.
+    duration, so that clocks need not agree: measure it on a monotonic clock, read before the request.
+    None only after a heartbeat whose answer has none: the lease then lasts as long as it did at
+    first.
     """
 
     lease_token: str
@@ -45,17 +45,17 @@ class Lease:
 
 
 class RunDoor(Protocol):
-    """Claiming, keeping and completing runs, one try a call.
+    """Claims, renews and completes runs, one request per call.
 
-    All raise DoorUnavailableError where another try may succeed, DoorRejectedError where not.
+    All raise DoorUnavailableError if a retry may succeed, and DoorRejectedError if not.
     """
 
     async def claim(self, run_id: str, *, owner: str, attempt: int) -> Lease | None:
-        """Claim one attempt; None where it is refused (409: taken, stale or over)."""
+        """Claim one attempt; None if it is refused (409: taken, stale or over)."""
         ...
 
     async def heartbeat(self, run_id: str, lease_token: str) -> Lease:
-        """Prolong the lease; raises LeaseLostError where it is gone."""
+        """Extend the lease; raises LeaseLostError if it is lost."""
         ...
 
     async def complete(
@@ -67,7 +67,7 @@ class RunDoor(Protocol):
         record_count: int | None,
         error: str | None,
     ) -> bool:
-        """Report how the run ended; False where the report is refused (409).
+        """Report how the run ended; False if the report is refused (409).
 
         May be repeated: the same report with the same token is accepted again.
         """
@@ -75,7 +75,7 @@ class RunDoor(Protocol):
 
 
 class HttpDoor:
-    """The door over HTTP. Every call is bounded in time and size, however the server answers."""
+    """RunDoor over HTTP. Every call is limited in time and size, however the server answers."""
 
     def __init__(self, client: httpx.AsyncClient, *, call_seconds: float = CALL_SECONDS) -> None:
         """`client` has the coordinator's base URL and credentials; its owner closes it."""

@@ -1,4 +1,4 @@
-"""Typed errors of the processors; the class says whose fault it is and whether to try again.
+"""Typed errors of the processors; the class says whose fault it is and whether to retry.
 
 Owns: the error names. Refuses: handling any of them.
 """
@@ -46,7 +46,7 @@ class RowError(ProcessorError):
 
 
 class WarehouseError(ProcessorError):
-    """The warehouse was asked for something it cannot do, e.g. an undeclared table."""
+    """The warehouse cannot do what was requested, for example with an undeclared table."""
 
 
 class StaleGenerationError(WarehouseError):
@@ -65,7 +65,7 @@ class StaleGenerationError(WarehouseError):
 
 
 class WorkerLostError(ProcessorError):
-    """A worker process ended, or went out of control, before its run did.
+    """A worker process ended, or had to be ended, before its run did.
 
     `kind` is `exited` or `killed`.
     """
@@ -80,7 +80,7 @@ class EntrypointError(ProcessorError):
 
 
 class BadLaunchError(ProcessorError):
-    """A launch message lacks a field that the contract promises, or spells it wrongly."""
+    """A launch message lacks a field of the specification (section 6), or has a wrong value in it."""
 
 
 class LeaseLostError(ProcessorError):
@@ -88,12 +88,12 @@ class LeaseLostError(ProcessorError):
 
 
 class DoorUnavailableError(ProcessorError):
-    """The coordinator could not be reached or answered out of contract; worth another try."""
+    """The coordinator is out of reach, or its answer is not usable; a retry may succeed."""
 
 
 class DoorRejectedError(ProcessorError):
-    """The coordinator says that the request itself is wrong; sending it again changes nothing."""
+    """The coordinator rejected the request itself; a retry changes nothing."""
 
 
 class SpoolError(ProcessorError):
-    """The spool of unsent events cannot keep or hand out an event; the text says why."""
+    """The spool of unsent events cannot store or return an event; the text says why."""

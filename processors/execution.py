@@ -51,7 +51,7 @@ class Execution(Protocol):
         ...
 
     def close(self) -> None:
-        """Release what executing takes."""
+        """Release the resources for executing."""
         ...
 
 
@@ -100,7 +100,7 @@ def execute(
 
     `now` becomes `computed_at`. `ensure_live` is asked just before the rows are committed. Every
     Exception, and an attempt to exit, becomes a `failed` result that says what it was;
-    LeaseLostError alone is raised, because there is nobody to tell.
+    only LeaseLostError is raised, since a report would be refused.
     """
     try:
         read = launch if isinstance(launch, Launch) else parse_launch(launch)

@@ -1,4 +1,4 @@
-"""The launch message (contract section 6) as the runner reads it, and finding what to execute.
+"""The launch message (specification 6) as the runner reads it, and finding what to execute.
 
 Owns: reading a launch from a body or a Pub/Sub push envelope, and loading `module:attr`. Refuses:
 taking an entrypoint from a message; code is named by configuration only.
@@ -42,7 +42,7 @@ def parse_launch(body: Mapping[str, Any]) -> Launch:
 
     Raises BadLaunchError that names the field and what it should hold: one that is absent or
     misspelt, and one that differs from what `run_id` says, since rows would be written under the
-    wrong date or fencing number (contract sections 1 and 6).
+    wrong date or fencing number (specification 1 and 6).
     """
     kind = body.get("event_type", "run_requested")
     if kind != "run_requested":
@@ -76,7 +76,7 @@ def parse_launch(body: Mapping[str, Any]) -> Launch:
 
 
 def check_claim(launch: Launch, answer: Mapping[str, Any]) -> None:
-    """Compare a launch with what the coordinator granted, which is the truth about the run.
+    """Compare a launch with what the coordinator granted, which is authoritative.
 
     Fields that the answer leaves out are not compared. Raises BadLaunchError for one that differs.
     """
@@ -132,7 +132,7 @@ def shown(value: object) -> str:
 def load_entrypoint(entrypoint: str) -> Processor:
     """Make the processor that `module:attr` names.
 
-    Raises EntrypointError that says which half of it leads nowhere.
+    Raises EntrypointError that says which half of it does not exist.
     """
     if not entrypoint:
         raise EntrypointError(

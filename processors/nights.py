@@ -32,7 +32,7 @@ LATE_BY = timedelta(hours=3)
 class PlannedLoad:
     """One thing that a source does at `at` (UTC).
 
-    `load` and `no_data` replace rows and tell; `failed` only tells; `duplicate` sends the event of
+    `load` and `no_data` replace rows and publish; `failed` only publishes; `duplicate` sends the event of
     the load with the same `execution_id` once more, unchanged. `note` names a mishap, else empty.
     """
 

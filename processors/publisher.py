@@ -1,7 +1,7 @@
-"""Telling the coordinator that raw data was loaded.
+"""Reports to the coordinator that raw data was loaded.
 
-Owns: the `raw_data_loaded` event (contract section 3.1), the transports that carry it, and the
-promise that a publishing failure never fails or holds up the load. Refuses: deciding what a load
+Owns: the `raw_data_loaded` event (specification 3.1), the transports that carry it, and the
+guarantee that a publishing failure never fails or delays the load. Refuses: deciding what a load
 means.
 """
 
@@ -41,10 +41,10 @@ Event = dict[str, Any]
 T = TypeVar("T")
 
 BUDGET_SECONDS = 10.0
-"""Longest that publishing one event may take."""
+"""The longest time for publishing one event."""
 
 OUTAGE_SECONDS = 2.0
-"""The same while the last try failed, so that an outage does not slow down every load."""
+"""The same while the last attempt failed, so that an outage does not slow down every load."""
 
 
 class Transport(Protocol):
@@ -60,9 +60,9 @@ class Transport(Protocol):
 
 @dataclass(frozen=True)
 class Flushed:
-    """What sending a spool came to: events sent, events still kept, events set aside for good.
+    """The result of sending a spool: events sent, events still kept, events set aside for good.
 
-    `kept` is None where the spool cannot be read, so that nobody knows.
+    `kept` is None if the spool cannot be read.
     """
 
     sent: int
@@ -124,7 +124,7 @@ class RawDataPubSubPublisher:
         source_scraper_execution_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Event:
-        """The event of one load, as the contract spells it; nothing is sent.
+        """The event of one load (specification 3.1); nothing is sent.
 
         `correlation_id` is carried through; without one the load starts a new one.
         """
@@ -256,10 +256,10 @@ class RawDataPubSubPublisher:
 class HttpTransport:
     """Posts messages as Pub/Sub push envelopes to `{base_url}/pubsub/push`.
 
-    Tries again, after jittered waits, where the service is out of reach, overloaded (429) or broken
-    (5xx), as long as the caller's time lasts; the message id stays the same over the tries, as
-    Pub/Sub's does over redeliveries. A 2xx is a delivery as soon as its status is read; however a
-    server drips or floods, a call ends in time. Usable from any thread; it works in one of its own.
+    Retries, after jittered waits, if the service is out of reach, overloaded (429) or broken (5xx), as
+    long as the caller's time lasts; the message id stays the same over the tries, as
+    Pub/Sub's does over redeliveries. A 2xx is a delivery as soon as its status is read; a call ends
+    in time, however slowly or endlessly a server answers. Usable from any thread; it works in one of its own.
     """
 
     def __init__(
@@ -380,8 +380,8 @@ RETURN_SECONDS = 2.0
 class _LoopThread:
     """An event loop in a thread of its own.
 
-    Only there can a call be bounded as a whole: a blocking socket bounds each read, and a server
-    that drips keeps every read short.
+    Only there can a call be limited as a whole: a blocking socket limits each read, and a server that
+    sends slowly keeps every read short.
     """
 
     def __init__(self) -> None:
@@ -435,7 +435,7 @@ class PubSubTransport:
 
 
 def rfc3339(at: datetime) -> str:
-    """`at` in UTC as the contract writes instants; a naive datetime is a ValueError."""
+    """`at` as RFC 3339 in UTC; a naive datetime is a ValueError."""
     if at.tzinfo is None:
         raise ValueError("an instant needs a time zone")
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -1,7 +1,7 @@
-"""Which failures of a call to the coordinator are worth another try, and how long to wait for it.
+"""Which failed calls to the coordinator to retry, and how long to wait before that.
 
-Owns: reading an HTTP failure, and the waits between tries. Refuses: deciding how often to try; each
-caller has its own limit.
+Owns: reading an HTTP failure, and the waits between attempts. Refuses: deciding how often to retry;
+each caller has its own limit.
 """
 
 from __future__ import annotations

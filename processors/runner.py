@@ -54,13 +54,13 @@ log = structlog.get_logger(__name__)
 SHORTEST_BEAT_SECONDS = 0.05
 
 CLAIM_SECONDS = 300.0
-"""How long a claim is tried again while the coordinator cannot be reached."""
+"""How long a claim is retried while the coordinator is out of reach."""
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """Most bytes of a launch that is posted here; a larger body is not read on."""
 
 BODY_SECONDS = 30.0
-"""Longest that reading the body of a launch may take."""
+"""The longest time for reading the body of a launch."""
 
 Outcome = Literal["reported", "refused", "lease_lost", "unreported", "not_claimed", "unreachable"]
 
@@ -80,7 +80,7 @@ class RunReport:
 
 
 class Runner:
-    """Takes launches and sees each through. `handle` may run many times at once.
+    """Executes launches. `handle` may run many times at once.
 
     At most `max_parallel` processors execute at a time; further launches are claimed only once
     there is room, so that no lease runs while nothing happens.
@@ -105,8 +105,8 @@ class Runner:
 
         `owner` names this runner. It executes in threads over `warehouse`, unless `execution` says
         otherwise. `clock` gives `computed_at`; leases are counted on `monotonic`, in seconds. While
-        the coordinator is out of reach a claim is tried again for `claim_seconds` and a report
-        until the lease ends, after jittered waits from `first_wait_seconds` up to
+        the coordinator is out of reach a claim is retried for `claim_seconds` and a report until the
+        lease expires, after jittered waits from `first_wait_seconds` up to
         `max_wait_seconds`.
         """
         if execution is None:
@@ -147,7 +147,7 @@ class Runner:
             return await self._run(launch, held)
 
     def close(self) -> None:
-        """Release what executing takes; see `Execution.close`."""
+        """Release the resources for executing; see `Execution.close`."""
         self._execution.close()
 
     async def _claim(self, launch: Launch) -> _HeldLease | None:
@@ -201,7 +201,7 @@ class Runner:
                 await executing
 
     async def _report(self, launch: Launch, held: _HeldLease, result: RunResult) -> RunReport:
-        """Report the result, again and again until the lease ends: reports may be repeated."""
+        """Report the result; retry until the lease expires, since reports may be repeated."""
 
         async def once() -> bool:
             return await self._door.complete(
@@ -297,7 +297,7 @@ class _HeldLease:
             raise LeaseLostError(f"{self._run_id}: the lease was lost before the commit")
 
     async def keep(self) -> None:
-        """Beat until cancelled or lost. An unanswered beat is tried again while time is left."""
+        """Send heartbeats until cancelled or lost. An unanswered one is retried while time is left."""
         while not self.lost:
             pause = max(SHORTEST_BEAT_SECONDS, self.seconds_left / 3)
             await asyncio.sleep(pause)

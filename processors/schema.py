@@ -18,7 +18,7 @@ class Table:
     """One table, partitioned by `game_date`.
 
     `columns` keeps the order of the stored columns. `key` names the columns that are unique within
-    a date. `grain` is the contract's: whether one load covers a date or some of its games.
+    a date. `grain` says whether one load covers a date or some of its games (specification 3.1).
     `max_rows_per_game` is the most rows that one game can have; None: as many as the key allows.
     """
 

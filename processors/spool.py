@@ -7,7 +7,7 @@ What is made here is readable by its owner only (0700, 0600): events may hold wh
 
 - `0000000000000001-3f2a9c01.json` and so on: events, in the order in which they were kept.
 - `append.lock`, `send.lock`: held while a file is added, and while files are sent.
-- `set-aside/`: what cannot be read or was rejected for good, for people to look at.
+- `set-aside/`: what cannot be read or was rejected for good, for people to check.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Spool:
     """A folder of events to be sent in order. Safe for several threads and processes.
 
     An event is at most once in the folder and leaves it only when it was sent or set aside. Where a
-    process dies between sending and removing, it is sent again: the coordinator knows a repeated
-    event by its id (contract section 3.1).
+    process dies between sending and removing, it is sent again: the coordinator recognizes a
+    repeated event by its id (specification 3.1).
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Spool:
         return event
 
     def remove(self, name: str) -> None:
-        """Forget an event that was sent."""
+        """Remove an event that was sent."""
         with self._disk("write"):
             (self.folder / name).unlink(missing_ok=True)
 

@@ -38,7 +38,7 @@ LOG_CHARS_MOST = 50_000
 
 
 class Channel:
-    """The way to the parent. What it says is read by a thread, which ends this process with it."""
+    """The channel to the parent. A thread reads it, and ends this process with the parent."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection

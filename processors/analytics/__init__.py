@@ -16,7 +16,7 @@ ENTRYPOINTS = {
     "TeamOffenseSummaryProcessor": "processors.analytics:TeamOffenseSummaryProcessor",
     "TeamDefenseSummaryProcessor": "processors.analytics:TeamDefenseSummaryProcessor",
 }
-"""Entrypoint by the processor's name, for a runner that has no registry at hand."""
+"""Entrypoint by the processor's name, for a runner without a registry."""
 
 __all__ = [
     "ENTRYPOINTS",

@@ -1,4 +1,4 @@
--- Two rows per game of @game_date: each team without the ball, told by its opponent's numbers.
+-- Two rows per game of @game_date: each team on defense, computed from its opponent's numbers.
 -- BigQuery's dialect. Box totals are sums over bdl_player_boxscores; points come from the
 -- scoreboard once it is final, else from the box. Formulas carry their names in the
 -- Basketball-Reference glossary:
@@ -7,7 +7,7 @@
 --   DRtg = 100 * points allowed / Poss; Pace = 48 * Poss / (team minutes / 5)
 --   Opponent's four factors: eFG% = (FGM + 0.5 * 3PM) / FGA;
 --   TOV% = 100 * TOV / (FGA + 0.44 * FTA + TOV); FT rate = FTM / FGA;
---   DRB% = 100 * DRB / (DRB + opponent ORB) stands for the opponent's ORB%
+--   DRB% = 100 * DRB / (DRB + opponent ORB) replaces the opponent's ORB%
 WITH box AS (
   SELECT
     game_id, game_date, team, opponent, is_home,

@@ -1,7 +1,7 @@
-"""Loading one raw table for one date (or some of its games), and telling about it.
+"""Loading one raw table for one date (or some of its games), and publishing that.
 
 Owns: replacing rows, and the event that each load publishes, failed ones included. Refuses:
-failing because nobody could be told.
+failing because an event could not be published.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class LoadOrigin:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a load did: the event, its message id (None where nobody could be told), the rows."""
+    """What a load did: the event, its message id (None if not delivered), the rows."""
 
     event: Event
     message_id: str | None
@@ -75,7 +75,7 @@ class RawLoader:
         game_ids: Sequence[str] | None = None,
         origin: LoadOrigin | None = None,
     ) -> LoadReport:
-        """Replace the rows of `table` for the date, or only those of `game_ids`, and tell.
+        """Replace the rows of `table` for the date, or only those of `game_ids`, and publish.
 
         The event's status is `success`, or `no_data` where the season has no such games; its
         timestamp is `loaded_at`. Raises ProcessorError for an unknown table or game, RowError where
@@ -120,7 +120,7 @@ class RawLoader:
         game_ids: Sequence[str] = (),
         origin: LoadOrigin | None = None,
     ) -> LoadReport:
-        """Tell that a load failed; the warehouse keeps what it had."""
+        """Publish that a load failed; the warehouse keeps its rows."""
         metadata = {"error": error}
         event = self._event(
             table, game_date, list(game_ids), 0, "failed", failed_at, origin, metadata

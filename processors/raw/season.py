@@ -308,7 +308,7 @@ def _refuse_repeats(folder: Path) -> None:
     seen: set[str] = set()
     for row in _rows(folder, SCHEDULE_FILES, SCHEDULE_COLUMNS):
         if row.cells["game_id"] in seen:
-            raise row.error("game_id", "this game stands in the schedule twice; keep one")
+            raise row.error("game_id", "this game is in the schedule twice; keep one")
         seen.add(row.cells["game_id"])
 
 

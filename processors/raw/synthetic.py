@@ -53,7 +53,7 @@ def play_rows(
     """Plays of one game in the column order of `table`, in order of time.
 
     Shots, free throws, rebounds and turnovers of each player add up to his box score. The two
-    play-by-play sources tell the same plays.
+    play-by-play sources have the same plays.
     """
     if table not in (BIGDATABALL_PBP, NBAC_PBP):
         raise ValueError(f"{table} is not a play-by-play table")

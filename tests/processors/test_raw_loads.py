@@ -262,7 +262,7 @@ def test_repeats_and_short_lines_are_refused(folder: Path) -> None:
         read_folder(folder)
     box.write_text(whole)
     schedule.write_text(schedule.read_text() + schedule.read_text().splitlines()[1] + "\n")
-    with pytest.raises(LayoutError, match="stands in the schedule twice"):
+    with pytest.raises(LayoutError, match="is in the schedule twice"):
         read_folder(folder)
 
 
