@@ -53,10 +53,14 @@ NAMES = {
 KEPT_RECORDS = 20
 """Decision records up to this number are kept as they were written."""
 
-SOURCES: tuple[str, ...] = ("coordinator/statesdoc.py", "coordinator/settings.py")
+SOURCES: tuple[str, ...] = (
+    "coordinator/judge",
+    "coordinator/settings.py",
+    "coordinator/statesdoc.py",
+)
 """Folders and files whose comments, docstrings, texts and identifiers are checked."""
 
-PROSE_ONLY: tuple[str, ...] = ("coordinator/cli", "processors")
+PROSE_ONLY: tuple[str, ...] = ("coordinator/cli", "coordinator/scenario", "processors")
 """Folders and files whose identifiers still need to be renamed; the rest is checked."""
 
 

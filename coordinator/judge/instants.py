@@ -1,6 +1,6 @@
-"""Deadlines and schedules: each instant acts, once, and not otherwise (contract section 2).
+"""Deadlines and schedules: each instant acts, once, and not otherwise (specification 2.6).
 
-Owns the record of every instant that passed, and what may and must follow from it.
+Owns the record of every instant that has passed, and what may and must follow from it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Break = Callable[[str, str, str, str], None]
 
 @dataclass(slots=True)
 class Instants:
-    """Holds deadlines and schedules against the contract."""
+    """Checks deadlines and schedules."""
 
     broken: Break
     serving: Serving
@@ -36,7 +36,7 @@ class Instants:
         at: datetime,
         number: int,
     ) -> None:
-        """Note each instant of a processor on the way; ``number`` is what was seen last."""
+        """Record each instant of a processor up to now; ``number`` is what was seen last."""
         for (name, game_date), story in stories.items():
             if name != processor.name:
                 continue
@@ -111,7 +111,7 @@ class Instants:
     def by_deadline(
         self, story: Story, run: RunShown, rules: Rules, processor: Processor, ready: Readiness
     ) -> None:
-        """A run says that a deadline fired it: might it?"""
+        """A run was fired by a deadline, as it says: was that allowed?"""
 
         def no(sentence: str) -> None:
             self.broken("deadline.fire", "2 deadlines", run.run_id, sentence)
@@ -149,7 +149,7 @@ class Instants:
         ready: Readiness,
         newer: Sequence[Newer],
     ) -> None:
-        """A run says that a schedule fired it: might it?"""
+        """A run was fired by a schedule, as it says: was that allowed?"""
 
         def no(sentence: str) -> None:
             self.broken("schedule.fire", "2 schedules", run.run_id, sentence)
@@ -186,7 +186,7 @@ class Instants:
         no("; ".join(reasons) or "it has no schedule")
 
     def skipped(self, story: Story, at: datetime) -> None:
-        """A partition is skipped and no person said so: a deadline of some registry must have."""
+        """A partition is skipped, but not by a person: a deadline of some registry must have."""
         reasons = [self._why_not_skipped(story, rules, at) for rules in self.serving.possible()]
         if None not in reasons:
             self.broken("deadline.skip", "2 deadlines", story.id, "; ".join(map(str, reasons)))
@@ -231,7 +231,7 @@ class Instants:
             )
 
     def at_rest(self, story: Story, rules: Rules, processor: Processor) -> None:
-        """Whatever had to act at an instant has acted."""
+        """Everything that had to act at an instant has acted."""
         if story.paused() or story.shown is None:
             return
         mine = {(k, rules.instant(story.game_date, c)) for k, c in processor.clocks}

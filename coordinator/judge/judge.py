@@ -1,7 +1,7 @@
-"""The judge: takes observations in the order they happened, and says which rules are broken.
+"""The judge: takes observations in the order they happened, and reports violated rules.
 
-Safety ("must not") is checked when something is shown; liveness ("must") when the world is at rest
-(``at_rest``). See the package for what the judge is, and ``story`` and ``needs`` for the model.
+Safety ("must not") is checked when something is shown; liveness ("must") at rest (``at_rest``). See
+the package for what the judge is, and ``story`` and ``needs`` for the model.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ _ORDER: tuple[type, ...] = (
     Noticed,
     Explained,
 )
-"""Of what is seen at once, facts come before what follows from them."""
+"""Order of simultaneous observations: facts come before what follows from them."""
 
 
 class Judge:
-    """Holds what it is shown against the contract."""
+    """Checks what it is shown against the specification."""
 
     def __init__(self, *, patience: timedelta = runs.PATIENCE) -> None:
-        """``patience`` is how long a sweep and a delivery may take at rest."""
+        """``patience`` is the longest time for a sweep and a delivery at rest."""
         self.ledger = Ledger()
         self.stories: dict[tuple[str, str], Story] = {}
         self.broken: list[Broken] = []
@@ -74,7 +74,7 @@ class Judge:
         self.instants = Instants(self._break, self.serving, self.ledger)
         self.runs = runs.Runs(self._break, patience=patience)
         self.notices: dict[str, int] = {}
-        """Notice id → how often it was taken."""
+        """Notice id → how often it was received."""
         self.quarantined: dict[str, str] = {}
         """Quarantine id → the reason."""
         self._of_service: set[tuple[str, str]] = set()
@@ -90,10 +90,10 @@ class Judge:
     # ── seeing ───────────────────────────────────────────────────────────────────────────────
 
     def see(self, at: datetime, *seen: Observation, registry: str | None = None) -> None:
-        """Take in what became visible at one instant, such as one commit.
+        """Process what became visible at one instant, such as one commit.
 
-        ``registry`` is the hash of the one that the instance serves which did it, where that is
-        known; otherwise it may have been any that is served.
+        ``registry`` is the hash of the registry of the instance that did it, if known; otherwise it
+        may have been any that is served.
         """
         self.pass_time(at)
         self._now = at
@@ -140,7 +140,7 @@ class Judge:
                 self._noticed(seen, at)
 
     def pass_time(self, at: datetime) -> None:
-        """Time has come this far: note every deadline and schedule instant on the way."""
+        """Advance to this time: record every deadline and schedule instant up to it."""
         before, self._latest = self._latest, at
         self.ledger.pass_time(at)
         if before is None or at <= before:
@@ -184,7 +184,7 @@ class Judge:
                 self.ledger.note_calendar(load)
         wins = verdicts.pop() if len(verdicts) == 1 else None
         if wins is False or (wins is None and load.speaks and row.outcome == "superseded"):
-            # Registries that differ in the table's grain: the ledger's own word is taken.
+            # Registries differ in the table's grain, so the ledger's outcome is accepted.
             self.ledger.superseded.add(load.number)
         calendar = any(r.calendar == load.table for r in self.serving.possible())
         if wins is True and row.outcome == "superseded":
@@ -207,7 +207,7 @@ class Judge:
                 story.known_by.append((load.number, load.received_at, at))
 
     def _load(self, row: Recorded, at: datetime) -> Load:
-        """A ledger line, with what its sender said instead of what the ledger says."""
+        """A ledger line, with the content that its sender sent instead of the recorded one."""
         where = f"{row.table} {row.game_date}"
         said = self._said(row)
         generation = 0
@@ -279,7 +279,7 @@ class Judge:
         )
 
     def _said(self, row: Recorded) -> Said | None:
-        """The sent event behind a ledger line: of several with its id, the most alike."""
+        """The sent event of a ledger line; of several with its id, the most similar one."""
         found = [s for s in self.ledger.sources_of(row) if self._means(s, row.table)]
 
         def alike(said: Said) -> tuple[bool, ...]:
@@ -341,7 +341,7 @@ class Judge:
         self.runs.show(run, at, policies, self._acts_at_once)
 
     def _fired(self, story: Story, run: RunShown, rules: Rules, at: datetime) -> None:
-        """A generation was created: might it be?"""
+        """A generation was created: was that allowed?"""
         processor, needs = rules.processors[run.processor], self.serving.needs(rules)
         now, person = run.fired_at, run.actor is not None
         last = story.generations[-1] if story.generations else None
@@ -402,10 +402,13 @@ class Judge:
         asked = sorted(acts[-1].detail.get("bypass", ()))
         if sorted(run.bypassed) != asked:
             self._break(
-                "launch.bypassed", "6", run.run_id, f"bypassed {run.bypassed}; asked was {asked}"
+                "launch.bypassed",
+                "6",
+                run.run_id,
+                f"bypassed {run.bypassed}; requested was {asked}",
             )
         if run.skip_downstream != bool(acts[-1].detail.get("skip_downstream")):
-            self._break("launch.skip_downstream", "6", run.run_id, "is not what was asked for")
+            self._break("launch.skip_downstream", "6", run.run_id, "is not what was requested")
 
     def _by_itself(
         self,
@@ -418,15 +421,17 @@ class Judge:
     ) -> None:
         now, first = run.fired_at, story.outcome is None
         if run.trigger not in AUTOMATIC:
-            self._break("run.trigger", "6", run.run_id, f"{run.trigger}, and nobody asked for it")
+            self._break("run.trigger", "6", run.run_id, f"{run.trigger}, and nobody requested it")
         if story.skipped:
             self._break("run.skipped", "4", run.run_id, f"was skipped by a {story.skipped}")
         if run.bypassed and (run.trigger != "deadline" or run.bypassed != ("dependencies",)):
             self._break(
-                "launch.bypassed", "6", run.run_id, f"bypassed {run.bypassed}; nobody asked"
+                "launch.bypassed", "6", run.run_id, f"bypassed {run.bypassed}; nobody requested it"
             )
         if run.skip_downstream:
-            self._break("launch.skip_downstream", "6", run.run_id, "is quiet, and nobody asked")
+            self._break(
+                "launch.skip_downstream", "6", run.run_id, "is quiet, and nobody requested it"
+            )
         if run.trigger == "dependencies" and not first:
             self._break("run.trigger", "4", run.run_id, "dependencies, after an outcome")
         if run.trigger == "late_data":
@@ -509,7 +514,7 @@ class Judge:
             )
 
     def _before_any_run(self, story: Story, registry: str, at: datetime) -> tuple[str, ...]:
-        """What a partition may be shown as that nothing ran of."""
+        """The statuses that a partition may have before anything ran."""
         rules = self.serving.registries.get(registry)
         processor = None if rules is None else rules.processors.get(story.processor)
         if rules is None or processor is None:
@@ -522,7 +527,7 @@ class Judge:
             w.until is not None and abs(w.until - at) < timedelta(minutes=10)
             for w in story.waivers(self.serving.needs(rules), at - timedelta(minutes=10))
         )
-        has_window = any(line.window for line in processor.lines)  # judged when next evaluated
+        has_window = any(line.window for line in processor.lines)  # shown at its next evaluation
         if ready.critical_met is None or aging or ending or has_window:
             return ("waiting", "settling")
         return ("settling",) if ready.critical_met else ("waiting",)
@@ -531,7 +536,7 @@ class Judge:
         story = self.story(seen.processor, seen.game_date)
         processor = self.serving.current.processors.get(seen.processor)
         if processor is None or len(set(self.serving.instances.values())) > 1:
-            return  # whoever answered may have judged by another registry
+            return  # the instance that answered may have another registry
         ready, newer = self.serving.evaluate(story, self.serving.current, seen.at)
         needs, others = (
             self.serving.needs(self.serving.current),
@@ -540,7 +545,7 @@ class Judge:
         holds = story.holds(needs, processor, ready, newer, others)
         sentences.check(self._break, seen, story.id, ready, holds, self.runs.patience)
 
-    # ── what went out ────────────────────────────────────────────────────────────────────────
+    # ── what was sent ────────────────────────────────────────────────────────────────────────
 
     def _launched(self, seen: Launched, at: datetime) -> None:
         run = self.runs.shown.get(str(seen.message.get("run_id")))
@@ -608,7 +613,7 @@ class Judge:
     # ── at rest ──────────────────────────────────────────────────────────────────────────────
 
     def at_rest(self, now: datetime) -> None:
-        """Faults have stopped and sweeps have passed: whatever had to happen has happened."""
+        """Faults have stopped and sweeps have passed: everything that had to happen has happened."""
         self.pass_time(now)
         self._now = now
         rules = self.serving.current

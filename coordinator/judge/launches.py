@@ -1,7 +1,7 @@
-"""What a run consumes and what its launch says (contract section 6).
+"""What a run consumes and what its launch says (specification 6).
 
-Owns the contents: inputs, what changed, warnings, trigger, bypasses. A run's contents are held
-against the model when it is fired, and each launch message against the run.
+Owns the contents: inputs, what changed, warnings, trigger, bypasses. A run is compared with the model
+when it is fired, and each launch message with the run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def check_contents(
     ready: Readiness,
     newer: Sequence[Newer],
 ) -> None:
-    """Hold what a new run says it consumes against what it does."""
+    """Compare what a new run says it consumes with what it does consume."""
     _inputs(broken, ledger, needs, run, ready)
     _correlation(broken, ledger, run, ready)
     _changes(broken, ledger, story, run, newer)
@@ -57,9 +57,9 @@ def _inputs(broken: Break, ledger: Ledger, needs: Needs, run: RunShown, ready: R
             if need.line.ordered and must:
                 # Of an ordered group the first that is met is read; an earlier one may be.
                 must = all(s.met is False for s in need.sources[: need.sources.index(source)])
-            stands_in = need.line.ordered and need.by_data is True and not must
+            replaced = need.line.ordered and need.by_data is True and not must
             sure = source.waived is False and all(s.met is not None for s in need.sources)
-            if stands_in and sure:
+            if replaced and sure:
                 continue
             allowed.add(key)
             if not must:
@@ -137,7 +137,7 @@ def _input(
     games = {g for x in with_rows for g in x.games}
     if needs.rules.by_game(source.table):
         games = {g for g in games if ledger.winner(loads, g) in with_rows}
-    # Of games that nobody expects only a sample is kept (contract 3.1).
+    # Of unexpected games only a sample is kept (specification 3.1).
     if not ledger.keeps_all(source.table, source.game_date):
         games &= {*(ledger.games(source.game_date) or ())}
     if not games <= set(shown.game_ids):
@@ -180,7 +180,7 @@ def _changes(
 
 
 def _is_kept(ledger: Ledger, newer: Newer, game: str) -> bool:
-    """Whether a game is surely listed: of those that nobody expects only a sample is kept."""
+    """Whether a game is certainly listed: of unexpected games only a sample is kept."""
     if game in (ledger.games(newer.game_date) or ()):
         return True
     if not ledger.keeps_all(newer.table, newer.game_date):
@@ -233,7 +233,7 @@ def check_message(
     message: Mapping[str, Any],
     at: datetime,
 ) -> None:
-    """Hold a launch message against the run that it is of."""
+    """Compare a launch message with its run."""
     attempt = message.get("attempt")
     expected: dict[str, Any] = {
         "event_type": "run_requested",

@@ -1,7 +1,7 @@
-"""What was loaded, and what the calendar expects, worked out again from every event.
+"""What was loaded, and what the calendar expects, computed from every event.
 
-Owns the reading of events as they were sent (contract 3.1), which of them win, and the calendar.
-Nothing is folded: every question reads every load, in the order of the commits.
+Owns the reading of events as they were sent (specification 3.1), which of them win, and the calendar.
+Nothing is aggregated: every question reads every load, in the order of the commits.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ OUTPUT = "run:"
 """What the event ids of runs' outputs begin with."""
 WHOLE = "*"
 SAMPLE = 20
-"""So many games of a date that nobody expects are surely kept (contract 3.1)."""
-"""In place of a game: those that only loads of the whole date cover."""
+"""How many unexpected games of a date are certainly kept (specification 3.1)."""
+"""In place of a game: the games that only loads of the whole date cover."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One event of the ledger, with what its sender said."""
+    """One event of the ledger, with the content that its sender sent."""
 
     number: int
     """Its place in the order of the commits, of everything the judge has seen."""
@@ -48,7 +48,7 @@ class Load:
 
     @property
     def speaks(self) -> bool:
-        """Whether it says something of the data: failed and skipped loads do not."""
+        """Whether it says something about the data: failed and skipped loads do not."""
         return self.status not in ("failed", "skipped")
 
     @property
@@ -63,8 +63,8 @@ class Load:
 def newer(one: Load, other: Load) -> bool:
     """Whether ``one`` wins over ``other``.
 
-    The newest timestamp wins, of equal ones the later received (contract 3.1). Outputs of one
-    processor are ordered by generation, whatever its clock did meanwhile.
+    The newest timestamp wins, of equal ones the later received (specification 3.1). Outputs of
+    one processor are ordered by generation, whatever its clock did meanwhile.
     """
     if one.generation and other.generation:
         return one.generation > other.generation
@@ -86,7 +86,7 @@ class Said:
     """An event as its sender wrote it, read."""
 
     names: tuple[str, ...]
-    """What may name its table, best first."""
+    """The fields that may name its table, in order of precedence."""
     game_date: str | None
     status: str | None
     timestamp: datetime
@@ -100,7 +100,7 @@ class Said:
 
 
 def read_event(event: Mapping[str, Any]) -> Said | None:
-    """Read an event in any of its spellings; None where it is no load that can be read."""
+    """Read an event with any accepted field names; None if it is not a readable load."""
     try:
         names = [event.get("target_table"), event.get("source_table")]
         if event.get("output_dataset") and event.get("output_table"):
@@ -150,7 +150,7 @@ class Ledger:
     """The latest instant that was ever seen: later than ``clock`` where clocks were set back."""
 
     def pass_time(self, at: datetime) -> None:
-        """Time has come this far, or was set back to this."""
+        """Advance to this time, or set the clock back to it."""
         self.clock = at
         self.furthest = at if self.furthest is None else max(self.furthest, at)
 
@@ -161,7 +161,7 @@ class Ledger:
         return self.clock < at <= self.furthest
 
     def note_sent(self, sent: Sent) -> None:
-        """Note what a sender wrote."""
+        """Record what a sender wrote."""
         said = read_event(sent.event)
         if said is not None:
             self.sent.setdefault(said.event_id or said.execution_id or "", []).append(said)
@@ -176,7 +176,7 @@ class Ledger:
     # ── loads ────────────────────────────────────────────────────────────────────────────────
 
     def of(self, table: str, game_date: str, until: int | None = None) -> list[Load]:
-        """The loads that count on a date: those that speak and changed something when they came."""
+        """The loads that count on a date: those that changed something when they were recorded."""
         return [
             x
             for x in self.loads.get((table, game_date), ())
@@ -203,7 +203,7 @@ class Ledger:
         return max((xs[-1].number for xs in self.loads.values()), default=0)
 
     def keeps_all(self, table: str, game_date: str) -> bool:
-        """Whether so few games of a date were unexpected that all of them are kept (contract 3.1)."""
+        """Whether so few games of a date were unexpected that all of them are kept (specification 3.1)."""
         expected = {*(self.games(game_date) or ())}
         named = {*expected}
         for load in self.of(table, game_date):
@@ -219,7 +219,7 @@ class Ledger:
     # ── the calendar ─────────────────────────────────────────────────────────────────────────
 
     def note_calendar(self, load: Load) -> None:
-        """A load of the calendar's table sets the date's games (contract 3.1)."""
+        """A load of the calendar's table sets the date's games (specification 3.1)."""
         if not load.speaks or not (load.games or load.empty):
             return
         changes = self.calendars.setdefault(load.game_date, [])
@@ -229,7 +229,7 @@ class Ledger:
         changes.append((load.number, load.timestamp, load.received_at, games))
 
     def games(self, game_date: str, until: int | None = None) -> tuple[str, ...] | None:
-        """The games expected on a date; None where the calendar does not know it."""
+        """The games expected on a date; None if the calendar does not know it."""
         for number, _, _, games in reversed(self.calendars.get(game_date, ())):
             if until is None or number <= until:
                 return games

@@ -1,15 +1,15 @@
-"""Whether a processor's requirements are met, worked out again from every load.
+"""Whether a processor's requirements are met, computed from every load.
 
-Owns contract section 2, "how they are read": minimums, coverage, freshness, groups, offsets, windows,
-waivers, and since when something is met. Where the contract leaves a count to the implementation
-the answer is None, "cannot say", and nothing is claimed. The places are few, and named:
+Owns sections 2.2 to 2.5 of the specification: minimums, coverage, freshness, groups, offsets, windows,
+waivers, and since when something is met. If the specification leaves a count to the implementation,
+the answer is None, "cannot say", and nothing is reported. These are the only such places:
 
 - ``partial`` without a list of games, while the calendar does not know the date;
 - row counts of loads by game while the calendar does not know the date, or expects no games;
 - counts within half a row of a minimum.
 
-Since when something is met is an interval: contract section 2 counts it from receipt, and where the
-calendar, a waiver or another registry made it so, either that instant or the loads' may be meant.
+The instant since when something is met is a span: it counts from receipt, and if the calendar, a
+waiver or another registry caused it, either that instant or the one of the loads may count.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from coordinator.judge.rules import Line, Processor, Rules, shifted
 NEVER = datetime.max.replace(tzinfo=UTC)
 ALWAYS = datetime.min.replace(tzinfo=UTC)
 Answer = bool | None
-"""True, False, or None: the contract does not say."""
+"""True, False, or None: the specification does not say."""
 
 
 def every(answers: Iterable[Answer]) -> Answer:
@@ -68,13 +68,13 @@ def latest(spans: Sequence[Span]) -> Span:
 
 @dataclass(frozen=True, slots=True)
 class Waiver:
-    """A person's word that a table need not be met."""
+    """A waiver of a table."""
 
     table: str
     at: datetime
     until: datetime | None
     open: Answer = True
-    """None where its data may have come, or its time may be over."""
+    """None if its data may have arrived, or its time may be over."""
     over_at: datetime | None = None
     """When its time was over, or its data came: where the table was met by then, it has been met
     without a break from ``at`` on."""
@@ -82,7 +82,7 @@ class Waiver:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One table on one date, judged for a line."""
+    """One table on one date, evaluated for a line."""
 
     table: str
     game_date: str
@@ -105,7 +105,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One line, judged."""
+    """One line, evaluated."""
 
     line: Line
     met: Answer
@@ -140,7 +140,7 @@ class Readiness:
 
 
 class Needs:
-    """Judges lines under one registry."""
+    """Evaluates lines under one registry."""
 
     def __init__(self, rules: Rules, ledger: Ledger, changed_at: datetime | None = None) -> None:
         self.rules = rules
@@ -160,7 +160,7 @@ class Needs:
         waivers: Sequence[Waiver] = (),
         until: int | None = None,
     ) -> Readiness:
-        """Judge everything. ``until`` is the last load that counts, by number."""
+        """Evaluate everything. ``until`` is the last load that counts, by number."""
         needs = tuple(
             self.need(line, game_date, now, freshness, waivers, until) for line in processor.lines
         )
@@ -211,7 +211,7 @@ class Needs:
     def _anything(
         self, needs: Sequence[Need], own: Sequence[Need], rows: Answer, until: int | None
     ) -> tuple[Answer, Span]:
-        """Without critical lines one arrival is needed (contract section 2)."""
+        """Without critical lines one arrival is needed (specification 2.3)."""
         by_data = [n.by_data for n in (own or needs) if not n.not_expected]
         waived = [None for n in own if n.by_data is not True and n.met is not False]
         met = at_least(1, [rows, *by_data, *waived])
@@ -234,7 +234,7 @@ class Needs:
         waivers: Sequence[Waiver] = (),
         until: int | None = None,
     ) -> Need:
-        """Judge one line."""
+        """Evaluate one line."""
         if line.window:
             return self._window(line, game_date, now, waivers, until)
         on = shifted(game_date, line.offset)
@@ -269,7 +269,7 @@ class Needs:
         waivers: Sequence[Waiver] = (),
         until: int | None = None,
     ) -> Source:
-        """Judge one table on one date, and since when it has been met without a break."""
+        """Evaluate one table on one date, and since when it has been met without a break."""
         found = self._at(line, table, on, now, freshness, until)
         waiver = next((w for w in waivers if w.table == table and w.open is not False), None)
         since = (
@@ -309,7 +309,7 @@ class Needs:
         freshness: bool,
         until: int | None,
     ) -> Span:
-        """When the present stretch of being met began: judged again after everything that came."""
+        """Since when it has been met: evaluated again after every load."""
         changes = [
             (x.number, x.received_at, min(x.received_at, x.seen_at))
             for x in self.ledger.loads.get((table, on), ())

@@ -1,11 +1,11 @@
-"""What the judge is shown: frozen values in the public shapes.
+"""What the judge is shown: frozen values in the shapes of the public API.
 
-Each kind is one thing that somebody outside can see: a message as it was published, the ledger, the
+Each kind is one thing that is visible outside: a message as it was published, the ledger, the
 audit, runs and partitions as the API shows them, launches, notices, and the answers that runners
-got. ``of`` reads the JSON object of the API where there is one (contract section 5).
+got. ``of`` reads the JSON object of the API where there is one (specification 5).
 
-What the coordinator *says* (outcomes, statuses, flags, contents of runs) is here too, and is
-never believed: the checks hold it against the model.
+What the coordinator derived (outcomes, statuses, flags, contents of runs) is here too, and is never
+trusted: the checks compare it with the model.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ class Served:
     text: str
     instance: str = ""
     ready: bool = True
-    """It takes requests; before that it may still fail to take the registry into use."""
+    """It accepts requests; before that the rollout of its registry may still fail."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """An instance serves no more."""
+    """An instance has stopped."""
 
     instance: str
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """An event as its sender wrote it. Seen when it is published, before anybody takes it in."""
+    """An event as its sender wrote it. Seen when it is published, before it is recorded."""
 
     event: Mapping[str, Any]
     message_id: str | None = None
 
     @classmethod
     def of_push(cls, body: bytes) -> Sent | None:
-        """The event inside a push envelope; None where there is none that can be read."""
+        """The event inside a push envelope; None if it cannot be read."""
         try:
             message = json.loads(body)["message"]
             event = json.loads(base64.b64decode(message["data"]))
@@ -110,7 +110,7 @@ class InQuarantine:
 
 @dataclass(frozen=True, slots=True)
 class Acted:
-    """A person's act, as the audit has it (``GET /v1/audit``)."""
+    """A person's act, as in the audit log (``GET /v1/audit``)."""
 
     act: str
     at: datetime
@@ -155,7 +155,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One table and date that a run consumes (contract section 6)."""
+    """One table and date that a run consumes (specification 6)."""
 
     table: str
     game_date: str
@@ -268,7 +268,7 @@ class PartitionShown:
     generation: int
     registry_hash: str
     refires: int | None = None
-    """How much of the budget of re-fires it says is spent; None where it was not asked."""
+    """How many re-fires it says are spent; None if it was not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +278,7 @@ class Explained:
     processor: str
     game_date: str
     at: datetime
-    """When the service judged it."""
+    """When the service evaluated it."""
     status: str
     why: str
     met: int
@@ -311,11 +311,11 @@ class Launched:
 
     message: Mapping[str, Any]
     proof: str | None
-    """The message id that the target gave; None where it refused, or its answer was lost."""
+    """The message id from the target; None if it refused, or its answer was lost."""
     taken: bool = True
-    """Whether the target has it, whatever was answered."""
+    """Whether the target received it, whatever it answered."""
     clock: datetime | None = None
-    """What the clock of the instance that launched it showed; None where it is the judge's own."""
+    """The clock of the instance that launched it; None if it is the judge's own."""
     answered: datetime | None = None
     """What that clock showed when the answer came, or did not in time."""
 
@@ -332,7 +332,7 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Reporting:
-    """A runner sends its report. Seen before anybody takes it in; the answer may never come."""
+    """A runner sends its report. Seen before it is recorded; there may never be an answer."""
 
     run_id: str
     token: str
@@ -351,7 +351,7 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Noticed:
-    """A notice that a webhook took (contract section 6)."""
+    """A notice that a webhook received (specification 6)."""
 
     id: str
     kind: str

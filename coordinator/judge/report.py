@@ -1,4 +1,4 @@
-"""A broken rule, with what a person needs to believe it."""
+"""A violated rule, with the evidence."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """One rule of the contract that does not hold."""
+    """One violation of the specification."""
 
     rule: str
     """The rule's short name, as in ``hold.grace``."""
     section: str
-    """The section of the contract that says so."""
+    """The section of the specification that has the rule."""
     where: str
     """The partition, run or table and date."""
     at: datetime
     sentence: str
 
     def __str__(self) -> str:
-        return f"[{self.rule}, contract {self.section}] {self.where} at {self.at:%m-%d %H:%M:%S}: {self.sentence}"
+        return f"[{self.rule}, specification {self.section}] {self.where} at {self.at:%m-%d %H:%M:%S}: {self.sentence}"

@@ -1,7 +1,7 @@
 """A registry's text as plain rules.
 
-Owns the judge's own reading of ``registry.yaml`` (contract section 2): durations, clock times,
-defaults, and which tables a line means. It reads valid registries; it refuses nothing.
+Owns the judge's own reading of ``registry.yaml`` (specification 2): durations, clock times, defaults,
+and the tables of a line. It reads valid registries and checks nothing.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Line:
     """One requirement."""
 
     key: str
-    """What the line asks for, as text: two registries mean the same line where this is equal,
-    whatever minimums and waits they set."""
+    """What the line requires, as text: two registries have the same line if this is equal, whatever
+    minimums and waits they set."""
     tables: tuple[str, ...]
     """Its enabled tables, the most preferred first."""
     needed: int
@@ -92,7 +92,7 @@ class Processor:
 
     @property
     def offsets(self) -> frozenset[int]:
-        """The dates, relative to its own, that its lines ask for (windows apart)."""
+        """The dates, relative to its own, that its lines require (except windows)."""
         return frozenset({0} | {line.offset for line in self.lines if not line.window})
 
     def names(self, table: str) -> bool:
@@ -152,7 +152,7 @@ def shifted(game_date: str, days: int) -> str:
 
 def wall_clock(day: str, at: str, timezone: str) -> datetime:
     """The instant of a wall-clock time: a skipped one is the instant of the jump, of a time that
-    comes twice the first counts (contract section 2)."""
+    occurs twice the first counts (specification 2.6)."""
     numbers = [int(n) for n in at.split(":")]
     hour, minute, second = numbers + [0] * (3 - len(numbers))
     zone = ZoneInfo(timezone)

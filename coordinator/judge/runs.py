@@ -1,7 +1,7 @@
 """Runs: their attempts, claims, leases, ends and outputs, and the notices about them.
 
-Owns contract section 4 from the decision to fire on, and 3.2. Every change of a run is held against
-the run as it was shown before: what may follow, and not before its time.
+Owns section 4.2 of the specification, and 3.2. Every change of a run is compared with the run as it
+was shown before: whether the change is allowed, and not too early.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _NEXT = {
     "running": ("running", "pending", "success", "no_data", "skipped", "failed", "cancelled"),
 }
 PATIENCE = timedelta(minutes=2)
-"""More than a sweep and a delivery take."""
+"""Longer than a sweep and a delivery take."""
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class Runs:
     """(run, token) → how the attempt that it held ended."""
     lost: dict[str, list[tuple[str, bool]]] = field(default_factory=dict)
     """Run → ``lease_lost`` or ``unclaimed`` for each attempt that ended so, and whether that is
-    beyond doubt: where a failed report was on its way when the lease ended, either may have been."""
+    certain: if a failed report was in transit when the lease ended, either may have ended it."""
     notices: dict[tuple[str, str], list[Noticed]] = field(default_factory=dict)
     """(run, kind) → the notices about it."""
     backoffs: dict[tuple[str, int], tuple[timedelta, timedelta]] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Runs:
     def show(
         self, run: RunShown, at: datetime, policies: Sequence[Processor], acts: Sequence[Acted]
     ) -> None:
-        """A run has changed: might it?"""
+        """A run has changed: was that allowed?"""
         before = self.shown.get(run.run_id)
         self.shown[run.run_id] = run
         if before is None:
@@ -148,8 +148,8 @@ class Runs:
                     "run.lease",
                     "4",
                     run.run_id,
-                    f"attempt {attempt.number} was taken away at {ended:%H:%M:%S}, "
-                    f"its lease was alive until {min(ends):%H:%M:%S}",
+                    f"attempt {attempt.number} was ended at {ended:%H:%M:%S}, "
+                    f"its lease was active until {min(ends):%H:%M:%S}",
                 )
             self.lost.setdefault(run.run_id, []).append(("lease_lost", not reported))
         elif before.status == "delivered":

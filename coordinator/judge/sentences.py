@@ -1,6 +1,7 @@
-"""Whether what a partition says of itself is so (contract 5.2: ``why``, counts, ``expected_at``).
+"""Whether what a partition says about itself is true (specification 5.2).
 
-Owns the facts in the sentence, not its wording: the tables that it names, the holds and their ends.
+Owns the facts in ``why``, not its wording: the tables that it names, the holds and their ends; and the
+counts and instants beside it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def check(
     holds: Sequence[Hold],
     patience: timedelta,
 ) -> None:
-    """Hold what a partition at rest says against the model at the same instant.
+    """Compare what a partition at rest says with the model at the same instant.
 
     ``holds`` are those of a partition that has data to fire for.
     """

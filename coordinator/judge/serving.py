@@ -1,7 +1,7 @@
-"""Which registries are served, by whom, and how a partition is judged under each.
+"""Which registries are served, by which instance, and how a partition is evaluated under each.
 
-Owns what follows from registries changing: under which of them something may have been done, and
-whether a change put an instant into the past (contract 4.1).
+Owns the consequences of changing registries: under which of them something may have been done, and
+whether a change put an instant into the past (specification 2.8).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Serving:
     ready_at: dict[str, datetime] = field(default_factory=dict)
     """Registry → when an instance was first ready under it."""
     by: str | None = None
-    """The registry of the instance that did what is being judged, where that is known."""
+    """The registry of the instance that did what is being checked, if known."""
     _needs: dict[str, Needs] = field(default_factory=dict)
 
     @property
@@ -52,7 +52,7 @@ class Serving:
             self.served.append(seen.hash)
             self._needs[seen.hash] = Needs(self.registries[seen.hash], self.ledger, changed)
             for other in self._needs.values():
-                # Whoever serves another one beside it judges by either.
+                # While another one is served beside it, either may be used.
                 if changed is not None:
                     other.changed_at = changed
                     other.changed_after = self.ledger.last_number

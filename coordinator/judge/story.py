@@ -1,8 +1,8 @@
 """The story of one partition: what happened to it, and what follows.
 
-Owns what contract sections 2 and 4 make of a partition's past: the last outcome, waivers, pauses,
-what a generation consumed, what is newer (dirty), and every hold. Each question is answered from
-the whole past again; the only thing kept is the state of its needs when each generation was fired.
+Owns what sections 2 and 4 of the specification derive from a partition's past: the last outcome,
+waivers, pauses, what a generation consumed, what is newer (dirty), and every hold. Each question is
+answered from the whole past; only the state of its needs when each generation was fired is kept.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """An instant of a deadline or a schedule that has come, and the state of the partition then."""
+    """An instant of a deadline or a schedule that has passed, and the state of the partition then."""
 
     kind: str
     at: datetime
@@ -73,11 +73,11 @@ class Hold:
     sure: bool = True
 
     def surely_at(self, at: datetime) -> bool:
-        """Whether it holds, beyond doubt."""
+        """Whether it certainly holds."""
         return self.sure and at < self.until.first
 
     def over_at(self, at: datetime) -> bool:
-        """Whether it is over, beyond doubt."""
+        """Whether it is certainly over."""
         return at >= self.until.last
 
 
@@ -109,7 +109,7 @@ class Story:
     pauses: list[tuple[int, Acted]] = field(default_factory=list)
     """Pauses and resumes of its processor and of all."""
     skipped: str | None = None
-    """``person`` or ``deadline``, while that word holds."""
+    """``person`` or ``deadline``: who skipped it, while it is skipped."""
     shown: PartitionShown | None = None
     notices: list[Noticed] = field(default_factory=list)
     passed: dict[tuple[str, datetime], Passed] = field(default_factory=dict)
@@ -153,7 +153,7 @@ class Story:
 
     @property
     def refires(self) -> int:
-        """Generations beyond the first that nobody asked for, since the last reset."""
+        """Generations beyond the first that no person requested, since the last reset."""
         return sum(g.counts for g in self.since_reset)
 
     def paused(self) -> list[Acted]:
@@ -260,7 +260,7 @@ class Story:
     # ── newer data ───────────────────────────────────────────────────────────────────────────
 
     def newer(self, needs: Needs, ready: Readiness, until: int | None = None) -> list[Newer]:
-        """What the latest generation has not consumed (contract section 2, Dirty)."""
+        """What the latest generation has not consumed (specification 2.7)."""
         base = self.since_reset[-1] if self.since_reset else None
         if base is None or self.outcome is None:
             return []
@@ -301,7 +301,7 @@ class Story:
                     is_met = None
                 if is_met is True and table not in need.used:
                     is_met = False if need.by_data is not None else None
-                # What the calendar does not ask for any more is nothing that the run did without.
+                # A game that the calendar no longer expects was not missing in the run.
                 if not loads:
                     changes = self.ledger.calendar_changes(on)
                     since = any(number > base.number for number, _ in changes)
@@ -314,7 +314,7 @@ class Story:
         return found
 
     def _tables_that_count(self, need: Need, before: Need | None) -> tuple[Sequence[str], bool]:
-        """The tables of a line whose newer loads count as newer data, and whether that is beyond doubt."""
+        """The tables of a line whose newer loads count as newer data, and whether that is certain."""
         line = need.line
         if before is None:
             return line.tables, False

@@ -1,7 +1,7 @@
 """Playing a story: its steps one after the other, and what differs from what it expects.
 
-Owns the acts of a story and the comparison. What is compared is what the service shows through its
-status views, so a story also holds that what is shown is what is decided from.
+Owns the acts of a story and the comparison. It compares what the service shows in its
+status views, so a story also tests that these views match the decisions.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from coordinator.wire import instant_text, report_status
 CONTAINS = frozenset(
     {"why", "detail", "error", "reason", "summary", "explanation", "message", "mistakes"}
 )
-"""Keys whose text need only be contained in what was got."""
+"""Keys whose text is compared as a substring."""
 MAPPINGS = frozenset({"partitions", "runs", "ledger", "documents", "outcomes"})
 VERBS = ("trigger", "skip", "reset", "waive", "unwaive", "pause", "resume", "replay", "discard")
 
@@ -65,7 +65,7 @@ class Mismatch:
 
 @dataclass(slots=True)
 class Result:
-    """What came of a story."""
+    """The result of a story."""
 
     name: str
     path: str
@@ -73,13 +73,13 @@ class Result:
     checks: int = 0
     mismatches: list[Mismatch] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
-    """Rules of the contract that did not hold, where the story was judged."""
+    """The rules that were violated, if the story was judged."""
     text: str = ""
-    """The story with its expectations as they came out, where an update was asked for."""
+    """The story with the actual results as expectations, if an update was requested."""
 
     @property
     def ok(self) -> bool:
-        """Whether everything was as expected, and no rule was broken."""
+        """Whether everything was as expected, and no rule was violated."""
         return not self.mismatches and not self.broken
 
 
@@ -100,8 +100,8 @@ def play(
     Args:
         text: The story, YAML.
         path: What mistakes and mismatches call it.
-        update: Put what was got in the place of what was expected, into ``Result.text``.
-        judged: Hold everything that happens against the contract, into ``Result.broken``.
+        update: Write the story with the actual results into ``Result.text``.
+        judged: Check everything that happens against the specification, into ``Result.broken``.
 
     Raises:
         StoryError: it cannot be played; the message says where.
@@ -193,7 +193,7 @@ class _Player:
         return str(found)
 
     def _event(self, fields: CommentedMap) -> dict[str, Any]:
-        """An event with what a story may leave out filled in."""
+        """An event, with defaults for what the story leaves out."""
         event = {str(k): _plain(v) for k, v in fields.items()}
         names = ("target_table", "source_table", "output_table", "processor_name")
         if "table" in event:
@@ -480,7 +480,7 @@ class _Player:
         return found
 
     async def _decided(self, processor: str, game_date: str) -> dict[str, Any]:
-        """What a story may say shorter than the view does."""
+        """Shorthand that a story may use in place of the view's own fields."""
         engine: Engine = self.stage.process.engine  # type: ignore[union-attr]
         view = type(engine)(self.stage.store, self.stage.registry, self.stage.clock, engine.entropy)
         spec = self.stage.registry.processors[processor]

@@ -19,18 +19,17 @@ OK, DIFFERS, USAGE = 0, 1, 2
 def run_files(
     paths: Iterable[str | Path], *, update: bool = False, json: bool = False, judged: bool = False
 ) -> int:
-    """Play the stories in files and folders, and tell what differs.
+    """Play the stories in files and folders, and report what differs.
 
     Args:
         paths: Files, or folders whose ``*.yaml`` files are played.
-        update: Write what was got into the files where they expect something else.
-        json: Tell it as one JSON object on standard output.
-        judged: Hold everything that happens against the contract as well.
+        update: Write the actual results into the files where they differ.
+        json: Print one JSON object on standard output.
+        judged: Also check everything that happens against the specification.
 
     Returns:
-        0 where everything was as expected (or was updated), 1 where something differs or a rule is
-        broken, 2 where a
-        story cannot be played.
+        0 if everything was as expected (or was updated), 1 if something differs or a rule is
+        violated, 2 if a story cannot be played.
     """
     results: list[Result] = []
     errors: list[str] = []

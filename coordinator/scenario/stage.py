@@ -1,7 +1,6 @@
 """The stage of a story: the real service over SQLite in memory, and what a story may do to it.
 
-Owns the virtual clock, the launcher and the runners of a story, its single process, and the faults
-it asks for. Time acts exactly at ``wake_at`` and where an effect is due.
+Owns the virtual clock, the launcher and the runners of a story, its single process, and its faults. Time acts exactly at ``wake_at`` and where an effect is due.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ ROUNDS_MOST = 200
 
 
 class Armed(Faults):
-    """Faults that strike when they are told to, and only then."""
+    """Faults that occur when the story says so, and only then."""
 
     def __init__(self) -> None:
         super().__init__(random.Random(0))
@@ -63,7 +62,7 @@ class Armed(Faults):
         self.always: set[str] = set()
 
     def strikes(self, kind: str, weight: float = 1.0) -> bool:
-        """Whether this fault was asked for."""
+        """Whether the story wants this fault now."""
         if kind in self.always:
             return True
         if self.armed[kind] > 0:
@@ -160,7 +159,7 @@ class Stage:
                 self.announced.append({**message, **told})
 
     def saw(self, *seen: Observation) -> None:
-        """Show the judge what somebody outside saw."""
+        """Show the judge what was visible outside."""
         self.witness.saw(self.clock.now(), *seen)
 
     async def explain(self) -> None:
@@ -174,7 +173,7 @@ class Stage:
 
     @property
     def undisturbed(self) -> bool:
-        """Whether a service is there and no fault is waiting to strike or striking."""
+        """Whether the service is running and no fault is active or pending."""
         faults = self.faults
         alive = self.process is not None and not self.process.dead
         return alive and not faults.always and not +faults.armed

@@ -122,7 +122,7 @@ def _check_step(path: str, steps: CommentedSeq, number: int, step: Any) -> None:
     known(path, step, STEP_KEYS, "a step")
     acts = [key for key in step if key in ACTS]
     if len(acts) > 1:
-        _fail(path, step, acts[1], f"a step does one thing; {acts[0]} stands here already")
+        _fail(path, step, acts[1], f"a step does one thing; it already has {acts[0]}")
     expect = step.get("expect")
     if expect is not None:
         if not isinstance(expect, CommentedMap):
@@ -131,7 +131,7 @@ def _check_step(path: str, steps: CommentedSeq, number: int, step: Any) -> None:
 
 
 def _registry(text: str, path: str, root: CommentedMap, key: str) -> Registry:
-    """The registry that stands inside a story, at the lines where it stands."""
+    """The registry of a story, with the line numbers that it has there."""
     value = root[key]
     if not isinstance(value, CommentedMap):
         _fail(path, root, key, "must be a registry, as in registry.yaml")
