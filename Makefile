@@ -83,11 +83,12 @@ types: install
 imports: install
 	$(BIN)/lint-imports --no-logo
 
-# Pages generated from code, and those that list what the code has, are compared with the code.
-# Links, commands and words in all pages are held by tests/test_docs.py.
+# Pages that are generated from code, or that list what the code has, are compared with the code.
+# tests/test_docs.py checks links, commands and terms; tests/test_plain_words.py the wording.
 docs-check: install
 	$(BIN)/python -m coordinator.statesdoc --check
 	$(BIN)/python -m pytest -q -p no:xdist tests/test_docs.py tests/test_notices_page.py \
+		tests/test_plain_words.py \
 		tests/cli/test_help.py tests/registry/test_reference_page.py tests/api/test_reference.py
 
 format: install ## Rewrite the code in the house format
@@ -98,7 +99,7 @@ bench: install ## Measure throughput and latency on this machine
 	$(BIN)/python benchmarks/ingest.py
 	$(BIN)/python benchmarks/store.py
 
-simulate: install ## Seeded worlds with faults, held to the laws (SEEDS=1-200 or FRESH=100, STEPS=60, JOBS=2, STORE=firestore)
+simulate: install ## Seeded worlds with faults, checked against the laws (SEEDS=1-200 or FRESH=100, STEPS=60, JOBS=2, STORE=firestore)
 	$(BIN)/python -m coordinator.simulation $(if $(FRESH),--fresh $(FRESH),--seeds $(SEEDS)) \
 		--steps $(STEPS) --jobs $(JOBS) --store $(STORE)
 

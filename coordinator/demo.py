@@ -3,7 +3,7 @@
 Owns the clock, the order in which loads and due times happen, and the summary with its verdict on
 whether everything came out as it should. Everything else is the real thing: HTTP on a loopback
 port, the SQLite store, the DuckDB warehouse, local runs of the Phase 3 processors. Refuses to
-print; an ``Audience`` is told what happens.
+print; an ``Audience`` is notified of what happens.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ SUCCEEDED = frozenset({Status.SUCCEEDED, Status.COOLING})
 
 
 class CompressedClock:
-    """A clock that stands still until it is told the next instant; sleepers wake when it is past.
+    """A clock that only moves when it is set; sleepers wake when their instant is past.
 
-    ``release`` lets it run on as real time, for looking around afterwards.
+    ``release`` lets it continue as real time, so that a person can use the service afterwards.
     """
 
     def __init__(self, start: datetime) -> None:
@@ -104,7 +104,7 @@ class CompressedClock:
         """Move on to ``instant`` and run with real time from there."""
         self.advance(instant)
         self._released_at = time.monotonic()
-        while self._sleepers:  # they look at the time again, and sleep in real time
+        while self._sleepers:  # they read the time again, and sleep in real time
             self._wake()
 
     def _wake(self) -> None:
@@ -154,7 +154,7 @@ class Playing:
 
 
 class Audience(Protocol):
-    """Who is told what happens while the nights are played."""
+    """Receives what happens while the nights are played."""
 
     def began(self, playing: Playing) -> None: ...
 
@@ -234,7 +234,7 @@ class _Server(uvicorn.Server):
 
 @dataclass(slots=True)
 class _Notices:
-    """A notifier that keeps what people would have been told."""
+    """A notifier that keeps the notices."""
 
     tell: Audience
     kinds: Counter[str] = field(default_factory=Counter)

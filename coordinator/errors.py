@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One thing wrong with an input: the field, what was there, the rule, and the mend."""
+    """One thing wrong with an input: the field, what was there, the rule, and the fix."""
 
     field: str
     message: str
@@ -33,7 +33,7 @@ class CoordinatorError(Exception):
 
 
 class BadInput(CoordinatorError):
-    """Theirs: never retried. HTTP 422."""
+    """The caller's mistake: never retried. HTTP 422."""
 
     status = 422
     code = "bad_input"
@@ -60,38 +60,38 @@ class TooLarge(BadInput):
 
 
 class Unusable(BadInput):
-    """What was named cannot be used at all: a file that cannot be read, an address that is none.
+    """A named thing cannot be used at all: an unreadable file, an invalid address.
 
-    A usage error on the command line (contract section 7).
+    A usage error on the command line (specification 7).
     """
 
     code = "unusable"
 
 
 class Refused(CoordinatorError):
-    """A rule said no. HTTP 409."""
+    """A rule refused it. HTTP 409."""
 
     status = 409
     code = "refused"
 
 
 CONTENDED = "contended"
-"""The code of an ``Unavailable`` whose part answers, and is wanted by too many at once."""
+"""The code of an ``Unavailable`` whose part answers, but is contended."""
 
 
 QUEUE_FULL = "queue_full"
-"""The code of an ``Unavailable`` where too many events wait for the store already."""
+"""The code of an ``Unavailable`` because too many events wait for the store."""
 
 
 class Unavailable(CoordinatorError):
-    """A part is out of reach: worth a retry. HTTP 503."""
+    """A part is out of reach: retry. HTTP 503."""
 
     status = 503
     code = "unavailable"
 
 
 class Bug(CoordinatorError):
-    """Ours. HTTP 500."""
+    """A defect of the service. HTTP 500."""
 
     status = 500
     code = "bug"

@@ -7,7 +7,7 @@ back as facts.
 
 Every receiver (a launch target, the local pool, a notifier, an announcer) has a lane: a queue and a
 bounded number of deliveries at once. So a receiver that is slow, hangs or refuses holds up its own
-queue and no other (contract section 4).
+queue and no other (specification 4.2).
 """
 
 from __future__ import annotations

@@ -201,7 +201,7 @@ class PooledLauncher(Protocol):
     """A launcher that executes launches itself, so many at a time.
 
     A launch that finds no room waits in the outbox: it is delivered when a worker takes it
-    (contract section 4).
+    (specification 4.2).
     """
 
     on_room: Callable[[], None]
@@ -242,7 +242,7 @@ class Announcer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A message to people (contract section 6)."""
+    """A message to people (specification 6)."""
 
     severity: str
     kind: str

@@ -54,13 +54,22 @@ KEPT_RECORDS = 20
 """Decision records up to this number are kept as they were written."""
 
 SOURCES: tuple[str, ...] = (
+    "coordinator/errors.py",
     "coordinator/judge",
+    "coordinator/outgoing.py",
     "coordinator/settings.py",
     "coordinator/statesdoc.py",
+    "coordinator/terminal.py",
 )
 """Folders and files whose comments, docstrings, texts and identifiers are checked."""
 
-PROSE_ONLY: tuple[str, ...] = ("coordinator/cli", "coordinator/scenario", "processors")
+PROSE_ONLY: tuple[str, ...] = (
+    "coordinator/cli",
+    "coordinator/demo.py",
+    "coordinator/scenario",
+    "coordinator/simulation",
+    "processors",
+)
 """Folders and files whose identifiers still need to be renamed; the rest is checked."""
 
 

@@ -1,4 +1,4 @@
-"""The command line: verbs that mirror the service (contract section 7).
+"""The command line: verbs that mirror the service (specification 7).
 
 ``app`` is the tree of verbs, ``main`` the console entry. Verbs talk to a running service over HTTP;
 what works in this process (serve, demo, scenarios, doctor) imports the heavy parts only when asked.
@@ -154,7 +154,7 @@ _verb(local.doctor, SERVE)
 
 
 def main() -> None:
-    """Run the command line; the exit code is one of contract section 7."""
+    """Run the command line; the exit codes are those of specification 7."""
     for stream in (sys.stdout, sys.stderr):
         # A terminal in another encoding gets a substitute, not a traceback.
         reconfigure = getattr(stream, "reconfigure", None)

@@ -1,6 +1,6 @@
 """What every verb shares: its options, its checks of words and dates, its exit codes.
 
-Owns the mapping from errors to exit codes (contract section 7): 0 done, 1 refused or not ready,
+Owns the mapping from errors to exit codes (specification 7): 0 done, 1 refused or not ready,
 2 usage, 3 service out of reach. An invalid request is a usage error, whether it is found here or by
 the service (422). With ``--json`` a failure also prints one JSON object on stdout.
 """

@@ -1,6 +1,6 @@
-"""``python -m coordinator.simulation``: play seeds, print totals, and how a broken law came about.
+"""``python -m coordinator.simulation``: run seeds, print totals, and what led to a violated law.
 
-The exit code is 0 when every law held, 1 when one was broken, 2 for a bad option.
+The exit code is 0 if every law held, 1 if one was violated, 2 for an invalid option.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ FRESH_MAX = 1_000_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Play the seeds that were asked for; 0 when every law held, 1 when one was broken."""
+    """Run the requested seeds; 0 if every law held, 1 if one was violated."""
     parser = argparse.ArgumentParser(
         prog="python -m coordinator.simulation",
-        description="Play seeded worlds: the real service on a virtual clock, with faults, held to "
-        "the laws of the contract. Exit code: 0 when every law held, 1 when one was broken, 2 for a "
+        description="Play seeded worlds: the real service on a virtual clock, with faults, checked "
+        "against the laws of the specification. Exit code: 0 if every law held, 1 if not, 2 for a "
         "bad option.",
         epilog="A world is its seed and its steps: the same pair plays the same world again, on any "
         "machine, as long as the code is the same. Examples: --seeds 1-200 --jobs 4; --fresh 100; "

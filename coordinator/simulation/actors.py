@@ -438,4 +438,4 @@ async def _settle(process: Process, how: str, words: Mapping[str, str]) -> None:
 
 
 EXPECTED_REFUSALS = (BadInput, Refused, Unavailable)
-"""What a person may be answered; anything else is a bug."""
+"""The answers that a person may get; anything else is a bug."""

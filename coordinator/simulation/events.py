@@ -158,7 +158,7 @@ class Events:
         return [self._good(t, game_date) for t in dict.fromkeys(found)]
 
     def _again(self) -> list[Event]:
-        """A load that came before comes anew: as many rows, and the same content, another, or any."""
+        """A repeated load: as many rows, and the same content, another, or any."""
         world, rng = self._world, self._world.rng
         known = [
             s.event
@@ -286,7 +286,7 @@ class Events:
         return spelled
 
     def send_poison(self) -> None:
-        """Publish something that cannot be taken in."""
+        """Publish something that cannot be read."""
         world = self._world
         good = self._spelled(self._load())
         ahead = (world.clock.now() + timedelta(days=400)).isoformat()

@@ -4,7 +4,7 @@ Every process has a client of its own, as instances have it in production: what 
 combines and retries is its own, and its calls cross those of the others one by one. Owns what may
 happen between a process and the server: a call is refused, is aborted, is slow, its answer is lost
 though it was carried out, or the process dies before or after it was. Refuses to play on a real
-database. Imported only where it is asked for, since Google's client is an extra.
+database. Imported only if it is used, since Google's client is an extra.
 """
 
 from __future__ import annotations

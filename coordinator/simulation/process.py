@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class Unreachable(Exception):
-    """The process died, or is not there: the caller does not know what became of its call."""
+    """The process died or is not there: the caller does not know the result of its call."""
 
 
 _PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
@@ -119,7 +119,7 @@ class Process:
         return await self.call(lambda p: p.adopt_inside())
 
     async def adopt_inside(self) -> int:
-        """As ``adopt``, by a task that is the process's already."""
+        """The same, in a task that already belongs to the process."""
         return await self.sweeper.adoption.take_up()
 
     def loops(self) -> list[asyncio.Task[None]]:

@@ -1,10 +1,10 @@
-"""The record of a world, and the eight laws of contract section 4 held against it.
+"""The record of a world, and checks of the eight laws (specification, section 4).
 
 The record keeps its own copy of every document in the order of the commits, every message that was
 acknowledged, every claim that was granted and every delivery that was proved. Each commit is
-checked as it happens; ``final`` checks what must be true once faults have stopped. Here are the
-laws about documents; what should have happened is for ``coordinator.judge`` to say, which the record
-shows each commit in the shapes of the API.
+checked as it happens; ``final`` checks what must be true once faults have stopped. These are
+the laws about documents. ``coordinator.judge`` checks what should have happened; the record shows it
+each commit in the shapes of the API.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _OVER = frozenset({"success", "no_data", "skipped", "failed"})
 
 
 class LawBroken(Exception):
-    """A law of the contract does not hold."""
+    """A law of the specification is violated."""
 
 
 @dataclass(slots=True)
@@ -58,11 +58,11 @@ class Grant:
 
 @dataclass(slots=True)
 class Record:
-    """What happened, by the record's own hand."""
+    """What happened, recorded independently of the service."""
 
     docs: dict[Key, Document] = field(default_factory=dict)
     judge: Judge = field(default_factory=Judge)
-    """Holds what the public shapes show against the contract."""
+    """Checks what the public shapes show against the specification."""
     events: dict[tuple[str, str], list[LedgerEntry]] = field(default_factory=dict)
     """(table, date) → the ledger, in the order of the commits."""
     broken: list[str] = field(default_factory=list)
@@ -75,7 +75,7 @@ class Record:
     firings: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
     automatic: Counter[str] = field(default_factory=Counter)
-    """Partition → generations since its last reset that no person asked for."""
+    """Partition → generations since its last reset that no person requested."""
     commits: int = 0
     _pending: list[tuple[tuple[str, int], Any, Mapping[Key, Document], datetime]] = field(
         default_factory=list
@@ -87,7 +87,7 @@ class Record:
     def observe(
         self, name: tuple[str, int], process: Any, puts: Mapping[Key, Document], now: datetime
     ) -> list[str]:
-        """Note what a step wants written. It is taken as committed when the next thing happens."""
+        """Record what a step writes. It counts as committed when the next thing happens."""
         if self._pending and self._pending[-1][0] == name:
             self._pending.pop()
         lines = self.flush()
@@ -95,7 +95,7 @@ class Record:
         return lines
 
     def committed(self, process: Any, puts: Mapping[Key, Document], now: datetime) -> list[str]:
-        """Take in what a store has committed just now; the lines for the transcript."""
+        """Record what a store has just committed; returns the lines for the transcript."""
         self.commits += 1
         return self._commit(process, puts, now)
 
@@ -104,7 +104,7 @@ class Record:
         self._pending = [p for p in self._pending if p[0] != name]
 
     def flush(self) -> list[str]:
-        """Take in what was committed since; the lines for the transcript."""
+        """Record what was committed since; returns the lines for the transcript."""
         lines: list[str] = []
         pending, self._pending = self._pending, []
         for _, process, puts, now in pending:
@@ -365,7 +365,7 @@ class Record:
         if p.live is not None:
             self.law(3, f"{p.id} is stuck: {p.status} since {p.live.fired_at}")
         if p.wake_at is not None and p.wake_at <= now:
-            self.law(4, f"{p.id} was to be looked at {p.wake_at} and was not")
+            self.law(4, f"{p.id} was due at {p.wake_at} and was not evaluated")
 
 
 def _policies(process: Any, name: str) -> list[Mapping[str, Any]]:

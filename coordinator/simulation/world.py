@@ -67,7 +67,7 @@ STEADY_FOR = timedelta(hours=3)
 EXPLAINED = 4
 """So many partitions are asked for their sentence at each rest."""
 AHEAD = timedelta(minutes=10)
-"""Contract 3.1: a timestamp that is further ahead of the clock is quarantined."""
+"""A timestamp further ahead of the clock is quarantined (specification 3.1)."""
 SKEWS = (0.0, 0.0, 0.05, -0.05, 2.0, -2.0, 90.0, -90.0)
 """Seconds by which an instance's clock may be off all the time."""
 STEPS = tuple(timedelta(minutes=m) for m in (2, 20, 90, 360))
@@ -412,7 +412,7 @@ class World:
     def check_kept(self, sent: Sent, outcome: str, earliest: datetime) -> None:
         """Law 5: what was acknowledged is in the ledger or in quarantine.
 
-        ``earliest`` is how early it was by the clock of whoever took it in.
+        ``earliest`` is the earliest time on the clock of the instance that recorded it.
         """
         self.record.flush()
         self.outcomes[outcome] += 1
