@@ -182,7 +182,7 @@ class Replay:
         self.heard = heard
         await self.app.runs.complete(run.run_id, token, RunStatus.SUCCESS, 300)
         counts = self.proxy.take()
-        # In the same commit the output is taken in as the event that it is, of 1+K documents.
+        # In the same commit the output is recorded as an event, of 1+K documents.
         others = [c for c in heard if c.decision.partition.processor != run.processor]
         fired = sum(c.decision.fired is not None for c in others)
         changed = sum(c.decision.changed or c.before is None for c in others)

@@ -60,15 +60,31 @@ SOURCES: tuple[str, ...] = (
     "coordinator/settings.py",
     "coordinator/statesdoc.py",
     "coordinator/terminal.py",
+    "tests/adapters",
+    "tests/cli",
+    "tests/contract",
+    "tests/demo",
+    "tests/judge",
+    "tests/mutants",
+    "tests/properties",
+    "tests/scenarios",
+    "tests/served",
+    "tests/test_docs.py",
+    "tests/test_notices_page.py",
+    "tests/test_packaging.py",
 )
 """Folders and files whose comments, docstrings, texts and identifiers are checked."""
 
 PROSE_ONLY: tuple[str, ...] = (
+    "benchmarks",
     "coordinator/cli",
     "coordinator/demo.py",
     "coordinator/scenario",
     "coordinator/simulation",
     "processors",
+    "tests/api",
+    "tests/kill",
+    "tests/processors",
 )
 """Folders and files whose identifiers still need to be renamed; the rest is checked."""
 

@@ -1,4 +1,4 @@
-"""The bad input table, through both doors: what is kept, what is answered, and that all is kept."""
+"""The table of bad input, at both endpoints: what is stored, what is answered, and that nothing is lost."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def test_a_message_that_trips_over_a_bug_is_kept(
     assert "internal error (ZeroDivisionError)" in entry["reason"]
     monkeypatch.undo()
     done = service.post(
-        f"/v1/quarantine/{entry['quarantine_id']}/replay", {"reason": "the bug is mended"}
+        f"/v1/quarantine/{entry['quarantine_id']}/replay", {"reason": "the bug is fixed"}
     )
     assert done["result"]["outcome"] == "applied"
 

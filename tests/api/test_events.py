@@ -1,4 +1,4 @@
-"""Events over HTTP: every outcome of the contract's table 3.3 and every spelling of 3.1."""
+"""Events over HTTP: every outcome (specification 3.3) and every accepted field name (3.1)."""
 
 from __future__ import annotations
 
@@ -154,14 +154,14 @@ TABLES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("names", TABLES, ids=lambda n: " ".join(f"{k}={v}" for k, v in n.items()))
-@pytest.mark.parametrize("door", ["push", "rest"])
+@pytest.mark.parametrize("endpoint", ["push", "rest"])
 def test_a_table_is_found_under_every_name(
-    shared: Service, names: dict[str, Any], door: str
+    shared: Service, names: dict[str, Any], endpoint: str
 ) -> None:
     event = shared.event(
-        **{"target_table": None, **names}, event_id=f"{door} {sorted(names)}{names}"
+        **{"target_table": None, **names}, event_id=f"{endpoint} {sorted(names)}{names}"
     )
-    if door == "push":
+    if endpoint == "push":
         assert shared.push(envelope(event)).status_code == 204
     else:
         assert shared.client.post("/v1/events", json=event).status_code == 200

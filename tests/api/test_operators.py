@@ -132,7 +132,7 @@ def test_reset_ends_a_lease_and_judges_afresh(service: Service) -> None:
     assert service.post(f"/v1/runs/{run_id}/complete", body, status=409)["code"] == "over"
 
 
-def test_a_waiver_stands_in_for_data_and_can_be_lifted(service: Service) -> None:
+def test_a_waiver_replaces_data_and_can_be_lifted(service: Service) -> None:
     service.post("/v1/processors/Summary/pause", WHY)
     done = service.post(f"{SUMMARY}/waivers", {**WHY, "table": "box"})
     assert done["verdict"]["requirements"][0]["state"] == "waived"
@@ -226,8 +226,8 @@ def test_what_was_refused_of_quarantine_is_audited(service: Service) -> None:
     service.post(f"{at}/discard", {**WHY, "dry_run": True}, status=409)
     service.post(f"{at}/discard", WHY, status=409)
     service.post(f"{at}/replay", WHY, status=409)
-    told = [(a["act"], a["result"], a["detail"]) for a in reversed(audit(service))]
-    assert told == [
+    entries = [(a["act"], a["result"], a["detail"]) for a in reversed(audit(service))]
+    assert entries == [
         ("quarantine replay", "refused: bad_input", {"quarantine_id": poison}),
         ("quarantine discard", "done", {"quarantine_id": poison}),
         ("quarantine discard", "refused: refused", {"quarantine_id": poison}),

@@ -201,7 +201,7 @@ def test_a_failed_report_spends_the_attempt_and_is_taken_again(service: Service)
     assert "no such column" in service.partition()["why"]
 
 
-def test_a_zombie_is_told_and_changes_nothing(service: Service) -> None:
+def test_a_zombie_is_refused_and_changes_nothing(service: Service) -> None:
     run_id = service.fire()
     zombie = service.claim(run_id, owner="zombie")["lease_token"]
     service.clock.ahead += timedelta(minutes=6)

@@ -187,7 +187,7 @@ def change(message: dict[str, str]) -> dict[str, Any]:
     return dict(json.loads(message["data"]))
 
 
-def test_the_stream_tells_every_change_and_resumes(service: Service) -> None:
+def test_the_stream_sends_every_change_and_resumes(service: Service) -> None:
     with listening(service) as messages:
         run_id = service.fire()
         seen = []
@@ -207,9 +207,7 @@ def test_the_stream_tells_every_change_and_resumes(service: Service) -> None:
 
 
 @pytest.mark.parametrize("last_id", ["another-process-7", "nonsense", "-", "9" * 100])
-def test_a_listener_that_cannot_resume_is_told_to_start_afresh(
-    shared: Service, last_id: str
-) -> None:
+def test_a_listener_that_cannot_resume_gets_a_reset(shared: Service, last_id: str) -> None:
     with listening(shared, last_id) as messages:
         first = next(messages)
     assert first["event"] == "reset"

@@ -38,7 +38,7 @@ def row(service: Service, processor: str, game_date: str = "2025-11-15") -> dict
 # ── a date ───────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_date_shows_every_processor_before_anything_was_heard(service: Service) -> None:
+def test_a_date_shows_every_processor_before_any_event(service: Service) -> None:
     view = service.get("/v1/status/2025-11-15")
     assert [i["processor"] for i in view["items"]] == ["Summary", "Form", "Report"]
     assert {i["status"] for i in view["items"]} == {"waiting"}
@@ -364,7 +364,7 @@ def test_gaps_say_of_which_dates_the_calendar_knows_nothing(service: Service) ->
     assert whole["unknown_dates"] == {"count": 0, "first": None, "last": None}
 
 
-def test_what_was_heard_of_on_unknown_dates_and_has_not_succeeded_is_a_gap(
+def test_what_is_known_of_unknown_dates_and_has_not_succeeded_is_a_gap(
     service: Service,
 ) -> None:
     def found() -> list[tuple[str, str, str]]:

@@ -53,8 +53,8 @@ class Decided:
         self.partition, self.fired, self.changed = partition, None, True
 
 
-async def told(stream: Stream, number: int) -> list[dict[str, Any]]:
-    """The next changes that a listener hears."""
+async def changes(stream: Stream, number: int) -> list[dict[str, Any]]:
+    """The next changes that a listener receives."""
     found = []
     async with asyncio.timeout(5), aclosing(cast(Any, stream.listen(None))) as lines:
         async for text in lines:
@@ -70,20 +70,20 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "ASK_SECONDS", 0.05)
 
 
-async def test_what_the_store_tells_first_is_not_told_again_by_its_commit() -> None:
+async def test_a_change_found_in_the_store_is_not_sent_again_by_its_commit() -> None:
     others = Others(at(7))
     stream = Stream(SystemClock(), "boot", others)
-    listener = asyncio.create_task(told(stream, 2))
+    listener = asyncio.create_task(changes(stream, 2))
     await asyncio.sleep(0.2)
     stream.heard([committed(at(5), at(6)), committed(at(6), at(7)), committed(at(7), at(8))])
     assert [c["revision"] for c in await listener] == [7, 8]
     assert others.looks > 1
 
 
-async def test_what_this_process_did_is_not_told_again_by_the_store() -> None:
+async def test_a_change_of_this_process_is_not_sent_again_by_the_store() -> None:
     others = Others(at(6))
     stream = Stream(SystemClock(), "boot", others)
-    listener = asyncio.create_task(told(stream, 2))
+    listener = asyncio.create_task(changes(stream, 2))
     await asyncio.sleep(0)
     stream.heard([committed(at(5), at(6))])
     await asyncio.sleep(0.2)
@@ -97,7 +97,7 @@ async def test_what_this_process_did_is_not_told_again_by_the_store() -> None:
 async def test_no_look_without_listeners() -> None:
     others = Others(at(6))
     stream = Stream(SystemClock(), "boot", others)
-    await told(stream, 1)
+    await changes(stream, 1)
     await asyncio.sleep(0)
     looks = others.looks
     await asyncio.sleep(0.3)

@@ -135,7 +135,7 @@ def test_the_command_line_alone_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_printed() -> None:
     assert invoke("--version").out.startswith("coordinator ")
 
 

@@ -56,9 +56,9 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> Lines:
     return read((folder / "serve.log").read_text())
 
 
-def test_each_load_is_one_line_by_whichever_door_it_came(lines: Lines) -> None:
-    told = of(lines, "load", "table", "game_date", "outcome", "event_id", "correlation_id")
-    assert told == [
+def test_each_load_is_one_line_whichever_endpoint_received_it(lines: Lines) -> None:
+    printed = of(lines, "load", "table", "game_date", "outcome", "event_id", "correlation_id")
+    assert printed == [
         (TEAM, DATE, "applied", "e1", "night-1"),
         (TEAM, DATE, "duplicate", "e1", "night-1"),
     ]
@@ -89,7 +89,7 @@ def test_it_says_that_it_serves_once_it_listens_and_that_it_stopped(lines: Lines
     assert names[-1] == "stopped"
 
 
-def test_nothing_is_told_of_serving_where_the_port_is_taken(tmp_path: Path) -> None:
+def test_no_line_says_serving_if_the_port_is_taken(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

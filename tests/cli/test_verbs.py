@@ -91,9 +91,9 @@ def test_a_forced_trigger_runs_and_everything_shows_it(call: Callable[..., Ran])
     dry = call("trigger", OFFENSE, date, *asked, "--dry-run", "--json")
     assert (dry.code, dry.json["dry_run"]) == (0, True)
     assert dry.json["partition"]["why"] == f"Run {OFFENSE}:{date}:1 would fire."
-    told = call("trigger", OFFENSE, date, *asked, "--dry-run").out
-    assert f"Would fire: {OFFENSE}:{date}:1" in told
-    assert "was decided" not in told
+    printed = call("trigger", OFFENSE, date, *asked, "--dry-run").out
+    assert f"Would fire: {OFFENSE}:{date}:1" in printed
+    assert "was decided" not in printed
     assert call("status", date, "--json").json["items"][0]["generation"] == 0
     done = call("trigger", OFFENSE, date, *asked)
     run_id = f"{OFFENSE}:{date}:1"
@@ -254,7 +254,7 @@ def test_no_events_are_nothing_to_send(call: Callable[..., Ran], tmp_path: Path)
 # ── loads, and what an id touched ────────────────────────────────────────────────────────────
 
 
-def test_an_older_load_says_what_counts_instead_and_stands_in_the_ledger(
+def test_an_older_load_says_what_counts_instead_and_is_in_the_ledger(
     call: Callable[..., Ran],
 ) -> None:
     date, id_ = "2024-11-21", "night-of-the-21st"
@@ -331,8 +331,8 @@ def test_quarantine_is_listed_shown_replayed_and_discarded(
     assert "would be" in call("quarantine", "discard", name, "--reason", "x", "--dry-run").out
     assert call("quarantine", "discard", name, "--reason", "x").code == 0
     assert call("quarantine", "discard", name, "--reason", "x").code == 1
-    told = [line for line in call("audit").out.splitlines() if name in line]
-    assert [("refused" in line) for line in told] == [True, False, True]
+    printed = [line for line in call("audit").out.splitlines() if name in line]
+    assert [("refused" in line) for line in printed] == [True, False, True]
     assert "discarded" in call("quarantine", "show", name).out
     assert call("quarantine", "show", "absent").code == 1
 

@@ -1,6 +1,6 @@
 """The stores that the suite of the Store port runs over.
 
-To add a store: write a factory and put it into ``FACTORIES``. A factory stands for one state, empty
+To add a store: write a factory and put it into ``FACTORIES``. A factory represents one state, empty
 at first; each call gives a new, unopened store over that same state.
 """
 

@@ -1,6 +1,6 @@
 """What only the SQLite store promises: its file, its commits, its threads, other processes."""
 
-# ruff: noqa: ASYNC240 - a test may look at its own small file between two awaits
+# ruff: noqa: ASYNC240 - a test may read its own small file between two awaits
 
 from __future__ import annotations
 
@@ -436,9 +436,9 @@ async def test_a_store_held_by_another_beyond_the_timeout_is_unavailable(path: s
             assert [type(r) for r in results] == [Unavailable] * 3
             assert await shared(store) == 1  # reading goes on
             with pytest.raises(Unavailable):
-                await store.prove_writable()  # but nobody is told that all is well
+                await store.prove_writable()  # but it is not reported as ready
             raw.execute("ROLLBACK")
-        await store.prove_writable()  # and it mends itself, with nobody writing
+        await store.prove_writable()  # and it recovers without any write
         assert await store.transact([SHARED], add_one) == 2
         assert store.failed_commits >= 1
 

@@ -184,7 +184,7 @@ async def test_concurrent_changes_of_one_document_are_serial(
 
 
 async def test_a_decision_on_what_was_read_holds_when_it_commits(store: Store) -> None:
-    """No write skew: of two, at most one may be paused, and each looks at both."""
+    """No write skew: of two, at most one may be paused, and each reads both."""
     keys = [Key(Kind.CONTROL, "a"), Key(Kind.CONTROL, "b")]
     paused = replace(SAMPLES[Kind.CONTROL], resume_pending=False)
 
@@ -460,7 +460,7 @@ async def test_find_combines_conditions(woken: Store) -> None:
     assert ids(await woken.find(query(Where("paused", Op.EQ, False)))) == "abcdefgh"
 
 
-async def test_microseconds_are_told_apart(store: Store) -> None:
+async def test_microseconds_are_distinguished(store: Store) -> None:
     step = timedelta(microseconds=1)
     docs = {Key(Kind.RUN, f"r{n}"): replace(RUN, fired_at=NOON + n * step) for n in range(3)}
     await put_all(store, docs)

@@ -1,4 +1,4 @@
-"""The exact answer to each fact that is refused, repeated or taken (contract 5.3, 5.4).
+"""The exact answer to each fact that is refused, repeated or accepted (specification 5.3, 5.4).
 
 A runner acts on ``ok`` and ``code``; a person reads ``detail``. None of the three may go astray.
 """

@@ -1,4 +1,4 @@
-"""What each fact does to a partition (contract sections 3.2, 4 and 5.3 to 5.4)."""
+"""What each fact does to a partition (specification 3.2, 4 and 5.3 to 5.4)."""
 
 from __future__ import annotations
 
@@ -1073,7 +1073,7 @@ def test_a_day_without_games_that_runs_from_now_on_has_no_deadline_in_the_past()
     assert (world.status, world.flags, world.notices()) == (Status.WAITING, {Flag.OVERDUE}, [])
 
 
-# ── what a launch warns of (contract section 6) ──────────────────────────────────────────────
+# ── what a launch warns of (specification 6) ──────────────────────────────────────────────────────
 
 
 def test_a_launch_warns_of_an_optional_requirement_that_was_not_met_after_its_grace() -> None:

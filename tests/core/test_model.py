@@ -1,4 +1,4 @@
-"""Folding: what is known of a table's date after each load (contract 3.1)."""
+"""Folding: what is known of a table's date after each load (specification 3.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exact notice of each cause: kind, severity, summary and detail (contract section 6)."""
+"""The exact notice of each cause: kind, severity, summary and detail (specification 6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How requirements are read, exactly (contract section 2)."""
+"""How requirements are evaluated (specification 2)."""
 
 from __future__ import annotations
 

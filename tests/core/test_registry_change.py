@@ -1,4 +1,4 @@
-"""Inputs read anew from the ledger: what a changed registry makes of them (contract section 2)."""
+"""Inputs read again from the ledger under a changed registry (specification 2.8)."""
 
 from __future__ import annotations
 

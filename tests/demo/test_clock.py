@@ -1,4 +1,4 @@
-"""The virtual clock moves only when told, and sleepers wake when their instant is past."""
+"""The virtual clock only moves when it is set, and sleepers wake when their instant is past."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ async def woken(task: asyncio.Task[None]) -> bool:
     return task.done()
 
 
-async def test_it_stands_still_until_it_is_moved() -> None:
+async def test_it_does_not_move_by_itself() -> None:
     clock = CompressedClock(START)
     await asyncio.sleep(0.01)
     assert clock.now() == START

@@ -29,7 +29,7 @@ PHASE_3 = {
 
 
 @dataclass
-class Heard:
+class Recorder:
     """An audience that remembers."""
 
     moments: list[Moment] = field(default_factory=list)
@@ -49,9 +49,9 @@ class Heard:
         raise AssertionError("it was not asked to serve")
 
 
-def played(options: DemoOptions) -> tuple[Summary, Heard]:
-    heard = Heard()
-    return asyncio.run(play(options, heard)), heard
+def played(options: DemoOptions) -> tuple[Summary, Recorder]:
+    recorder = Recorder()
+    return asyncio.run(play(options, recorder)), recorder
 
 
 def check_runs(summary: Summary) -> None:
@@ -103,17 +103,17 @@ def check_points(folder: Path, season: Season, first: date, last: date) -> None:
 def test_some_nights_of_the_sample_season(tmp_path: Path) -> None:
     first, last = date(2024, 10, 26), date(2024, 10, 30)
     options = DemoOptions(registry=REGISTRY, keep=tmp_path / "kept", first=first, last=last)
-    summary, heard = played(options)
+    summary, recorder = played(options)
     check_runs(summary)
     check_points(tmp_path / "kept", sample_season(), first, last)
     assert (tmp_path / "kept" / "state.db").is_file()
     assert summary.dates == 4, "the 27th is an off day"
-    assert heard.done == heard.playing[0].loads == summary.events_sent
+    assert recorder.done == recorder.playing[0].loads == summary.events_sent
     assert summary.events == {"applied": summary.events_sent - 1, "duplicate": 1}
-    kinds = Counter(moment.kind for moment in heard.moments)
+    kinds = Counter(moment.kind for moment in recorder.moments)
     assert kinds["fired"] == kinds["ended"] == summary.runs
     assert kinds["mishap"] == 3
-    late = next(m for m in heard.moments if "hours late" in m.words)
+    late = next(m for m in recorder.moments if "hours late" in m.words)
     fired = [
         run.fired_at
         for p in summary.partitions
@@ -175,7 +175,7 @@ def test_the_verb_gives_json_alone_on_stdout() -> None:
     assert len(ran.json["partitions"]) == 3
 
 
-def test_the_verb_tells_people_lines_and_a_table() -> None:
+def test_the_command_prints_lines_and_a_table() -> None:
     ran = run("demo", "--to", "2024-10-22")
     assert (ran.code, ran.err) == (0, "")
     assert "TeamDefenseSummaryProcessor success" in ran.out
@@ -196,7 +196,7 @@ def test_the_verb_ends_with_1_where_something_did_not_succeed(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])
-def test_the_service_goes_on_until_it_is_told_to_stop(tmp_path: Path, word: signal.Signals) -> None:
+def test_the_service_continues_until_it_is_stopped(tmp_path: Path, word: signal.Signals) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with (tmp_path / "out").open("wb") as out:

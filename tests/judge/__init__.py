@@ -1,1 +1,1 @@
-"""The judge of the contract, judged."""
+"""Tests of the judge."""

@@ -1,7 +1,7 @@
 """``coordinator serve`` as a process that can be killed with SIGKILL and started again.
 
 Owns how the process is started, how long it may take to answer, and its end. Its registry, its log
-and its warehouse lie in one folder; where its state lies is for the caller to say.
+and its warehouse are in one folder; the caller says where its state is.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class Firestore:
     """An empty database on Google's emulator. What a killed process had claimed loses its lease.
 
     Each process is an owner of its own there, so a lease is short, and no run can be killed as often
-    as it has attempts. A launch that was delivered and not claimed is taken up at the next start:
+    as it has attempts. A launch that was delivered and not claimed is resumed at the next start:
     ``claim_timeout`` is as shipped, longer than the test's patience. Starts and commits are slower
     than those of a file, so there are fewer kills.
     """

@@ -107,7 +107,7 @@ def send_all(
     started = datetime.now(UTC)
     with httpx.Client(timeout=5) as client:
         for number, event in enumerate(events):
-            # Ages are judged against the clock, so the nights are told as having just been.
+            # Ages are compared with the clock, so the nights are reported as recent.
             at = started - timedelta(minutes=5) + timedelta(milliseconds=number)
             while number >= share * service.starts and not done.is_set():
                 time.sleep(0.02)

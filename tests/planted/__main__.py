@@ -20,7 +20,7 @@ WIDTH = 100
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Plant the bugs that were asked for; 0 when all were caught."""
+    """Plant the requested bugs; 0 if all were caught."""
     parser = argparse.ArgumentParser(prog="python -m tests.planted", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="these bugs (default: all)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="bugs at once")

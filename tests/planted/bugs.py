@@ -1,7 +1,7 @@
 """The planted bugs: what somebody could get wrong, and what must catch it.
 
 ``make planted`` plants each and fails where one goes unnoticed. When an edit no longer fits because
-its place was rewritten, write it anew for the new code; never delete a bug because it is hard to
+its place was rewritten, rewrite it for the new code; never delete a bug because it is hard to
 catch. A bug that reached a user belongs here, with what catches it from then on.
 """
 
@@ -321,7 +321,7 @@ JUDGEMENT = (
     ),
     simulated(
         "offset-ignored",
-        "today's data is taken where yesterday's is asked for",
+        "today's data is used where yesterday's is required",
         "2, dates",
         replace(
             READINESS,
@@ -738,7 +738,7 @@ DECIDING = (
     tested(
         "windows-unread-at-schedules",
         "a schedule is judged by what is remembered of the windows",
-        "contract 2, Deadlines and schedules",
+        "2.6, deadlines and schedules",
         replace(
             ENGINE,
             "return decision.fired is not None or begins or instants",

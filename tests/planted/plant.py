@@ -57,7 +57,7 @@ class Bug:
     breaks: str
     """What goes wrong for a user, in one sentence."""
     rule: str
-    """The rule of the contract that it breaks."""
+    """The rule of the specification that it breaks."""
     edits: tuple[Edit, ...]
     worlds: int = 0
     """The simulation must catch it within so many worlds; 0: the simulation is not asked."""

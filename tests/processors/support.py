@@ -36,7 +36,7 @@ class KeepingTransport:
 
 
 class Bench:
-    """A season loaded into a warehouse, with everything that was told about it."""
+    """A season loaded into a warehouse, with everything that was published about it."""
 
     def __init__(self, season: Season, warehouse: DuckDBWarehouse) -> None:
         self.season = season

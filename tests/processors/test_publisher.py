@@ -118,9 +118,7 @@ def test_an_overloaded_service_is_tried_again_with_the_same_message_id(
 
 
 @pytest.mark.parametrize("answer", [503, 403, 400])
-def test_a_load_stands_where_the_service_refuses(
-    service: Service, bench: Bench, answer: int
-) -> None:
+def test_a_load_is_kept_if_the_service_refuses(service: Service, bench: Bench, answer: int) -> None:
     service.answers = [answer] * 1000
     with transport(service.url) as carried:
         loads, publisher = loader(bench, carried)
@@ -131,7 +129,7 @@ def test_a_load_stands_where_the_service_refuses(
     assert (publisher.published_count, publisher.failed_count) == (0, 1)
 
 
-def test_a_load_stands_where_nobody_listens(service: Service, bench: Bench) -> None:
+def test_a_load_is_kept_if_nobody_listens(service: Service, bench: Bench) -> None:
     service.close()
     with transport(service.url) as carried:
         loads, publisher = loader(bench, carried)

@@ -1,4 +1,4 @@
-"""Reading folders, loading raw tables, and what is told about it."""
+"""Reading folders, loading raw tables, and what is published about it."""
 
 import shutil
 from datetime import date, timedelta
@@ -62,7 +62,7 @@ def test_several_files_of_a_kind_are_one_season(folder: Path) -> None:
         ("player_box_scores.csv", 3, ",1,", ",yes,", "write 1 for the home team"),
     ],
 )
-def test_a_bad_value_is_named_with_its_place_and_mend(
+def test_a_bad_value_is_named_with_its_place_and_fix(
     folder: Path, file: str, line: int, old: str, new: str, said: str
 ) -> None:
     edit(folder / file, line, old, new)
@@ -232,7 +232,7 @@ def test_a_file_in_utf16_or_of_endless_length_is_refused(
     [("is_home", None), ("team", "XXX"), ("opponent", "XXX"), ("fgm", 999), ("pts", 1)],
 )
 @pytest.mark.parametrize("table", [raw.GAMEBOOK, raw.BDL_BOXSCORES, raw.TEAM_STATS])
-def test_a_load_of_bad_rows_fails_tells_so_and_replaces_nothing(
+def test_a_load_of_bad_rows_fails_publishes_that_and_replaces_nothing(
     bench: Bench, season: Season, table: str, column: str, value: object
 ) -> None:
     bench.loader.load(table, DAY, loaded_at=NOW)
@@ -275,7 +275,7 @@ def test_a_folder_without_a_kind_of_file_says_which(folder: Path) -> None:
         read_folder(folder)
 
 
-def test_a_load_tells_what_the_contract_asks(bench: Bench) -> None:
+def test_a_load_publishes_what_the_specification_requires(bench: Bench) -> None:
     report = bench.loader.load(raw.BDL_BOXSCORES, DAY, loaded_at=NOW)
     event = report.event
     games = bench.season.played_on(DAY)

@@ -1,4 +1,4 @@
-"""The runner end to end: a real coordinator's door over HTTP, and the launch app over HTTP."""
+"""The runner end to end: claims at a real coordinator and the launch app, both over HTTP."""
 
 import asyncio
 import base64
@@ -60,7 +60,7 @@ def now() -> datetime:
 
 @dataclass
 class Door:
-    """The claim door of contract 5.3 over HTTP; leases last `lease_seconds`.
+    """The service's side of claims (specification 5.3) over HTTP; leases last `lease_seconds`.
 
     `clock_ahead` is how far its clock is ahead of the runner's; `granted` is said beside the lease.
     """
@@ -406,7 +406,7 @@ async def test_a_launch_that_differs_from_its_run_is_never_claimed(
     assert bench.warehouse.row_count(TEAM_OFFENSE, DAY) == 0
 
 
-async def test_a_heartbeat_that_is_refused_or_unanswered_is_told_apart(door: Door) -> None:
+async def test_a_refused_heartbeat_and_an_unanswered_one_differ(door: Door) -> None:
     door.lose_after_beats = 0
     async with httpx.AsyncClient(base_url=door.url) as client:
         with pytest.raises(LeaseLostError):
@@ -557,7 +557,7 @@ def test_a_large_body_is_refused_and_not_read_on(bench: Bench, chunked: bool) ->
             answer = connection.makefile("rb").read(4000)
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"4,194,304 bytes" in answer
-    assert sent < 50, "the whole body was taken in"
+    assert sent < 50, "the whole body was read"
 
 
 def test_a_body_that_drips_is_given_up(bench: Bench) -> None:

@@ -115,7 +115,7 @@ def test_events_of_an_outage_arrive_in_order_with_the_next_one(
     assert (publisher.published_count, publisher.failed_count) == (5, 0)
 
 
-def test_a_load_tells_of_itself_after_an_outage(
+def test_a_load_is_published_after_an_outage(
     service: Service, bench: Bench, transports: Callable[[str], HttpTransport], tmp_path: Path
 ) -> None:
     service.answers = [404] * 10_000  # one try each, so none is still on its way afterwards

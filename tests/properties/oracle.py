@@ -1,4 +1,4 @@
-"""A deliberately dumb reading of contract section 2, built on plain lists of loads.
+"""A deliberately simple reading of section 2 of the specification, built on plain lists of loads.
 
 It folds nothing and keeps nothing: for each game it looks through every load there ever was. Slow,
 obvious and structurally unlike the code it is compared with.
@@ -139,8 +139,8 @@ def _game_by_game(
     if not covering or Fraction(len(covering), len(games)) < Fraction(
         str(requirement.min_coverage)
     ):
-        heard = any(w is not None for w in winners)
-        return "empty" if heard and not with_rows else "incomplete"
+        known = any(w is not None for w in winners)
+        return "empty" if known and not with_rows else "incomplete"
     rows: Fraction | None = Fraction(0)
     for load in covering:
         if load.record_count is None or rows is None:

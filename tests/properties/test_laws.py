@@ -1,4 +1,4 @@
-"""The laws of contract section 4 over ``decide`` alone, whatever is thrown at it.
+"""The laws (specification, section 4) over ``decide`` alone, whatever is thrown at it.
 
 A machine of random facts: loads of every kind, a calendar and windows that change, pauses, people,
 runners that are right, late, repeated or not who they say, and a clock that jumps. After every step
@@ -279,7 +279,7 @@ class Laws(RuleBasedStateMachine):
             before.live.lease_token == token and before.live.generation == generation
         )
         if not current and not reply.ok:
-            # The report itself did nothing: what a look at the clock does is all that happened.
+            # The report itself did nothing: only what the time does happened.
             alone = decide(before, (Ticked(),), self.spec, self.now).partition
             assert alone == self.partition, "a stale report changed something"
 
@@ -337,10 +337,10 @@ class Laws(RuleBasedStateMachine):
             self.runs[run.run_id] = run
         queued = {e.effect_id for e in after.outbox if e.kind is EffectKind.NOTIFY}
         fresh = queued - {e.effect_id for e in before.outbox}
-        assert not fresh & self.notices, "the same cause was news twice"
+        assert not fresh & self.notices, "the same cause was notified twice"
         self.notices |= fresh
         again = decide(after, (Ticked(),), self.spec, self.now)
-        assert again.partition == after, "a second look at the same instant changed something"
+        assert again.partition == after, "a second evaluation at the same instant changed something"
         self.partition = after
         return decision
 
@@ -423,7 +423,9 @@ class Laws(RuleBasedStateMachine):
             assert len(run.transitions) <= TRANSITIONS_PER_RUN_LIMIT
         launches = [e for e in partition.outbox if e.kind is EffectKind.LAUNCH]
         pending = partition.status is Status.FIRING
-        assert len(launches) == int(pending), "a launch is owed exactly while one is pending"
+        assert len(launches) == int(pending), (
+            "a launch is in the outbox exactly while one is pending"
+        )
 
     @invariant()
     def it_explains_itself(self) -> None:

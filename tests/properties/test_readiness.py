@@ -123,7 +123,7 @@ def fold(
 def mixed(requirement: Requirement, loads: Sequence[Arrival], spec: ProcessorSpec) -> bool:
     """Whether a row minimum meets whole-date and per-game loads with the calendar unknown.
 
-    The contract does not say how many of the whole load's rows the newer games replaced.
+    The specification does not say how many of the whole load's rows the newer games replaced.
     """
     return requirement.expected_count_min is not None and any(
         spec.grains[load.table] is Grain.GAME and not load.game_ids
@@ -186,7 +186,7 @@ def test_readiness_agrees_with_a_dumb_oracle(
 def play(
     loads: Sequence[Arrival], spec: ProcessorSpec, calendar: dict[str, tuple[str, ...]]
 ) -> tuple[Partition, int]:
-    """Every load, at one instant, through the door that the service uses. Counts the firings."""
+    """Every load, at one instant, through the same function as the service. Counts the firings."""
     partition = decide(blank(spec, DATE, START), (Surveyed(games=calendar),), spec, START).partition
     ledger: dict[str, TableDate] = {}
     seen: set[str] = set()

@@ -51,7 +51,7 @@ processors:
     entrypoint: "processors.analytics:PlayerGameSummaryProcessor"
     launch: {pubsub: nba-phase3-trigger}
 """
-"""The example of the contract's section 2, with the tables that it leaves out declared."""
+"""An example with every key, and every table declared."""
 
 SMALL = """\
 version: 1

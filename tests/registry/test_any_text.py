@@ -64,7 +64,7 @@ words = st.sampled_from(ODD)
 
 
 def outcome(text: str) -> None:
-    """Parse; of an error look at the places. Anything else that is raised fails the test."""
+    """Parse; check the places of an error. Anything else that is raised fails the test."""
     mistakes: tuple[object, ...] = ()
     try:
         parse(text)

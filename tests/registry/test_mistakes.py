@@ -1,4 +1,4 @@
-"""Every kind of mistake is refused, at its line and column, with the rule and the mend."""
+"""Every kind of mistake is refused, at its line and column, with the rule and the fix."""
 
 from pathlib import Path
 
@@ -374,10 +374,10 @@ def test_a_cycle_on_the_same_date_is_named_at_the_line_that_closes_it() -> None:
 
 def test_each_of_two_cycles_is_named() -> None:
     text = cycle_text("A: {table: o.b}", "B: {table: o.a}", "C: {table: o.d}", "D: {table: o.c}")
-    told = [m.message for m in mistakes_of(text)]
-    assert len(told) == 2
-    assert "B needs A needs B" in told[0]
-    assert "D needs C needs D" in told[1]
+    found = [m.message for m in mistakes_of(text)]
+    assert len(found) == 2
+    assert "B needs A needs B" in found[0]
+    assert "D needs C needs D" in found[1]
 
 
 def test_a_window_and_a_look_ahead_that_wait_for_each_other_are_refused() -> None:
@@ -425,7 +425,7 @@ def test_a_text_that_is_no_yaml_document_is_refused_at_its_place(
     ]
 
 
-def test_a_repeated_key_is_told_beside_what_stops_the_reading() -> None:
+def test_a_repeated_key_is_reported_beside_what_stops_the_reading() -> None:
     assert [(m.line, m.column) for m in mistakes_of("a: 1\na: 2\nb: ]\n")] == [(2, 1), (3, 4)]
 
 
@@ -503,7 +503,7 @@ def test_the_error_reads_as_a_list_of_places_and_is_bounded() -> None:
     assert len(caught.value.mistakes) == MAX_MISTAKES
 
 
-def test_a_file_that_cannot_be_read_is_told_with_its_name(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_reported_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match=r"absent\.yaml:1:1: cannot be read: No such file"):
         load(tmp_path / "absent.yaml")
     with pytest.raises(RegistryError, match="cannot be read"):

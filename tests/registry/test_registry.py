@@ -593,7 +593,7 @@ MEANINGS = [
 
 
 @pytest.mark.parametrize(("old", "new", "lines"), MEANINGS)
-def test_a_change_of_meaning_changes_the_hash_and_is_told(
+def test_a_change_of_meaning_changes_the_hash_and_is_reported(
     old: str, new: str, lines: list[str]
 ) -> None:
     before, after = parse(SMALL), parse(changed(old, new))

@@ -1,4 +1,4 @@
-"""The shipped registry played over nights: what is enough for a real one, and who hears of a bad one."""
+"""The shipped registry played over nights: what is enough for a real one, and the notices of a bad one."""
 
 import json
 from collections import Counter
@@ -23,7 +23,7 @@ EIGHT_IN_THE_MORNING = "2025-11-16T13:00:00Z"
 def night(*steps: dict[str, Any]) -> list[str]:
     """Play a night of one game by the shipped registry; returns what differs."""
     registry = indent((ROOT / "registry.yaml").read_text(encoding="utf-8"), "  ")
-    told = json.dumps([{"calendar": {"games": ["g1"]}}, *steps])
+    written = json.dumps([{"calendar": {"games": ["g1"]}}, *steps])
     story = f"""\
 story: A night
 registry:
@@ -31,7 +31,7 @@ registry:
 start: "2025-11-16T04:00:00Z"
 game_date: "2025-11-15"
 runners: {{status: success}}
-steps: {told}
+steps: {written}
 """
     result = play(story)
     assert result.checks > 0

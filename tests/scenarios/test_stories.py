@@ -135,15 +135,15 @@ def test_files_that_cannot_be_played_are_a_usage_error(
     assert run_files([tmp_path / "empty"]) == 2
 
 
-def test_json_tells_every_story_and_every_difference(
+def test_json_lists_every_story_and_every_difference(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.yaml").write_text(STORY)
     (tmp_path / "b.yaml").write_text(STORY.replace("outcome: applied", "outcome: refused"))
     assert run_files([tmp_path], json=True) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert [i["ok"] for i in told["items"]] == [True, False]
-    (mismatch,) = told["items"][1]["mismatches"]
+    found = json.loads(capsys.readouterr().out)
+    assert [i["ok"] for i in found["items"]] == [True, False]
+    (mismatch,) = found["items"][1]["mismatches"]
     assert mismatch["line"] == 18
     assert (mismatch["expected"], mismatch["got"]) == ("refused", "applied")
-    assert told["errors"] == []
+    assert found["errors"] == []

@@ -66,7 +66,7 @@ class Watcher:
         instant = at or now()
         self.seen.extend((instant, o) for o in observations)
 
-    # ── what is asked for ────────────────────────────────────────────────────────────────────
+    # ── requests ─────────────────────────────────────────────────────────────────────────────
 
     def serves(self, client: httpx.Client) -> None:
         """The service has started."""

@@ -1,4 +1,4 @@
-"""A registry that changes between two starts (contract section 4, issue of registry changes)."""
+"""A registry that changes between two starts (specification 2.8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What sets the calendar, and what does not (contract 3.1)."""
+"""What sets the calendar, and what does not (specification 3.1)."""
 
 from __future__ import annotations
 

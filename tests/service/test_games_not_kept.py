@@ -1,4 +1,4 @@
-"""More unexpected games than are kept are notified once (contract section 6)."""
+"""More unexpected games than are kept are notified once (specification 6)."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ async def fired(w: World) -> int:
 
 
 async def test_of_two_schedule_loads_of_one_instant_the_later_received_counts() -> None:
-    """Contract 3.1, Order: of equal timestamps the later received wins, also for the calendar."""
+    """Specification 3.1, order: of equal timestamps the later received wins, also for the calendar."""
     async with world() as w:
         one = w.instance(CALENDAR)
         key = calendar_key(DATE)
@@ -113,7 +113,7 @@ async def test_of_two_schedule_loads_of_one_instant_the_later_received_counts() 
 
 
 async def test_a_load_that_comes_again_heals_a_partition_whose_time_has_come() -> None:
-    """Contract 3.1: nothing is recorded twice, yet the partition is evaluated again."""
+    """Specification 3.1: nothing is recorded twice, yet the partition is evaluated again."""
     async with world() as w:
         one = w.instance(DEBOUNCED)
         event = w.load("raw.a")
@@ -125,7 +125,7 @@ async def test_a_load_that_comes_again_heals_a_partition_whose_time_has_come() -
 
 
 async def test_a_timestamp_after_its_receipt_counts_as_its_receipt() -> None:
-    """Contract 3.1, Order: a clock that runs ahead does not outrank what comes later."""
+    """Specification 3.1, order: a clock that runs ahead does not outrank what comes later."""
     async with world() as w:
         one = w.instance()
         ahead = {**w.load("raw.a"), "execution_id": "ahead"}

@@ -1,4 +1,4 @@
-"""Instants that a change of the registry puts into the past do nothing (contract 4.1)."""
+"""Instants that a change of the registry puts into the past do nothing (specification 2.8)."""
 
 from __future__ import annotations
 

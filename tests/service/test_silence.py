@@ -1,4 +1,4 @@
-"""A source that says nothing is news, once (contract section 6)."""
+"""A source without any load causes one notice (specification 6)."""
 
 from __future__ import annotations
 

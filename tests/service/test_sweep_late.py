@@ -1,4 +1,4 @@
-"""A sweep that comes late is news, once per delay (contract section 6)."""
+"""A late sweep causes one notice per delay (specification 6)."""
 
 from __future__ import annotations
 
