@@ -17,9 +17,9 @@ from coordinator.judge.rules import Rules
 OUTPUT = "run:"
 """What the event ids of runs' outputs begin with."""
 WHOLE = "*"
+"""In place of a game: the games that only loads of the whole date cover."""
 SAMPLE = 20
 """How many unexpected games of a date are certainly kept (specification 3.1)."""
-"""In place of a game: the games that only loads of the whole date cover."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ SEASON = ("2025-09-15", 64)
 STEADY_FOR = timedelta(hours=3)
 """At a quiet point nothing more happens for this long: longer than any hold but deadlines."""
 EXPLAINED = 4
-"""So many partitions are asked for their sentence at each rest."""
+"""How many partitions explain themselves at each rest."""
 AHEAD = timedelta(minutes=10)
 """A timestamp further ahead of the clock is quarantined (specification 3.1)."""
 SKEWS = (0.0, 0.0, 0.05, -0.05, 2.0, -2.0, 90.0, -90.0)

@@ -54,19 +54,19 @@ def test_a_launch_is_undeliverable_after_ten_minutes(minutes: int, rule: list[st
     assert stage.notice("launch_undeliverable", f"The launch of P:{DATE}:1") == rule
 
 
-def _told(stage: Stage, kind: str, summary: str, detail: str = "", identity: str = "n") -> None:
+def _notified(stage: Stage, kind: str, summary: str, detail: str = "", identity: str = "n") -> None:
     date = DATE if kind == "silent_source" else None
     notice = Noticed(identity, kind, "warning", None, date, summary, detail)
     stage.judge.see(stage.now, notice)
 
 
-def test_each_quarantined_message_is_told_once() -> None:
+def test_each_quarantined_message_is_notified_once() -> None:
     stage = Stage()
     stage.judge.see(stage.now, InQuarantine("q1", "not JSON"))
-    _told(stage, "quarantined", "quarantined: not JSON", "show q1")
-    _told(stage, "quarantined", "quarantined: not JSON", "show q1")  # the same, delivered again
+    _notified(stage, "quarantined", "quarantined: not JSON", "show q1")
+    _notified(stage, "quarantined", "quarantined: not JSON", "show q1")  # the same, delivered again
     assert stage.rules == []
-    _told(stage, "quarantined", "quarantined: not JSON", "show q1", "other")
+    _notified(stage, "quarantined", "quarantined: not JSON", "show q1", "other")
     assert stage.rules == ["notice.quarantined"]
 
 
@@ -74,28 +74,28 @@ def test_each_quarantined_message_is_told_once() -> None:
 def test_a_notice_of_quarantine_names_what_is_kept(summary: str, detail: str) -> None:
     stage = Stage()
     stage.judge.see(stage.now, InQuarantine("q1", "not JSON"))
-    _told(stage, "quarantined", summary, detail)
+    _notified(stage, "quarantined", summary, detail)
     assert stage.rules == ["notice.quarantined"]
 
 
-def test_a_silent_source_is_told_of_once_and_only_where_games_are_expected() -> None:
+def test_a_silent_source_is_notified_once_and_only_where_games_are_expected() -> None:
     stage = Stage()
-    _told(stage, "silent_source", f"{ODDS} is silent", identity="a")
+    _notified(stage, "silent_source", f"{ODDS} is silent", identity="a")
     assert stage.rules == ["notice.silent_source"]
     other = Stage()
     other.load(CALENDAR, game_ids=["g1"], record_count=1)
-    _told(other, "silent_source", f"{ODDS} is silent", identity="a")
-    _told(other, "silent_source", f"{PBP} is silent", identity="b")
+    _notified(other, "silent_source", f"{ODDS} is silent", identity="a")
+    _notified(other, "silent_source", f"{PBP} is silent", identity="b")
     assert other.rules == []
-    _told(other, "silent_source", f"{ODDS} is silent", identity="c")
+    _notified(other, "silent_source", f"{ODDS} is silent", identity="c")
     assert other.rules == ["notice.silent_source"]
 
 
 def test_registries_that_differ_are_two() -> None:
     stage = Stage()
-    _told(stage, "registries_differ", "two are served", identity="a")
+    _notified(stage, "registries_differ", "two are served", identity="a")
     assert stage.rules == ["notice.registries_differ"]
     other = Stage()
     other.serve(registry(grace="1m"), "two")
-    _told(other, "registries_differ", "two are served", identity="a")
+    _notified(other, "registries_differ", "two are served", identity="a")
     assert other.rules == []
