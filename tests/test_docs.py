@@ -173,6 +173,22 @@ def test_the_quickstart_frees_the_port_before_it_serves_again() -> None:
     assert "ctrl-c" in before[before.index("## 4.") :]
 
 
+def test_every_section_and_law_that_is_named_is_in_the_specification() -> None:
+    page = (ROOT / "docs" / "specification.md").read_text(encoding="utf-8")
+    sections = set(re.findall(r"^##+ (\d(?:\.\d)?)\.? ", page, re.MULTILINE))
+    laws = set(re.findall(r'<a id="law-(\d)">', page))
+    assert {"2", "3.1", "4", "5.4", "7"} <= sections
+    assert laws == {str(number) for number in range(1, 9)}
+    named: set[str] = set()
+    for folder in ("coordinator", "processors", "tests", "docs"):
+        for file in (ROOT / folder).rglob("*"):
+            if file.suffix in {".py", ".md"} and "decisions" not in file.parts:
+                text = " ".join(file.read_text(encoding="utf-8").split())
+                named |= set(re.findall(r"specification,? (?:section )?(\d(?:\.\d)?)", text, re.I))
+    assert len(named) > 15
+    assert named - sections == set()
+
+
 def test_every_file_that_the_architecture_names_exists() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([a-z_]+(?:/[a-z_]+)*(?:\.(?:py|yaml|md)|/))", page))
