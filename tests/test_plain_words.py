@@ -32,6 +32,7 @@ PHRASES = {
     r"how-manieth": "ordinal",
     r"tried on": "retried",
     r"asked for": "requested",
+    r"what was asked": "the request",
     r"living lease": "active lease",
     r"afresh|anew": "again",
     r"(take|takes|taken|took|taking) (it |them )?in": "ingest, record, read",

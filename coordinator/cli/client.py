@@ -49,7 +49,7 @@ class Refusal(CoordinatorError):
         self.status = status
         self.document = document
         self.usage = status == UNPROCESSABLE
-        """What was asked is wrong in itself: exit code 2, otherwise 1."""
+        """Whether the request itself is invalid: exit code 2, otherwise 1."""
 
     def problem(self) -> dict[str, Any]:
         """The error as an object for programs."""
