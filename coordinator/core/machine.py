@@ -1195,7 +1195,10 @@ class _Work:
     # ── notes ────────────────────────────────────────────────────────────────────────────────
 
     def note_what_time_ended(self) -> None:
-        """Break what was met until a load aged or a waiver ended, though new facts meet it again."""
+        """Forget since when a source has been met if its load aged, or its waiver ended, meanwhile.
+
+        Called before the facts: one that meets it again begins anew, as if a sweep had come between.
+        """
         if self.before.wake_at is not None and self.before.wake_at <= self.now:
             self._note_met(judge(self.draft(), self.spec, self.now))
 

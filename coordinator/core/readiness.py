@@ -905,11 +905,10 @@ def _last_committed(partition: Partition, dirty: Sequence[Dirt]) -> Latest | Non
         return None
     found, last = max(dirty, key=order), partition.latest
     key = arrivals_key(found.table, found.game_date)
-    here = partition.committed[-1:] == (key,)
-    kept = any(last and last.event_id in t.arrivals for t in partition.arrivals.values())
-    if last is not None and here and not kept:
-        return last  # of games that nobody expects, of which only a sample is kept
-    return found.latest
+    if last is None or partition.committed[-1:] != (key,):
+        return found.latest
+    kept = any(last.event_id in t.arrivals for t in partition.arrivals.values())
+    return found.latest if kept else last  # of unexpected games only a sample is kept
 
 
 def _met_by_calendar(

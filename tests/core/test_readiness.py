@@ -383,6 +383,20 @@ def test_after_a_change_of_grain_to_date_only_a_newer_load_of_the_date_is_newer_
     assert world.verdict.dirty
 
 
+def test_after_a_change_of_grain_what_counted_is_what_was_consumed() -> None:
+    some = table(A, min_coverage=0.0)
+    world = World(some, grains={A: Grain.GAME}, games=GAMES, cooldown=minutes(30), grace=HOUR)
+    world.load(A, stamp=at(-5), mark="old")
+    world.run_through()
+    world.at(1).load(A, GAMES[:1], stamp=at(0), mark="new")
+    world.spec = replace(world.spec, grains={})
+    world.at(31).tick()
+    world.run_through()
+    assert world.verdict.dirty == ()
+    world.at(40).load(A, mark="old")
+    assert world.verdict.dirty
+
+
 # ── freshness ────────────────────────────────────────────────────────────────────────────────
 
 
