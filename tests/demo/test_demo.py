@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,8 @@ def test_the_service_continues_until_it_is_stopped(tmp_path: Path, word: signal.
             env=environment(PYTHONPATH=str(ROOT)),
             stdout=out,
             stderr=subprocess.STDOUT,
+            # A shell's background job ignores SIGINT, and so would its children.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
         try:
             wait_for(url, process)
