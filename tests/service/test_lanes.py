@@ -69,7 +69,7 @@ class Outside:
 
 
 @dataclass
-class Told:
+class Receiver:
     """A notifier or an announcer."""
 
     outside: Outside
@@ -163,7 +163,7 @@ async def test_a_delivery_that_never_ends_is_cut_off(monkeypatch: pytest.MonkeyP
 
 async def test_a_notifier_that_hangs_delays_neither_launches_nor_other_notifiers() -> None:
     outside = Outside(hanging={"webhook"})
-    webhook, slack = Told(outside, "webhook"), Told(outside, "slack")
+    webhook, slack = Receiver(outside, "webhook"), Receiver(outside, "slack")
     deadline = 'deadline: {at: "00:01", day: 1, then: alert}'
     text = HEAD + (
         "  P: {phase: 3, output: out.p, requires: [{table: raw.a}, {table: raw.b}], "
@@ -193,7 +193,7 @@ async def test_notices_of_no_partition_are_bounded_for_each_receiver_and_drops_a
 ) -> None:
     monkeypatch.setattr(outbox, "LOOSE_NOTICES_LIMIT", 3)
     outside = Outside(hanging={"webhook"})
-    webhook, slack = Told(outside, "webhook"), Told(outside, "slack")
+    webhook, slack = Receiver(outside, "webhook"), Receiver(outside, "slack")
     async with serving(HEAD, {}, notifiers=[webhook, slack]) as app:
         for number in range(5):
             app.relay.tell(notice(number))
@@ -214,7 +214,7 @@ async def test_a_notice_that_every_try_fails_is_dropped_and_its_receiver_shown(
 ) -> None:
     monkeypatch.setattr(outbox, "NOTICE_PAUSES_SECONDS", (0.0, 0.0))
     outside = Outside(gone={"webhook"})
-    async with serving(HEAD, {}, notifiers=[Told(outside, "webhook")]) as app:
+    async with serving(HEAD, {}, notifiers=[Receiver(outside, "webhook")]) as app:
         app.relay.tell(notice(0))
         (lane,) = (each for each in app.relay.lanes if each.name.receiver == "webhook")
         await until(lambda: lane.dropped == 1)
@@ -230,7 +230,7 @@ async def test_a_notice_that_every_try_fails_is_dropped_and_its_receiver_shown(
 
 async def test_a_retry_for_one_receiver_repeats_no_other() -> None:
     outside = Outside(gone={"second"})
-    first, second = Told(outside, "first"), Told(outside, "second")
+    first, second = Receiver(outside, "first"), Receiver(outside, "second")
     text = (
         HEAD
         + '  P: {phase: 3, output: out.p, requires: [{table: raw.a}], launch: {http: "http://g"}}\n'
