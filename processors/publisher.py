@@ -256,10 +256,10 @@ class RawDataPubSubPublisher:
 class HttpTransport:
     """Posts messages as Pub/Sub push envelopes to `{base_url}/pubsub/push`.
 
-    Retries, after jittered waits, if the service is out of reach, overloaded (429) or broken (5xx), as
-    long as the caller's time lasts; the message id stays the same over the tries, as
-    Pub/Sub's does over redeliveries. A 2xx is a delivery as soon as its status is read; a call ends
-    in time, however slowly or endlessly a server answers. Usable from any thread; it works in one of its own.
+    Retries, after jittered waits, if the service is out of reach, overloaded (429) or broken (5xx),
+    for as long as the caller waits; the message id stays the same over the tries, as Pub/Sub's does
+    over redeliveries. A 2xx is a delivery as soon as its status is read; a call ends in time, however
+    slowly or endlessly a server answers. Usable from any thread; it works in one of its own.
     """
 
     def __init__(
