@@ -6,7 +6,9 @@ That bugs are caught is shown by ``make planted`` (``tests/planted``).
 """
 
 import asyncio
+import contextvars
 import os
+import random
 import re
 import secrets
 import sqlite3
@@ -14,6 +16,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,13 +24,21 @@ from coordinator.adapters.sqlite import MEMORY, SqliteStore
 from coordinator.core import machine
 from coordinator.core.model import Control, Status
 from coordinator.documents import control_key
-from coordinator.errors import TooLarge, Unavailable
+from coordinator.errors import Bug, TooLarge, Unavailable
 from coordinator.ports import Changes
 from coordinator.simulation import run
 from coordinator.simulation.__main__ import main
 from coordinator.simulation.clock import run_virtually
 from coordinator.simulation.edits import EDITS
-from coordinator.simulation.faults import KINDS, OF_SQLITE, STORE_PERIODS, WAITING_FOR
+from coordinator.simulation.faults import (
+    DRY,
+    KINDS,
+    OF_SQLITE,
+    STORE_PERIODS,
+    WAITING_FOR,
+    Faults,
+    FaultyStore,
+)
 from coordinator.simulation.process import quiet_log
 from coordinator.simulation.stores import Limits, Shared, Trouble
 from coordinator.simulation.world import ENDINGS, World
@@ -194,3 +205,31 @@ def test_a_range_that_is_none_is_a_usage_error(seeds: str) -> None:
     with pytest.raises(SystemExit) as error:
         main(["--seeds", seeds])
     assert error.value.code == 2
+
+
+class Combining:
+    """A store that runs each caller's step in a task of its own, as one that combines them does."""
+
+    async def transact(self, keys: Any, step: Any) -> Any:
+        loop, context = asyncio.get_running_loop(), contextvars.Context()
+
+        async def run() -> Any:
+            return step({})
+
+        return (await loop.create_task(run(), context=context)).result
+
+
+@pytest.mark.anyio
+async def test_a_dry_run_that_writes_is_seen_whoever_runs_its_step() -> None:
+    rng = random.Random(1)
+    faults = Faults(rng)
+    faults.on = False
+    store = FaultyStore(Combining(), faults, rng)  # type: ignore[arg-type]
+    change = Changes("done", {control_key("_all"): Control(scope="_all")})
+    assert await store.transact([], lambda _: change) == "done"
+    token = DRY.set(True)
+    try:
+        with pytest.raises(Bug, match="a dry run writes"):
+            await store.transact([], lambda _: change)
+    finally:
+        DRY.reset(token)
