@@ -182,6 +182,17 @@ def test_grace_runs_from_a_waiver_that_ended_where_the_data_came_by_then(
     assert [r for r in rules if r.startswith("hold")] == found
 
 
+@pytest.mark.parametrize(("games", "found"), [((), []), (("1",), ["run.needs"])])
+def test_an_empty_load_needs_no_rows_on_a_day_without_games(
+    games: tuple[str, ...], found: list[str]
+) -> None:
+    stage = Stage([{"table": ODDS, "expected_count_min": 50}], off_day="run")
+    stage.calendar(*games)
+    event = stage.load(record_count=0)
+    rules = stage.fire((ODDS, event))
+    assert [r for r in rules if r == "run.needs"] == found
+
+
 def test_a_waived_table_counts_in_a_group_that_has_newer_data() -> None:
     stage = Stage([{"at_least": 2, "of": [ODDS, PBP]}])
     stage.acts("waive", table=PBP)
@@ -454,20 +465,24 @@ def test_an_attempt_waits_for_its_back_off(wait: int, rule: list[str]) -> None:
     assert stage.change(status="pending", attempts=(spent, following)) == rule
 
 
-@pytest.mark.parametrize("taken", [True, False])
-@pytest.mark.parametrize(("early", "rule"), [(1, ["run.backoff"]), (0, [])])
-def test_no_launch_of_an_attempt_comes_before_its_back_off(
-    taken: bool, early: int, rule: list[str]
-) -> None:
+def backing_off() -> tuple[Stage, Attempt, dict[str, Any]]:
+    """A run whose second attempt is due in an hour, and the launch of that attempt."""
     stage = Stage(claim_timeout="10m", retry_backoff="1h")
-    event = stage.load()
-    stage.fire((ODDS, event))
+    stage.fire((ODDS, stage.load()))
     first = stage.deliver()
     stage.after(minutes=10)
     following = Attempt(2, stage.now + timedelta(hours=1), None, None, None, None, None, None)
     spent = replace(first, ended_at=stage.now)
     assert stage.change(status="pending", attempts=(spent, following)) == []
-    message = {**stage.message(stage.runs[1]), "attempt": 2, "trigger": "retry"}
+    return stage, following, {**stage.message(stage.runs[1]), "attempt": 2, "trigger": "retry"}
+
+
+@pytest.mark.parametrize("taken", [True, False])
+@pytest.mark.parametrize(("early", "rule"), [(1, ["run.backoff"]), (0, [])])
+def test_no_launch_of_an_attempt_comes_before_its_back_off(
+    taken: bool, early: int, rule: list[str]
+) -> None:
+    stage, following, message = backing_off()
     message["requested_at"] = (following.launch_at + timedelta(hours=1)).isoformat()
     stage.judge.see(stage.now, Launched(message, None, taken=False, clock=following.launch_at))
     assert stage.rules == []
@@ -480,14 +495,7 @@ def test_no_launch_of_an_attempt_comes_before_its_back_off(
 def test_a_back_off_that_passed_is_over_though_clocks_were_set_back(
     minutes: int, rule: list[str]
 ) -> None:
-    stage = Stage(claim_timeout="10m", retry_backoff="1h")
-    stage.fire((ODDS, stage.load()))
-    first = stage.deliver()
-    stage.after(minutes=10)
-    following = Attempt(2, stage.now + timedelta(hours=1), None, None, None, None, None, None)
-    spent = replace(first, ended_at=stage.now)
-    assert stage.change(status="pending", attempts=(spent, following)) == []
-    message = {**stage.message(stage.runs[1]), "attempt": 2, "trigger": "retry"}
+    stage, _, message = backing_off()
     stage.judge.pass_time(stage.now - timedelta(hours=6))
     at = stage.now - timedelta(hours=6) + timedelta(minutes=minutes)
     stage.judge.see(at, Launched(message, None, clock=at))
