@@ -871,7 +871,9 @@ def _dirt(
             if consumed is None:
                 games = _received_after(known, partition.consumed_at)
             else:
-                games = _changed(known, consumed, source.table, grain)
+                # What an optional requirement lacked was not consumed: no mark is equal to it.
+                marked = consumed.met or r.requirement.critical
+                games = _changed(known, consumed, source.table, grain, marked=marked)
             ready = source.by_data and source.table in r.used
             if games:
                 latest = _latest_of(games, known, grain)
@@ -947,10 +949,11 @@ def _sources_that_count(
 
 
 def _changed(
-    known: TableDate, consumed: ConsumedRequirement, table: str, grain: Grain
+    known: TableDate, consumed: ConsumedRequirement, table: str, grain: Grain, *, marked: bool
 ) -> tuple[str, ...]:
     """The games (or ``*``) that a later load gave other content than was consumed.
 
+    Only where it is ``marked`` does an equal content mark say that nothing changed.
     A game without a mark of its own is read from the load of the whole date, then and now: a whole
     load that replaces per-game ones changes those games, even where an equal one was consumed.
     Which games are kept of those that nobody expects may change with the calendar, so a game that
@@ -967,7 +970,7 @@ def _changed(
             continue
         if seen is not None and arrival.received_at < seen:
             continue
-        if old is None or not _mark(arrival).same_content(old):
+        if old is None or not (marked and _mark(arrival).same_content(old)):
             changed.append(name)
     return tuple(changed)
 

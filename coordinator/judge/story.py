@@ -274,7 +274,10 @@ class Story:
             for table in tables:
                 if table == needs.rules.calendar:
                     continue
-                consumed = before is not None
+                # What an optional line lacked was not consumed: no mark is equal to it.
+                consumed = before is not None and (
+                    need.line.critical or before.by_data is not False
+                )
                 games, loads = self._changed(needs, table, on, base, until, marks=consumed)
                 certain = sure
                 if before is None:

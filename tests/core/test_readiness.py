@@ -397,6 +397,18 @@ def test_after_a_change_of_grain_what_counted_is_what_was_consumed() -> None:
     assert world.verdict.dirty
 
 
+def test_an_equal_mark_is_newer_data_where_an_optional_requirement_was_not_met() -> None:
+    optional = table(B, critical=False, expected_count_min=100)
+    world = World(table(A), optional, cooldown=minutes(30))
+    world.load(B, rows=10, mark="same")
+    world.load(A)
+    world.run_through()
+    world.at(1).load(B, rows=10, mark="same")
+    assert world.verdict.dirty == ()
+    world.at(2).load(B, rows=100, mark="same")
+    assert [d.table for d in world.verdict.dirty] == [B]
+
+
 # ── freshness ────────────────────────────────────────────────────────────────────────────────
 
 

@@ -193,6 +193,20 @@ def test_an_empty_load_needs_no_rows_on_a_day_without_games(
     assert [r for r in rules if r == "run.needs"] == found
 
 
+def test_an_equal_mark_is_newer_data_where_an_optional_line_was_not_met() -> None:
+    minimum = {"table": PBP, "critical": False, "expected_count_min": 100}
+    stage = Stage([{"table": ODDS}, minimum], cooldown="0s")
+    mark = {"metadata": {"content_hash": "same"}}
+    stage.load(PBP, record_count=10, **mark)
+    stage.fire((ODDS, stage.load()))
+    stage.succeed()
+    stage.load(PBP, record_count=100, skip_downstream=True, **mark)
+    stage.show("succeeded", "quiet", "newer_data")
+    assert "unfired.newer" not in stage.after(hours=2).rests()
+    stage.load(PBP, record_count=200, **mark)
+    assert "unfired.newer" in stage.after(hours=2).rests()
+
+
 def test_a_waived_table_counts_in_a_group_that_has_newer_data() -> None:
     stage = Stage([{"at_least": 2, "of": [ODDS, PBP]}])
     stage.acts("waive", table=PBP)

@@ -197,6 +197,14 @@ JUDGEMENT = (
         "test_a_quiet_load_committed_last_holds_whatever_another_table_has_received_later",
     ),
     tested(
+        "marks-of-what-was-unmet",
+        "an optional requirement that a reload with an equal mark meets is no newer data",
+        "2, Dirty",
+        replace(READINESS, "not (marked and _mark(arrival)", "not (_mark(arrival)"),
+        by="tests/core/test_readiness.py::"
+        "test_an_equal_mark_is_newer_data_where_an_optional_requirement_was_not_met",
+    ),
+    tested(
         "marks-of-old-games",
         "after a change of grain to date, what is consumed is marked game by game",
         "2, Dirty",
