@@ -557,11 +557,13 @@ def shown_now(
     partition: Partition,
     spec: ProcessorSpec,
     now: datetime,
-    days: Mapping[str, tuple[WindowDay, ...]],
+    days: Mapping[str, tuple[WindowDay, ...]] | None = None,
 ) -> tuple[Partition, Verdict]:
-    """A partition as it is to be shown, judged with its windows as they are."""
-    if not spec.windows:
-        return partition, judge(partition, spec, now)
+    """A partition as it is to be shown: its status is what the verdict of this instant says.
+
+    The stored status may differ until the next sweep, or after a clock was set back. ``days``
+    holds the dates of its windows; without them windows stand as the partition remembers them.
+    """
     verdict = judge(partition, spec, now, days=days)
     status = status_of(partition.live, partition.skip, partition.outcome, verdict)
     return replace(partition, status=status), verdict

@@ -29,7 +29,7 @@ from coordinator.core.model import (
     Status,
     TableDate,
 )
-from coordinator.core.readiness import Verdict, judge, judge_source
+from coordinator.core.readiness import Verdict, judge_source
 from coordinator.core.schedule import acts, instant, shift
 from coordinator.core.spec import (
     LaunchKind,
@@ -190,7 +190,8 @@ class StatusViews:
                 spec = self._engine.registry.processors[target[0]]
                 held_by = [docs[controls[name]] for name in (ALL, spec.name)]
                 partition = under_pauses(partition, [c.pause for c in held_by if c and c.pause])
-                found[target] = Seen(partition, spec, judge(partition, spec, now), True)
+                partition, verdict = shown_now(partition, spec, now)
+                found[target] = Seen(partition, spec, verdict, True)
         absent = [t for t in targets if t not in found]
         for n in range(0, len(absent), _CHUNK):
             for seen in await self._imagine(absent[n : n + _CHUNK]):
@@ -706,7 +707,8 @@ def _imagined(committed: Committed, registry: Registry, now: datetime) -> Seen:
     before = committed.before
     spec = registry.processors[committed.decision.partition.processor]
     if before is not None:
-        return Seen(before, spec, judge(before, spec, now), True)
+        partition, verdict = shown_now(before, spec, now)
+        return Seen(partition, spec, verdict, True)
     partition, verdict = unheard(committed.decision, spec)
     return Seen(partition, spec, verdict, False)
 

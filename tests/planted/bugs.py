@@ -873,6 +873,18 @@ DECIDING = (
         by=SERVICE
         + "test_instances.py::test_a_sweep_that_came_late_is_told_by_one_of_the_instances",
     ),
+    tested(
+        "status-of-the-last-decision",
+        "a sentence of this instant stands beside a status that no longer holds",
+        "5.2",
+        replace(
+            ENGINE,
+            "    return replace(partition, status=status), verdict\n\n\ndef unheard",
+            "    return partition, verdict\n\n\ndef unheard",
+        ),
+        by="tests/service/test_status_now.py::"
+        + "test_status_and_sentence_agree_before_a_sweep_and_after_a_clock_was_set_back",
+    ),
 )
 
 DELIVERY = (
