@@ -142,7 +142,7 @@ class Judge:
     def pass_time(self, at: datetime) -> None:
         """Advance to this time: record every deadline and schedule instant up to it."""
         before, self._latest = self._latest, at
-        self.ledger.pass_time(at)
+        self.ledger.pass_time(at, self._number)
         if before is None or at <= before:
             return
         self.runs.elapsed += at - before

@@ -148,17 +148,29 @@ class Ledger:
     """The instant of what was seen last."""
     furthest: datetime | None = None
     """The latest instant that was ever seen: later than ``clock`` where clocks were set back."""
+    peaks: list[tuple[datetime, int]] = field(default_factory=list)
+    """Instants that none after them reached, and how much had been seen before each."""
 
-    def pass_time(self, at: datetime) -> None:
-        """Advance to this time, or set the clock back to it."""
+    def pass_time(self, at: datetime, number: int) -> None:
+        """Advance to this time, or set the clock back to it, after so many observations."""
         self.clock = at
         self.furthest = at if self.furthest is None else max(self.furthest, at)
+        while self.peaks and self.peaks[-1][0] <= at:
+            self.peaks.pop()
+        self.peaks.append((at, number))
 
     def came_and_went(self, at: datetime) -> bool:
         """Whether an instant has come, and clocks were set back to before it."""
         if self.clock is None or self.furthest is None:
             return False
         return self.clock < at <= self.furthest
+
+    def was_seen_at(self, load: Load, at: datetime) -> bool:
+        """Whether an instant came while a load was known, and clocks were set back to before it."""
+        if not self.came_and_went(at):
+            return False
+        since = (peak for peak, number in self.peaks if number >= load.number)
+        return at <= max(load.seen_at, next(since, load.seen_at))
 
     def note_sent(self, sent: Sent) -> None:
         """Record what a sender wrote."""

@@ -338,7 +338,7 @@ class Needs:
                 first = loaded if began is None else began.first
                 began = Span(min(first, at), NEVER if seen.met is None else highest)
         if began is None:
-            return Span(ALWAYS, now)
+            return Span(ALWAYS, max(now, highest))
         if began_with <= self.changed_after:
             # Under the registry before it may have been met all along.
             received = [x.received_at for x in self.ledger.of(table, on, until)]
@@ -467,6 +467,10 @@ class Needs:
         if line.fail is not None and ages[-1] >= line.fail:
             # Of loads that the calendar does not distinguish any may be the oldest that counts.
             met = False if ages[0] >= line.fail or self.ledger.games(found.game_date) else None
+        elif line.fail is not None and any(
+            self.ledger.was_seen_at(x, x.timestamp + line.fail) for x in found.resting
+        ):
+            met = None  # once too old it need not count as fresh again
         if line.warn is not None and ages[-1] >= line.warn:
             aging = True if ages[0] >= line.warn else None
         return Source(

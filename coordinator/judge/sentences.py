@@ -94,7 +94,7 @@ def _held(broken: Break, seen: Explained, where: str, holds: Sequence[Hold]) -> 
         if hold is None:
             broken("why.held", "5.2", where, f"is said to be held by {kind}, and is not")
         elif until is not None:
-            if not hold.until.first - SECOND <= until <= hold.until.last + SECOND:
+            if not hold.until.plus(-SECOND).first <= until <= hold.until.plus(SECOND).last:
                 broken(
                     "why.held",
                     "5.2",

@@ -207,6 +207,21 @@ def test_an_equal_mark_is_newer_data_where_an_optional_line_was_not_met() -> Non
     assert "unfired.newer" in stage.after(hours=2).rests()
 
 
+def test_a_load_that_was_too_old_need_not_be_fresh_again_when_clocks_are_set_back() -> None:
+    stage = Stage([{"table": ODDS, "max_age_hours_fail": 1}])
+    stage.load(ODDS)
+    stage.after(hours=2).show("waiting")
+    assert stage.after(hours=-2).rests() == []
+
+
+def test_a_load_that_came_after_clocks_were_set_back_is_fresh() -> None:
+    stage = Stage([{"table": ODDS, "max_age_hours_fail": 1}])
+    stage.after(hours=2).load(BOX)
+    stage.after(hours=-2).load(ODDS)
+    stage.show("settling")
+    assert stage.after(minutes=5).rests() == ["unfired"]
+
+
 def test_a_waived_table_counts_in_a_group_that_has_newer_data() -> None:
     stage = Stage([{"at_least": 2, "of": [ODDS, PBP]}])
     stage.acts("waive", table=PBP)

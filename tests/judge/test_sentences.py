@@ -54,6 +54,26 @@ def test_who_is_held_names_the_hold_and_its_end() -> None:
     assert says(stage(), "settling", why, 1, holds=cooldown) == ["why.held"]
 
 
+def test_a_hold_whose_beginning_nobody_can_say_is_known_by_its_end() -> None:
+    stage = Stage([{"table": ODDS}, {"table": PBP, "critical": False}], debounce="10m")
+    stage.load(ODDS)
+    stage.acts("reset")
+    end = stage.now + timedelta(minutes=10)
+    for over, broken in ((end, []), (end + timedelta(minutes=1), ["why.held"])):
+        why = f"held: quiet time until {over:%Y-%m-%d %H:%M:%SZ}"
+        assert says(stage, "settling", why, 1, holds=(("debounce", over),)) == broken
+
+
+def test_a_load_that_an_instance_with_a_fast_clock_found_too_old_is_held_from_its_receipt() -> None:
+    stage = Stage([{"table": ODDS, "max_age_hours_fail": 1}, {"table": PBP}], debounce="10m")
+    stage.load(PBP)
+    stage.after(hours=2).load(ODDS, timestamp=(stage.now - timedelta(hours=2)).isoformat())
+    end = stage.now + timedelta(minutes=10)
+    stage.after(hours=-2)
+    why = f"held: quiet time until {end:%Y-%m-%d %H:%M:%SZ}"
+    assert says(stage, "settling", why, 2, holds=(("debounce", end),)) == []
+
+
 def test_nothing_is_expected_in_the_past() -> None:
     stage = Stage(NEEDS)
     why = f"Waiting for {ODDS}; {PBP}."
