@@ -49,6 +49,7 @@ from coordinator.core.model import (
     ANNOUNCED,
     GOOD_OUTCOMES,
     REPORTABLE_STATUSES,
+    Arrival,
     Attempt,
     Bypass,
     EffectKind,
@@ -69,6 +70,7 @@ from coordinator.core.model import (
     WindowDay,
     WindowState,
     arrivals_key,
+    load_key,
     run_id,
 )
 from coordinator.core.readiness import (
@@ -396,15 +398,26 @@ class _Work:
         self.arrivals = dict(arrivals)
         received = (t.latest for t in arrivals.values())
         newest = max((a for a in received if a), key=lambda a: a.received_at, default=None)
-        if newest is None:
-            return
         if self.generation == 0:
-            self.latest = Latest(
-                event_id=newest.event_id, received_at=newest.received_at, quiet=newest.quiet
-            )
-        elif self.consumed_at is not None:
+            self.latest = None if newest is None else Latest.of(newest)
+        else:
+            self.latest = self._last_that_counts()
+        if newest is not None and self.consumed_at is not None:
             before = newest.received_at if since is None else min(newest.received_at, since)
             self.consumed_at = max(self.consumed_at, before)
+
+    def _last_that_counts(self) -> Latest | None:
+        """Of the loads that no generation has consumed, the last of a table that is asked for."""
+        counts = {key: Latest.of(load) for key, load in self._loads().items()}
+        if self.latest is not None:  # it may be one that is not kept
+            counts |= {load_key(key, self.latest.event_id): self.latest for key in self.arrivals}
+        return next((counts[key] for key in reversed(self.committed) if key in counts), None)
+
+    def _loads(self) -> dict[str, Arrival]:
+        """Every load that is known, by its ``load_key``."""
+        return {
+            load_key(key, e): a for key, t in self.arrivals.items() for e, a in t.arrivals.items()
+        }
 
     def _loaded(self, fact: Loaded) -> Reply:
         key = arrivals_key(fact.table_date.table, fact.table_date.game_date)
@@ -413,15 +426,15 @@ class _Work:
         cast("dict[str, TableDate]", self.arrivals)[key] = fact.table_date
         arrival = fact.arrival
         if arrival.informs:
-            self.committed = (*(k for k in self.committed if k != key), key)
+            known_loads = self._loads()
+            kept = (k for k in self.committed if k in known_loads)
+            self.committed = (*kept, load_key(key, arrival.event_id))
         known = self.latest
         later = known is None or known.received_at <= arrival.received_at
         # A clock that is behind, or stepped back, must not leave a quiet one the latest for ever.
         releases = known is not None and known.quiet and not arrival.quiet
         if arrival.informs and (later or releases):
-            self.latest = Latest(
-                event_id=arrival.event_id, received_at=arrival.received_at, quiet=arrival.quiet
-            )
+            self.latest = Latest.of(arrival)
         return Reply()
 
     def _delivered(self, fact: Delivered) -> Reply:

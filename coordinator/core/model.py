@@ -625,6 +625,11 @@ class Latest:
     received_at: datetime
     quiet: bool
 
+    @classmethod
+    def of(cls, arrival: Arrival) -> Latest:
+        """The arrival, as the latest one."""
+        return cls(event_id=arrival.event_id, received_at=arrival.received_at, quiet=arrival.quiet)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partition:
@@ -652,8 +657,8 @@ class Partition:
     """``requirement/table`` → receipt time since when that source has been met without a break."""
     latest: Latest | None = None
     committed: tuple[str, ...] = ()
-    """Which of ``arrivals`` got loads since the latest generation was fired, in the order of their
-    commits: clocks of two instances may contradict it."""
+    """``load_key`` of each load that came since the latest generation was fired, or since a reset,
+    in the order of their commits: clocks of two instances may contradict it."""
     pauses: tuple[Pause, ...] = ()
     waivers: tuple[Waiver, ...] = ()
 
@@ -727,3 +732,8 @@ def run_id(processor: str, game_date: str, generation: int) -> str:
 def arrivals_key(table: str, game_date: str) -> str:
     """The key of a table's date inside a partition."""
     return f"{table}@{game_date}"
+
+
+def load_key(date_key: str, event_id: str) -> str:
+    """The key of a load inside a partition; event ids are unique within a table's date only."""
+    return f"{date_key} {event_id}"

@@ -26,6 +26,7 @@ from coordinator.core.model import (
     WindowDay,
     WindowState,
     arrivals_key,
+    load_key,
 )
 from coordinator.core.schedule import instant, needed_of, shift
 from coordinator.core.spec import OffDay, ProcessorSpec, Requirement, RequirementKind
@@ -896,21 +897,19 @@ def _dirt(
 
 
 def _last_committed(partition: Partition, dirty: Sequence[Dirt]) -> Latest | None:
-    """The newest load of the table whose loads were committed last, whatever clocks say."""
+    """The load behind newer data that was committed last, whatever clocks say."""
     places = {key: place for place, key in enumerate(partition.committed)}
-
-    def order(found: Dirt) -> tuple[int, datetime]:
-        key = arrivals_key(found.table, found.game_date)
-        return places.get(key, -1), found.latest.received_at
-
-    if not dirty:
-        return None
-    found, last = max(dirty, key=order), partition.latest
-    key = arrivals_key(found.table, found.game_date)
-    if last is None or partition.committed[-1:] != (key,):
-        return found.latest
-    kept = any(last.event_id in t.arrivals for t in partition.arrivals.values())
-    return found.latest if kept else last  # of unexpected games only a sample is kept
+    last = partition.latest
+    found: list[tuple[int, datetime, Latest]] = []
+    for d in dirty:
+        date = arrivals_key(d.table, d.game_date)
+        place = places.get(load_key(date, d.latest.event_id), -1)
+        found.append((place, d.latest.received_at, d.latest))
+        if last is not None and last.event_id not in partition.arrivals[date].arrivals:
+            place = places.get(load_key(date, last.event_id), -1)
+            if place >= 0:  # of games that nobody expects only a sample is kept
+                found.append((place, last.received_at, last))
+    return max(found, key=lambda f: f[:2])[2] if found else None
 
 
 def _met_by_calendar(
@@ -996,7 +995,7 @@ def _latest_of(changed: Sequence[str], known: TableDate, grain: Grain) -> Latest
     names = [WHOLE] if grain is Grain.DATE else changed
     found = [a for name in names if (a := _counting(known, name, grain)) is not None]
     newest = max(found, key=lambda a: a.received_at)
-    return Latest(event_id=newest.event_id, received_at=newest.received_at, quiet=newest.quiet)
+    return Latest.of(newest)
 
 
 def _game_names(

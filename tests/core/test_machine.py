@@ -195,6 +195,36 @@ def test_inputs_read_anew_after_a_generation_do_not_make_a_new_latest() -> None:
     assert world.partition.latest == before
 
 
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_quiet_load_that_is_not_asked_for_any_more_holds_nothing(reset: bool) -> None:
+    world = done(grains={A: Grain.GAME}) if reset else World(table(A), table(B))
+    known = {k: t for k, t in world.partition.arrivals.items() if t.table == B}
+    world.pause()
+    if reset:
+        world.reset()
+    world.at(1).load(A, quiet=True)
+    assert Flag.QUIET in world.flags
+    asked = world.partition.arrivals
+    world.step(Surveyed(games=world.games, pauses=world.pauses, arrivals=known))
+    assert Flag.QUIET not in world.flags
+    world.step(Surveyed(games=world.games, pauses=world.pauses, arrivals=asked))
+    assert Flag.QUIET in world.flags  # an instance with the registry of before decides beside it
+
+
+def test_inputs_read_anew_after_a_reset_keep_that_a_load_of_games_not_kept_released() -> None:
+    world = World(table(A), grains={A: Grain.GAME}, games=GAMES)
+    world.load(A, GAMES)
+    world.run_through()
+    world.pause()
+    world.reset()
+    world.at(1).load(A, GAMES, quiet=True)
+    world.at(2).load(A, [f"a{n:02}" for n in range(30)])
+    world.at(3).load(A, [f"b{n:02}" for n in range(30)])
+    arrivals = {**world.partition.arrivals, f"{B}@{DATE}": TableDate(table=B, game_date=DATE)}
+    world.step(Surveyed(games=world.games, pauses=world.pauses, arrivals=arrivals))
+    assert world.holds == {"pause"}
+
+
 def test_inputs_read_anew_after_a_reset_keep_what_was_quiet_released() -> None:
     world = World(table(A), table(B))
     world.load(B)
@@ -1206,6 +1236,17 @@ def test_a_load_that_is_no_newer_data_hides_none_that_released_a_quiet_one() -> 
     world.step(world.at(2).arriving(A, quiet=True))
     world.step(earlier)
     world.at(3).load(D)
+    world.run_through()
+    assert world.run.trigger is Trigger.LATE_DATA
+
+
+def test_a_reload_of_equal_content_hides_no_load_that_released_a_quiet_one() -> None:
+    world = World(table(A), table(B), grains={A: Grain.GAME}, cooldown=ZERO)
+    world.load(A, mark="consumed")
+    world.load(B)
+    world.step(world.at(1).arriving(A, mark="newer", quiet=True))
+    world.at(2).load(B)
+    world.at(3).load(A, GAMES[:1], mark="consumed")  # the quiet one still counts for other games
     world.run_through()
     assert world.run.trigger is Trigger.LATE_DATA
 
