@@ -88,7 +88,7 @@ class Serving:
         found = story.waivers(needs, now)
         for other in self._needs.values():
             if found and other is not needs:
-                holds = {w.table for w in story.waivers(other, now) if w.open is not False}
+                holds = {w.table for w in story.waivers(other, now) if w.open}
                 found = [
                     replace(w, open=None) if w.open and w.table not in holds else w for w in found
                 ]

@@ -201,6 +201,8 @@ class Story:
         """Whether a waiver without an end is still open; and if not, when its data came."""
         processor = needs.rules.processors.get(self.processor)
         lines = [] if processor is None else [x for x in processor.lines if table in x.tables]
+        if not lines:
+            return True, None  # no data of a table that nobody asks for ends it
         moments: dict[int, datetime] = {since: now}
         for line in lines:
             if line.window:
@@ -228,7 +230,7 @@ class Story:
                     on = shifted(self.game_date, line.offset)
                     source = needs.source(line, table, on, now, False, (), moment)
                     met.append(None if source.met and line.fail is not None else source.met)
-            if lines and all(m is True for m in met):
+            if all(m is True for m in met):
                 return False, moments[moment]
             if all(m is not False for m in met):
                 answer = None

@@ -159,6 +159,23 @@ def test_a_waiver_that_was_over_need_not_open_again_when_clocks_are_set_back(
     assert stage.rules == found
 
 
+@pytest.mark.parametrize(("known_from", "found"), [(True, []), (False, ["unfired"])])
+def test_a_waiver_that_an_empty_window_may_have_ended_under_another_registry_holds_nothing(
+    known_from: bool, found: list[str]
+) -> None:
+    window = {"table": PBP, "dates": {"last_game_dates": 2}}
+    without = registry([{"table": ODDS}, window]).replace(', "known_from": "2025-11-01"', "")
+    stage = Stage([{"table": ODDS}, window])
+    if not known_from:
+        stage = Stage([{"table": ODDS}])
+        stage.serve(without, "before")
+    stage.acts("waive", table=PBP)
+    stage.serve(without.replace('"phase": 3', '"phase": 4'), "two")
+    stage.load()
+    stage.show("waiting")
+    assert stage.after(hours=2).rests() == found
+
+
 @pytest.mark.parametrize(("hours", "found"), [(2, []), (0.01, ["hold.debounce"])])
 def test_debounce_is_capped_from_when_a_waiver_made_it_ready(
     hours: float, found: list[str]
