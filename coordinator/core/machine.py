@@ -82,7 +82,7 @@ from coordinator.core.readiness import (
     judge,
     window_state,
 )
-from coordinator.core.schedule import acts, instant
+from coordinator.core.schedule import acts, instant, shift
 from coordinator.core.spec import (
     DeadlineAction,
     OffDay,
@@ -318,6 +318,7 @@ class _Work:
         self.consumed = partition.consumed
         self.consumed_at = partition.consumed_at
         self.consumed_games = partition.consumed_games
+        self.newer_after = partition.newer_after
         self.dirty_since = partition.dirty_since
         self.deadline_done = partition.deadline_done
         self.deadline_done_at = partition.deadline_done_at
@@ -375,8 +376,10 @@ class _Work:
             self.pauses = fact.pauses
         if was_off and self.games.get(date) != () and self._deadline_passed():
             self._deadline_over()  # first expected after its deadline: overdue, never acts
-        if fact.arrivals is not None and fact.arrivals != self.arrivals:
-            self._refilled(fact.arrivals, fact.registry_since)
+        if fact.arrivals is not None:
+            if fact.arrivals != self.arrivals:
+                self._refilled(fact.arrivals)
+            self._note_new_requirements(fact.registry_since)
         return Reply()
 
     def _evaluated(self, days: Mapping[str, tuple[WindowDay, ...]]) -> None:
@@ -393,18 +396,49 @@ class _Work:
         if states != known:
             self.window_states = states
 
-    def _refilled(self, arrivals: Mapping[str, TableDate], since: datetime | None) -> None:
-        """Take every input from the ledger. A registry that asks for more is no newer data."""
+    def _refilled(self, arrivals: Mapping[str, TableDate]) -> None:
+        """Take every input from the ledger."""
         self.arrivals = dict(arrivals)
-        received = (t.latest for t in arrivals.values())
-        newest = max((a for a in received if a), key=lambda a: a.received_at, default=None)
         if self.generation == 0:
+            received = (t.latest for t in arrivals.values())
+            newest = max((a for a in received if a), key=lambda a: a.received_at, default=None)
             self.latest = None if newest is None else Latest.of(newest)
         else:
             self.latest = self._last_that_counts()
-        if newest is not None and self.consumed_at is not None:
-            before = newest.received_at if since is None else min(newest.received_at, since)
-            self.consumed_at = max(self.consumed_at, before)
+
+    def _note_new_requirements(self, since: datetime | None) -> None:
+        """Note which loads a requirement that a registry brought takes for newer data.
+
+        Those received after the registry came into service, at ``since``: to ask for more, or for
+        the same in another order, is no newer data. One that an earlier registry brought keeps what
+        was noted then.
+        """
+        if self.consumed is None or self.consumed_at is None:
+            return
+        noted: dict[str, datetime] = {}
+        for r in self.spec.requirements:
+            if r.window is not None or r.key in self.consumed:
+                continue
+            date = shift(self.before.game_date, r.offset)
+            for table in r.sources:
+                name = f"{r.key}/{table}"
+                known = self.arrivals.get(arrivals_key(table, date))
+                noted[name] = self.newer_after.get(name) or self._newer_after(known, since)
+        if noted != self.newer_after:
+            self.newer_after = noted
+
+    def _newer_after(self, known: TableDate | None, since: datetime | None) -> datetime:
+        """The receipt up to which loads are no newer data to a requirement that is new."""
+        assert self.consumed is not None
+        assert self.consumed_at is not None
+        if known is None or known.latest is None:
+            return self.consumed_at
+        newest = known.latest.received_at
+        before = newest if since is None else min(newest, since)
+        # Under a clock that was set back, what a run read may have been received after it was fired.
+        marks = [m for c in self.consumed.values() for m in c.marks.get(known.table, {}).values()]
+        read = [known.arrivals[m.event_id] for m in marks if m.event_id in known.arrivals]
+        return max([self.consumed_at, before, *(a.received_at for a in read)])
 
     def _last_that_counts(self) -> Latest | None:
         """Of the loads that no generation has consumed, the last of a table that is asked for."""
@@ -666,6 +700,7 @@ class _Work:
         self.consumed = None
         self.consumed_at = None
         self.consumed_games = None
+        self.newer_after = {}
         self.dirty_since = None
         self.latest = None
         self.committed = ()
@@ -763,6 +798,7 @@ class _Work:
         self.consumed = consume(self.draft(), self.spec, verdict)
         self.consumed_at = self.now
         self.consumed_games = self.games
+        self.newer_after = {}
         self.latest = None
         self.committed = ()
         self.dirty_since = None
@@ -1278,6 +1314,7 @@ class _Work:
             consumed=self.consumed,
             consumed_at=self.consumed_at,
             consumed_games=self.consumed_games,
+            newer_after=self.newer_after,
             dirty_since=self.dirty_since,
             deadline_done=self.deadline_done,
             deadline_done_at=self.deadline_done_at,

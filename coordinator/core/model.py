@@ -673,6 +673,9 @@ class Partition:
     consumed_at: datetime | None = None
     consumed_games: Mapping[str, tuple[str, ...]] | None = None
     """The calendar of its dates when the latest generation was fired."""
+    newer_after: Mapping[str, datetime] = field(default_factory=dict)
+    """``requirement/table``, of requirements that a registry brought after the latest generation was
+    fired → the receipt up to which loads are no newer data to it."""
     dirty_since: datetime | None = None
 
     # time

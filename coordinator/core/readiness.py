@@ -870,7 +870,9 @@ def _dirt(
                 continue
             grain = spec.grains.get(source.table, Grain.DATE)
             if consumed is None:
-                games = _received_after(known, partition.consumed_at)
+                name = f"{r.key}/{source.table}"
+                after = partition.newer_after.get(name, partition.consumed_at)
+                games = _received_after(known, after)
             else:
                 # What an optional requirement lacked was not consumed: no mark is equal to it.
                 marked = consumed.met or r.requirement.critical

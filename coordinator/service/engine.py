@@ -584,6 +584,7 @@ def unheard(decision: Decision, spec: ProcessorSpec) -> tuple[Partition, Verdict
         live=None,
         consumed=None,
         consumed_at=None,
+        newer_after={},
         outbox=(),
         history=(),
         wake_at=None,

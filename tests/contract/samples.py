@@ -135,6 +135,7 @@ PARTITION = Partition(
     },
     consumed_at=NOON,
     consumed_games={DATE: ("0022500225",)},
+    newer_after={f"1/{TABLE}": NOON},
     dirty_since=NOON,
     deadline_done=True,
     deadline_done_at=NOON,

@@ -9,7 +9,7 @@ import pytest
 from coordinator.core.facts import Surveyed
 from coordinator.core.model import Latest, TableDate
 from coordinator.core.spec import ProcessorSpec
-from tests.core.world import A, B, World, at, minutes, table
+from tests.core.world import A, B, C, World, any_of, at, minutes, table
 
 
 def ledger(*loads: tuple[str, float]) -> dict[str, TableDate]:
@@ -52,17 +52,64 @@ def test_to_a_new_line_what_came_before_its_registry_is_no_newer_data(
     served = None if since is None else at(since)
     world.at(5).step(Surveyed(games=world.games, arrivals=arrivals, registry_since=served))
     assert bool(world.verdict.dirty) is newer
-    assert world.partition.consumed_at == (at(3) if since is None else at(min(3, since)))
 
 
-def test_what_was_consumed_never_moves_back() -> None:
+def test_to_a_new_line_what_came_before_the_run_is_no_newer_data() -> None:
     world = World(table(A), cooldown=minutes(60))
     world.at(9).load()
     world.run_through()
     world.spec = with_new_line(world.spec)
     world.at(10).step(Surveyed(games=world.games, arrivals=ledger((B, 3)), registry_since=at(1)))
-    assert world.partition.consumed_at == at(9)
     assert not world.verdict.dirty
+
+
+def test_sources_in_another_order_are_no_newer_data() -> None:
+    """The alternative came at 3, after the run was fired at 0; the order changes at 5."""
+    world = World(any_of(A, B))
+    world.load()
+    world.run_through()
+    world.at(3).load(B)
+    world.spec = replace(world.spec, requirements=(any_of(B, A),), registry_hash="r2")
+    known = world.partition.arrivals
+    world.at(5).step(Surveyed(games=world.games, arrivals=known, registry_since=at(5)))
+    assert not world.verdict.dirty
+    assert world.partition.generation == 1
+    world.at(70).load(B)
+    assert world.decision.fired is not None
+    assert world.decision.fired.changed_tables == (B,)
+    assert not world.partition.newer_after
+
+
+def test_newer_data_of_a_new_line_stays_newer_data_under_the_next_registry() -> None:
+    """The line came at 5 and its load at 6, held by the cooldown; another line came at 8."""
+    world = World(table(A), cooldown=minutes(60))
+    world.load()
+    world.run_through()
+    world.spec = with_new_line(world.spec)
+    world.at(5).step(
+        Surveyed(games=world.games, arrivals=world.partition.arrivals, registry_since=at(5))
+    )
+    world.at(6).load(B)
+    more = (*world.spec.requirements, table(C, critical=False))
+    world.spec = replace(world.spec, requirements=more, registry_hash="r3")
+    arrivals = {**world.partition.arrivals, **ledger((C, 7))}
+    world.at(8).step(Surveyed(games=world.games, arrivals=arrivals, registry_since=at(8)))
+    assert [d.table for d in world.verdict.dirty] == [B]
+    world.tick(62)
+    assert world.partition.generation == 2
+
+
+def test_what_a_run_read_is_no_newer_data_though_clocks_were_set_back() -> None:
+    """The load was received at 9, the run fired at 1, and the order changed at 5."""
+    world = World(any_of(A, B), table(C))
+    ahead = ledger((A, 9), (B, 9))
+    world.at(1).step(Surveyed(games=world.games, arrivals=ahead), world.arriving(C))
+    world.run_through()
+    world.spec = replace(world.spec, requirements=(any_of(B, A), table(C)), registry_hash="r2")
+    known = world.partition.arrivals
+    world.at(5).step(Surveyed(games=world.games, arrivals=known, registry_since=at(5)))
+    assert not world.verdict.dirty
+    assert world.partition.generation == 1
 
 
 def test_a_load_of_the_instant_at_which_a_run_was_fired_is_no_newer_data() -> None:

@@ -74,14 +74,6 @@ def test_a_load_that_an_instance_with_a_fast_clock_found_too_old_is_held_from_it
     assert says(stage, "settling", why, 2, holds=(("debounce", end),)) == []
 
 
-def test_any_end_will_do_of_a_hold_that_may_not_have_begun() -> None:
-    stage = Stage([{"table": ODDS}, {"table": PBP, "critical": False}], grace="10m")
-    stage.load(ODDS, status="partial")  # of what, the calendar does not say
-    end = stage.now + timedelta(minutes=10)
-    why = f"held: grace until {end:%Y-%m-%d %H:%M:%SZ}"
-    assert says(stage, "settling", why, 1, holds=(("grace", end),)) == []
-
-
 def test_nothing_is_expected_in_the_past() -> None:
     stage = Stage(NEEDS)
     why = f"Waiting for {ODDS}; {PBP}."

@@ -246,6 +246,27 @@ JUDGEMENT = (
         "test_after_a_change_of_grain_what_counted_is_what_was_consumed",
     ),
     tested(
+        "newer-data-by-an-edit",
+        "an edit of a requirement makes newer data of loads that came before it",
+        "2.8",
+        replace(
+            MACHINE,
+            "                self._refilled(fact.arrivals)\n"
+            "            self._note_new_requirements(fact.registry_since)\n",
+            "                self._refilled(fact.arrivals)\n"
+            "                self._note_new_requirements(fact.registry_since)\n",
+        ),
+        by="tests/core/test_registry_change.py::test_sources_in_another_order_are_no_newer_data",
+    ),
+    tested(
+        "newer-data-lost-by-an-edit",
+        "another edit makes what a new requirement waits to consume no newer data",
+        "law 3",
+        replace(MACHINE, "noted[name] = self.newer_after.get(name) or ", "noted[name] = "),
+        by="tests/core/test_registry_change.py::"
+        "test_newer_data_of_a_new_line_stays_newer_data_under_the_next_registry",
+    ),
+    tested(
         "older-than-a-game-wins",
         "after a change of grain to date, a load older than one of a single game counts",
         "3.1, Order",
