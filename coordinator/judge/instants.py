@@ -131,7 +131,7 @@ class Instants:
             no("the deadline has acted before")
         if story.known_before(at) is False:
             no("was first known after its deadline")
-        if not self.serving.set_before(story, "deadline", at):
+        if self.serving.set_before(story, "deadline", at) is False:
             no("a change of the registry put the deadline into the past")
         if ready.usable is False:
             no("was fired without any usable input")
@@ -166,7 +166,7 @@ class Instants:
                 reasons.append(f"{at:%m-%d %H:%M} has acted")
             elif story.known_before(at) is False:
                 reasons.append(f"first known after {at:%m-%d %H:%M}")
-            elif not self.serving.set_before(story, "schedule", at):
+            elif self.serving.set_before(story, "schedule", at) is False:
                 reasons.append(f"a change of the registry put {at:%m-%d %H:%M} into the past")
             elif (
                 passed is not None
@@ -201,7 +201,7 @@ class Instants:
             return f"was skipped before its deadline {instant:%m-%d %H:%M}"
         if story.known_before(instant) is False:
             return "was first known after its deadline, and was skipped"
-        if not self.serving.set_before(story, "deadline", instant):
+        if self.serving.set_before(story, "deadline", instant) is False:
             return "a change of the registry put the deadline into the past, and it was skipped"
         if self.serving.evaluate(story, rules, at)[0].critical_met is True:
             return "was skipped though its needs are met"

@@ -61,9 +61,9 @@ class Stage:
         self._ids = 0
         self.serve(registry(requires, **policy), "one")
 
-    def serve(self, text: str, identity: str) -> None:
+    def serve(self, text: str, identity: str, *, ready: bool = True) -> None:
         self.hash = identity
-        self.judge.see(self.now, Served(identity, text, "instance"))
+        self.judge.see(self.now, Served(identity, text, "instance", ready=ready))
 
     @property
     def rules(self) -> list[str]:

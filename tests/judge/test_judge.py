@@ -432,6 +432,28 @@ def test_a_change_of_the_registry_puts_no_instant_into_the_past() -> None:
     assert found == ["deadline.fire"]
 
 
+@pytest.mark.parametrize("then", ["fire", "skip"])
+def test_an_instance_that_dies_at_its_start_may_have_set_a_deadline_before_it_passed(
+    then: str,
+) -> None:
+    requires = [{"table": ODDS}, {"table": PBP}]
+    stage = Stage(requires)
+    event = stage.load()
+    stage.show("waiting")
+    deadline = {"at": "08:00", "day": 1, "then": then}
+    stage.serve(registry(requires, deadline=deadline), "two", ready=False)
+    stage.after(hours=12)
+    stage.serve(registry(requires, deadline=deadline, grace="1m"), "three")
+    if then == "skip":
+        stage.show("skipped")
+        assert stage.rules == []
+    else:
+        missing = (f"{PBP} is missing",)
+        bypassed = ("dependencies",)
+        found = stage.fire((ODDS, event), trigger="deadline", bypassed=bypassed, warnings=missing)
+        assert found == []
+
+
 def test_a_person_may_fire_and_is_named() -> None:
     stage = Stage()
     act = stage.act("trigger", bypass=["dependencies"])
