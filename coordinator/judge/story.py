@@ -280,7 +280,7 @@ class Story:
                 consumed = before is not None and (
                     need.line.critical or before.by_data is not False
                 )
-                games, loads = self._changed(needs, table, on, base, until, marks=consumed)
+                games, loads, kept = self._changed(needs, table, on, base, until, marks=consumed)
                 certain = sure
                 if before is None:
                     # A line that a later registry brought: what came before it is not newer data.
@@ -311,7 +311,7 @@ class Story:
                     changes = self.ledger.calendar_changes(on)
                     since = any(number > base.number for number, _ in changes)
                     certain = certain and since and self.ledger.games(on, until) != ()
-                elif not any(map(self._is_kept, loads)):
+                elif not kept:
                     certain = False
                 found.append(
                     Newer(need.line, table, on, frozenset(games), tuple(loads), is_met, certain)
@@ -348,8 +348,10 @@ class Story:
         until: int | None,
         *,
         marks: bool,
-    ) -> tuple[set[str], list[Load]]:
+    ) -> tuple[set[str], list[Load], bool]:
         """The games whose content is not what was consumed, and the loads that changed them.
+
+        Then, whether any of them is surely known: of unexpected games a sample is kept.
 
         Without ``marks`` nothing was consumed that an equal mark could speak of.
         """
@@ -361,6 +363,8 @@ class Story:
             names |= {g for x in now for g in x.games}
         games: set[str] = set()
         loads: list[Load] = []
+        kept = False
+        expected = self.ledger.games(on, until) or ()
         for name in sorted(names):
             if not by_game:
                 new, old = newest(now), newest(then)
@@ -377,9 +381,11 @@ class Story:
                 loads.append(new)
             if name != WHOLE:
                 games.add(name)
+                kept = kept or name in expected or self.ledger.keeps_all(table, on)
             else:
-                games |= set(new.games or self.ledger.games(on, until) or (WHOLE,))
-        return games, loads
+                games |= set(new.games or expected or (WHOLE,))
+                kept = kept or self._is_kept(new)
+        return games, loads, kept
 
     # ── holds ────────────────────────────────────────────────────────────────────────────────
 

@@ -268,6 +268,21 @@ def test_newer_rows_of_an_optional_table_count_where_a_waiver_meets_it(
     assert [rule for rule in fired if rule == "launch.changed_tables"] == found
 
 
+@pytest.mark.parametrize(("wrong", "found"), [(20, ["status.newer_data"]), (21, [])])
+def test_a_game_that_may_not_be_kept_may_not_be_newer_data(wrong: int, found: list[str]) -> None:
+    """What a load of unexpected games said is replaced by a load of the date with an equal mark."""
+    stage = Stage([{"table": BOX}], cooldown="10h")
+    stage.load(BOX, record_count=300, metadata={"content_hash": "a"})
+    games = [f"w{n:02}" for n in range(wrong)]
+    stage.after(minutes=1).load(BOX, game_ids=games, record_count=300)
+    stage.fire(inputs=())
+    stage.succeed()
+    stage.judge.broken.clear()
+    stage.after(minutes=1).load(BOX, record_count=300, metadata={"content_hash": "a"})
+    stage.show("succeeded")
+    assert stage.rests() == found
+
+
 def test_equal_content_is_no_newer_data() -> None:
     stage = _succeeded()
     stage.load(metadata={"content_hash": "a"})
