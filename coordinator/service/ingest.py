@@ -181,7 +181,16 @@ class Ingest:
             self._table(message)
 
     async def announce(self, arrival: Arrival, processor: str) -> Outcome:
-        """Take in the announcement of a processor's own output."""
+        """Take in the announcement of a processor's own output.
+
+        Raises ``Unavailable`` while another registry is served that has its table and this one has
+        not: an instance of that one delivers it.
+        """
+        name = arrival.table
+        if name not in self.registry.tables:
+            await self._engine.in_force.unknown_here(
+                f"the table {shown(name)}", lambda other: other is None or name in other.tables
+            )
         message, table = self._loads.announced(arrival, processor)
         return await self._enqueue(message, table, self._engine.clock.now(), own=True)
 

@@ -37,7 +37,6 @@ from coordinator.documents import (
     pending_key,
     table_date_key,
 )
-from coordinator.errors import Bug
 from coordinator.ports import Key
 from coordinator.registry import Registry
 from coordinator.service.engine import WINDOW_READS_MAX, Committed, Engine, Reading, Target
@@ -123,10 +122,13 @@ class Loads:
         return Load(message, table, arrival, now, named, own, more=len(now) < len(targets))
 
     def announced(self, arrival: Arrival, processor: str) -> tuple[LoadMessage, TableSpec]:
-        """The announcement of a processor's own output, as a message, and the output's table."""
-        table = self._engine.registry.tables.get(arrival.table)
-        if table is None:
-            raise Bug(f"{processor} announces {arrival.table}, which the registry does not have")
+        """The announcement of a processor's own output, as a message, and the output's table.
+
+        A run may have written a table that no registry has any more. Its output is recorded all the
+        same, and nobody needs it.
+        """
+        name = arrival.table
+        table = self._engine.registry.tables.get(name) or TableSpec(name=name, producer=processor)
         message = LoadMessage(
             names=(arrival.table,),
             game_date=arrival.game_date,

@@ -764,6 +764,14 @@ INTAKE = (
         by=SERVICE
         + "test_rolling.py::test_a_table_that_only_the_new_registry_has_is_sent_again_and_not_set_aside",
     ),
+    tested(
+        "former-output-recorded-too-early",
+        "an output that only another served registry has is recorded for nobody",
+        "law 3",
+        replace(INGEST, "        if name not in self.registry.tables:\n", "        if not name:\n"),
+        by=SERVICE + "test_rolling.py::"
+        "test_an_output_under_a_former_name_is_announced_once_nobody_serves_that_name",
+    ),
 )
 
 DECIDING = (

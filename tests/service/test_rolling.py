@@ -18,10 +18,13 @@ from coordinator.adapters.sqlite import SqliteStore
 from coordinator.app import Application, build
 from coordinator.core.model import RunStatus
 from coordinator.core.spec import LaunchKind
+from coordinator.documents import event_key
 from coordinator.errors import NotFound, Unavailable
 from coordinator.ports import Key, Kind, Notice, Store
 from coordinator.registry import parse
 from coordinator.service.in_force import GONE_AFTER, LOOK_EVERY
+from coordinator.service.loads import Loads
+from coordinator.service.runs import Runs
 from coordinator.settings import Settings
 from coordinator.web.health import readiness
 from tests.service.test_adopt import DATE, HEAD, MORE, ONE, TWO, Launches, partition
@@ -235,6 +238,28 @@ async def test_a_load_is_not_taken_for_another_table_that_it_also_names() -> Non
             await old.ingest.take(event)
         await s.pass_by(2 * GONE_AFTER, old)
         assert (await old.ingest.take({**event, "game_date": "2024-10-20"})).outcome == "applied"
+
+
+async def test_an_output_under_a_former_name_is_announced_once_nobody_serves_that_name() -> None:
+    async with shared() as s:
+        old = await s.instance(TWO)
+        await old.ingest.take(s.load("raw.a"))
+        await old.ingest.take(s.load("raw.b"))
+        run = await old.runs.claim(f"P:{DATE}:1", "me", 1)
+        by_relay = Runs(old.engine, Loads(old.engine), told_outside=True)
+        await by_relay.complete(run.run_id, run.lease_token or "", RunStatus.SUCCESS, 7)
+        new = await s.instance(TWO.replace("out.p", "out.renamed"))
+        output = event_key("out.p", DATE, f"run:{run.run_id}")
+        await new.relay.drain()
+        assert (await s.store.get([output]))[output] is None
+        await s.pass_by(2 * GONE_AFTER, new)
+        await new.relay.drain()
+        entry = (await s.store.get([output]))[output]
+        assert entry is not None
+        assert entry.outcome == "ignored"
+        p = await partition(new, "P")
+        assert p is not None
+        assert not p.outbox
 
 
 async def test_readiness_tells_of_the_other_registry() -> None:
