@@ -45,6 +45,10 @@ class Load:
     correlation_id: str | None
     generation: int = 0
     """Of a run's output: the run's generation."""
+    _covered: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_covered", frozenset(self.games))
 
     @property
     def speaks(self) -> bool:
@@ -57,7 +61,7 @@ class Load:
         return self.status == "no_data" or self.count == 0
 
     def covers(self, game: str) -> bool:
-        return not self.games or game in self.games
+        return not self.games or game in self._covered
 
 
 def newer(one: Load, other: Load) -> bool:
