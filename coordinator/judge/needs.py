@@ -220,7 +220,8 @@ class Needs:
             for source in need.sources:
                 for load in self.ledger.of(source.table, source.game_date, until):
                     first, last = min(first, load.received_at), max(last, load.received_at)
-            last = max(last, need.since.last)
+            if need.met is not False:
+                last = max(last, need.since.last)
         return met, Span(first if first is not NEVER else ALWAYS, last)
 
     # ── one line ─────────────────────────────────────────────────────────────────────────────

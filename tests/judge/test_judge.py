@@ -224,6 +224,15 @@ def test_an_equal_mark_is_newer_data_where_an_optional_line_was_not_met() -> Non
     assert "unfired.newer" in stage.after(hours=2).rests()
 
 
+def test_grace_without_critical_needs_ends_though_some_are_not_met() -> None:
+    needs = [{"table": ODDS, "critical": False}, {"table": PBP, "critical": False}]
+    stage = Stage(needs, grace="10m")
+    stage.load(ODDS)
+    stage.show("settling")
+    assert stage.rests() == []
+    assert stage.after(minutes=11).rests() == ["unfired"]
+
+
 def test_a_load_that_was_too_old_need_not_be_fresh_again_when_clocks_are_set_back() -> None:
     stage = Stage([{"table": ODDS, "max_age_hours_fail": 1}])
     stage.load(ODDS)
