@@ -308,9 +308,9 @@ class Story:
                     is_met = False if need.by_data is not None else None
                 # A game that the calendar no longer expects was not missing in the run.
                 if not loads:
-                    changes = self.ledger.calendar_changes(on)
-                    since = any(number > base.number for number, _ in changes)
-                    certain = certain and since and self.ledger.games(on, until) != ()
+                    games_now = set(self.ledger.games(on, until) or ())
+                    changed = games_now != set(self.ledger.games(on, base.number) or ())
+                    certain = certain and changed and bool(games_now)
                 elif not kept:
                     certain = False
                 found.append(

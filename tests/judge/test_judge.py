@@ -391,6 +391,31 @@ def test_a_deadline_over_a_live_run_is_noticed_where_the_date_has_games(
     assert [r for r in rules if r.startswith("notice")] == found
 
 
+@pytest.mark.parametrize(
+    ("games", "rules"),
+    [
+        pytest.param(("g1",), [], id="the calendar came again"),
+        pytest.param(("g2",), ["unfired.newer"], id="other games"),
+    ],
+)
+def test_a_change_of_the_calendar_that_meets_an_optional_need_is_newer_data(
+    games: tuple[str, ...], rules: list[str]
+) -> None:
+    """What an edit of a minimum meets is none."""
+    needs = [{"table": ODDS}, {"table": PBP, "critical": False}]
+    stage = Stage(needs)
+    stage.calendar("g1")
+    event = stage.load()
+    stage.load(PBP, status="partial", record_count=5)
+    stage.after(hours=1).fire((ODDS, event), warnings=(f"{PBP} is partial",))
+    stage.succeed()
+    broken = len(stage.rules)
+    stage.serve(registry([needs[0], {**needs[1], "expected_count_per_game": 5}]), "two")
+    stage.after(seconds=1).calendar(*games)
+    stage.show("succeeded", "newer_data")
+    assert [r for r in stage.after(hours=2).rests()[broken:] if r.startswith("unfired")] == rules
+
+
 def test_a_date_first_known_after_its_deadline_is_judged_as_usual() -> None:
     stage = Stage(
         [{"table": ODDS}, {"table": PBP}], deadline={"at": "08:00", "day": 1, "then": "fire"}
