@@ -98,6 +98,7 @@ format: install ## Rewrite the code in the house format
 bench: install ## Measure throughput and latency on this machine
 	$(BIN)/python benchmarks/ingest.py
 	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/messages.py
 
 simulate: install ## Seeded worlds with faults, checked against the laws (SEEDS=1-200 or FRESH=100, STEPS=60, JOBS=2, STORE=firestore)
 	$(BIN)/python -m coordinator.simulation $(if $(FRESH),--fresh $(FRESH),--seeds $(SEEDS)) \

@@ -37,6 +37,8 @@ from coordinator.errors import Refused, Unusable
 from coordinator.terminal import safe
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from coordinator.demo import Moment, Playing, Summary
 
 T = TypeVar("T")
@@ -173,10 +175,11 @@ def read_settings(given: dict[str, Any]) -> Any:
         raise verbs.usage(f"the settings file cannot be read: {error}") from error
 
 
-def _bad_setting(found: Mapping[str, Any], given: Mapping[str, Any]) -> str:
-    """What is wrong with one setting: where it was said, what was said, the rule."""
+def _bad_setting(found: ErrorDetails, given: Mapping[str, Any]) -> str:
+    """What is wrong with one setting: where it was set, the value, the rule."""
     from coordinator.registry_yaml import did_you_mean
     from coordinator.settings import Settings, settings_file
+    from coordinator.validation import rule
 
     key, value = ".".join(map(str, found["loc"])), found["input"]
     variable = f"COORDINATOR_{key.upper()}"
@@ -191,10 +194,7 @@ def _bad_setting(found: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     if place.endswith(".toml"):
         place = f"{place}: {key}"
     shown = "the value" if key in SECRET_SETTINGS else repr(value)
-    if found["type"] == "value_error":
-        return f"{place}: {shown} {found['ctx']['error']}"
-    words = str(found["msg"])
-    return f"{place}: {shown}: {words[:1].lower()}{words[1:]}"
+    return f"{place}: {shown} {rule(found)}"
 
 
 # ── scenarios ────────────────────────────────────────────────────────────────────────────────

@@ -38,7 +38,7 @@ from coordinator.service.runs import Runs, UnknownProcessor
 from coordinator.wire import (
     BadMessage,
     LoadMessage,
-    RunMessage,
+    RunReport,
     read_envelope,
     read_event,
     read_json,
@@ -196,7 +196,7 @@ class Ingest:
 
     async def _take(self, event: Any, received_at: datetime, message_id: str | None) -> Outcome:
         message = read_event(event, received_at, message_id)
-        if isinstance(message, RunMessage):
+        if isinstance(message, RunReport):
             return await self._report(message)
         names, in_force = message.names, self._engine.in_force
         unknown = f"the table {shown(names[0])}"
@@ -232,7 +232,7 @@ class Ingest:
             )
         return table
 
-    async def _report(self, message: RunMessage) -> Outcome:
+    async def _report(self, message: RunReport) -> Outcome:
         """A runner's report as a message. What the state machine refuses is ``refused``."""
         try:
             if message.status is not None:

@@ -119,51 +119,6 @@ class EventResults(Answer):
     results: list[EventResult] = Field(description="One for each event, in order.")
 
 
-class LoadEvent(BaseModel):
-    """A load of a table, reported. Unknown fields are allowed and ignored."""
-
-    event_type: Literal["raw_data_loaded"] = Field(description="What kind of event it is.")
-    target_table: str | None = Field(None, description="The table, by full name or alias.")
-    source_table: str | None = Field(None, description="Names the table where the above does not.")
-    output_dataset: str | None = Field(None, description="With `output_table`: the table's name.")
-    output_table: str | None = Field(None, description="With `output_dataset`: the table's name.")
-    processor_name: str | None = Field(None, description="Names the table where nothing else does.")
-    game_date: GameDate = Field(
-        description="The date loaded; also read from analysis_date, target_date, data_date."
-    )
-    status: LoadStatus = Field(description="How the load ended; a boolean `success` is read too.")
-    timestamp: Instant = Field(description="When the load was made, with a zone.")
-    record_count: int | None = Field(None, ge=0, description="Rows loaded; leave out if unknown.")
-    game_ids: list[str] | None = Field(None, description="Games covered; none: the whole date.")
-    event_id: str | None = Field(
-        None,
-        description="Unique within table and date; left out, it is derived. It must not begin with "
-        "`run:`, which marks the announced output of a run.",
-    )
-    execution_id: str | None = Field(None, description="The execution that loaded it.")
-    correlation_id: str | None = Field(None, description="Ties together what one cause set off.")
-    source_scraper_execution_id: str | None = Field(None, description="The scrape behind it.")
-    skip_downstream: bool | None = Field(
-        None, description="Announce it quiet: it meets requirements and fires nothing by itself."
-    )
-    metadata: dict[str, Any] | None = Field(
-        None, description="Anything; `content_hash` marks equal content."
-    )
-
-
-class RunReport(BaseModel):
-    """A runner's report as an event. Unknown fields are allowed and ignored."""
-
-    event_type: Literal["run_started", "run_heartbeat", "run_completed"] = Field(
-        description="What is reported."
-    )
-    run_id: str = Field(description="The run.")
-    lease_token: str = Field(description="The token that the claim gave.")
-    status: ReportWord | None = Field(None, description="How it ended, of `run_completed`.")
-    record_count: int | None = Field(None, ge=0, description="Rows written.")
-    error: str | None = Field(None, description="What went wrong.")
-
-
 # ── status ───────────────────────────────────────────────────────────────────────────────────
 
 

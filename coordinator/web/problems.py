@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse
 from coordinator.errors import BadInput, CoordinatorError, Mistake
 from coordinator.service.operate import NotReady
 from coordinator.service.shapes import verdict_view
-from coordinator.wire import shown
+from coordinator.validation import mistakes_of
 
 log = structlog.get_logger(__name__)
 
@@ -162,39 +162,20 @@ def of_http(error: HTTPException, scope_path: str, method: str) -> JSONResponse:
 
 def of_validation(error: RequestValidationError, instance: str) -> JSONResponse:
     """The problem of a request that does not fit its model."""
-    mistakes: list[Mistake] = []
-    for found in error.errors()[:50]:
-        place = [str(p) for p in found["loc"]]
-        if found["type"] == "json_invalid":
-            why = found.get("ctx", {}).get("error", "not JSON")
-            at = place[-1] if place[-1].isdigit() else "?"
+    found = error.errors()
+    for each in found:
+        if each["type"] == "json_invalid":
+            why = each.get("ctx", {}).get("error", "not JSON")
+            at = each["loc"][-1] if isinstance(each["loc"][-1], int) else "?"
             return problem(
                 400,
                 f"The body is not JSON: {why} (at character {at}); send UTF-8 JSON.",
                 code="malformed_json",
                 instance=instance,
             )
-        if len(place) > 1 and place[0] in ("body", "query", "path", "header"):
-            place = place[1:]
-        value = None if found["type"] == "missing" else shown(found.get("input"))
-        mistakes.append(Mistake(".".join(place)[:200], _words(found), value))
+    mistakes = mistakes_of(found, parts=("body", "query", "path", "header"))
     detail = "; ".join(f"{m.field}: {m.message}" for m in mistakes[:5])
     return problem(422, detail, instance=instance, errors=mistakes)
-
-
-def _words(found: Mapping[str, Any]) -> str:
-    """A validation message in this project's words where there are better ones."""
-    match found["type"]:
-        case "value_error":
-            return str(found["ctx"]["error"])
-        case "missing":
-            return "is missing"
-        case "literal_error" | "enum":
-            return f"must be {found['ctx']['expected']}"
-        case "extra_forbidden":
-            return "is not known here; check its spelling, or leave it out"
-    message = str(found["msg"])
-    return message[:1].lower() + message[1:]
 
 
 def install(app: FastAPI) -> None:

@@ -16,10 +16,12 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from coordinator.web.models import LoadEvent, Problem, RunReport
+from coordinator.web.models import Problem
 from coordinator.web.problems import CODES, MEDIA_TYPE, RETRY_AFTER_SECONDS
+from coordinator.wire import LoadEvent, PushEnvelope, RunReport
 
 REF = "#/components/schemas/{model}"
 TITLE = "Coordinator"
@@ -114,36 +116,6 @@ PUSH: Mapping[str, Any] = {
         },
     }
 }
-PUSH_ENVELOPE: Mapping[str, Any] = {
-    "title": "PushEnvelope",
-    "type": "object",
-    "description": "A wrapped Pub/Sub push message.",
-    "required": ["message"],
-    "properties": {
-        "message": {
-            "type": "object",
-            "description": "The message.",
-            "required": ["data"],
-            "properties": {
-                "data": {
-                    "type": "string",
-                    "contentEncoding": "base64",
-                    "description": "The event as JSON, in base64.",
-                },
-                "messageId": {
-                    "type": "string",
-                    "description": "Stands in where the event has neither an id nor an execution.",
-                },
-                "attributes": {
-                    "type": "object",
-                    "description": "Not read.",
-                    "additionalProperties": {"type": "string"},
-                },
-            },
-        },
-        "subscription": {"type": "string", "description": "Not read."},
-    },
-}
 
 
 ENUMS = {
@@ -152,6 +124,8 @@ ENUMS = {
     "ScheduleWhen": "Whether a schedule fires only what is ready, or always.",
 }
 """Words for shapes of the core that need none there."""
+MESSAGES: tuple[type[BaseModel], ...] = (LoadEvent, RunReport, PushEnvelope)
+"""What ``wire`` reads; FastAPI knows the models of its own routes alone."""
 PLACES = {
     "correlation_id": "The correlation id, as an event carried it.",
     "game_date": "A calendar date, YYYY-MM-DD, on the registry's clock.",
@@ -178,12 +152,11 @@ def schema_of(app: FastAPI) -> dict[str, Any]:
     document["paths"]["/pubsub/push"] = dict(PUSH)
     components: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
     _, defined = models_json_schema(
-        [(Problem, "serialization"), (LoadEvent, "validation"), (RunReport, "validation")],
+        [(Problem, "serialization"), *((m, "validation") for m in MESSAGES)],
         ref_template=REF,
     )
     for name, schema in defined["$defs"].items():
         components.setdefault(name, schema)
-    components["PushEnvelope"] = dict(PUSH_ENVELOPE)
     for name, words in ENUMS.items():
         components[name].setdefault("description", words)
     document["components"]["schemas"] = dict(sorted(components.items()))

@@ -236,7 +236,7 @@ def test_what_was_refused_of_quarantine_is_audited(service: Service) -> None:
 
 
 def test_a_date_that_is_none_is_said_in_the_same_words_everywhere(shared: Service) -> None:
-    words = "game_date: 'TODAY' is no game date; give a calendar date as YYYY-MM-DD"
+    words = "game_date: 'TODAY' is not a game date; give a calendar date as YYYY-MM-DD"
     acted = shared.post("/v1/processors/Summary/dates/TODAY/trigger", WHY, status=422)
     looked = shared.get("/v1/status/TODAY", 422)
     assert acted["detail"] == looked["detail"] == words

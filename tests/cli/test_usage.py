@@ -161,8 +161,8 @@ def test_a_bad_setting_names_where_it_was_said_and_what_was_said(tmp_path: Path)
     assert ran.code == 2
     said = " ".join(ran.err.replace("│", "").split())
     assert "COORDINATOR_STORE: 'mysql:x' must read sqlite:PATH" in said
-    assert f"{file}: workers: 'many': input should be a valid integer" in said
-    assert f"{file}: webhook_url: the value: input should be" in said, "a secret is not shown"
+    assert f"{file}: workers: 'many' must be a whole number" in said
+    assert f"{file}: webhook_url: the value must be a string" in said, "a secret is not shown"
     assert "Value error" not in said
 
 
