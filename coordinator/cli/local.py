@@ -177,7 +177,7 @@ def read_settings(given: dict[str, Any]) -> Any:
 
 def _bad_setting(found: ErrorDetails, given: Mapping[str, Any]) -> str:
     """What is wrong with one setting: where it was set, the value, the rule."""
-    from coordinator.registry_yaml import did_you_mean
+    from coordinator.registry import did_you_mean
     from coordinator.settings import Settings, settings_file
     from coordinator.validation import rule
 

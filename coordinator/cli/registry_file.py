@@ -138,8 +138,7 @@ def diff(
         coordinator registry diff registry.yaml
         coordinator registry diff new.yaml --against registry.yaml
     """
-    from coordinator.registry import load
-    from coordinator.registry_meaning import diff_meanings
+    from coordinator.registry import diff_meanings, load
 
     fresh = load(new)
     before = _meaning(old, url)

@@ -38,7 +38,7 @@ TERMINAL = "coordinator/terminal.py"
 OUTGOING = "coordinator/outgoing.py"
 LOCAL = "coordinator/adapters/local.py"
 PENDING = "coordinator/service/pending.py"
-REGISTRY = "coordinator/registry.py"
+REGISTRY_RULES = "coordinator/registry/rules.py"
 SPOOL = "processors/spool.py"
 PUBLISHER = "processors/publisher.py"
 DOOR = "processors/door.py"
@@ -1249,9 +1249,9 @@ INSTANTS = (
         "events of a table with `__` in its name share keys with another's",
         "2, Registry",
         replace(
-            REGISTRY,
-            'if not _TABLE_NAME.fullmatch(name) or "__" in name:',
-            "if not _TABLE_NAME.fullmatch(name):",
+            REGISTRY_RULES,
+            'if _TABLE_NAME.fullmatch(value) and "__" not in value:',
+            "if _TABLE_NAME.fullmatch(value):",
         ),
         by=SERVICE
         + "test_keys.py::test_a_table_whose_events_would_share_keys_with_another_is_refused",

@@ -5,8 +5,15 @@ from pathlib import Path
 import pytest
 
 from coordinator.errors import BadInput
-from coordinator.registry import MAX_GROUP, RegistryError, RegistryMistake, load, parse
-from coordinator.registry_yaml import MAX_BYTES, MAX_MISTAKES
+from coordinator.registry import (
+    MAX_BYTES,
+    MAX_GROUP,
+    MAX_MISTAKES,
+    RegistryError,
+    RegistryMistake,
+    load,
+    parse,
+)
 from tests.registry.examples import SMALL, changed
 
 HERE = "«"
@@ -78,8 +85,8 @@ VALUES = [
     ("timezone: America/New_York", "timezone: «5", "timezone", 'put it in quotes: "5"'),
     ("{table: raw.games, known_from: 2024-10-22}", "«raw.games", "calendar", "must be a mapping"),
     ("2024-10-22", "«20241022", "calendar.known_from", "YYYY-MM-DD"),
-    ("2024-10-22", "«2024-02-30", "calendar.known_from", "is no date"),
-    ("2024-10-22", "«TODAY", "calendar.known_from", "is no date"),
+    ("2024-10-22", "«2024-02-30", "calendar.known_from", "is not a date"),
+    ("2024-10-22", "«TODAY", "calendar.known_from", "is not a date"),
     ("table: raw.games", "table: «games", "calendar.table", "dataset.table"),
     ("    grain: game", "    grain: «games", "tables.raw.box.grain", "game or date"),
     (
@@ -103,7 +110,7 @@ VALUES = [
     ),
     ("  raw.odds:\n", "  raw.odds: «7\n", "tables.raw.odds", "must be a mapping"),
     ("  Teams:\n", "  «Te__ams:\n", "processors.Te__ams", "without __"),
-    ("  Teams:\n", "  «Te:ams:\n", "processors.Te:ams", "is no processor name"),
+    ("  Teams:\n", "  «Te:ams:\n", "processors.Te:ams", "is not a valid processor name"),
     ("  Teams:\n", "  «9Teams:\n", "processors.9Teams", "starting with a letter"),
     ("output: out.teams", "output: «teams", "processors.Teams.output", "dataset.table"),
     (BOX, "      - «raw.box\n", "processors.Players.requires[0]", "must be a mapping"),
@@ -111,9 +118,9 @@ VALUES = [
 
 POLICIES = [
     ("grace: «15", "grace", "30s, 15m, 1h, 2d"),
-    ("grace: «1.5h", "grace", "is no duration"),
-    ("grace: «-5m", "grace", "is no duration"),
-    ("grace: «15 m", "grace", "is no duration"),
+    ("grace: «1.5h", "grace", "is not a duration"),
+    ("grace: «-5m", "grace", "is not a duration"),
+    ("grace: «15 m", "grace", "is not a duration"),
     ("grace: «31d", "grace", "longer than the most, 30d"),
     ("run_timeout: «0s", "run_timeout", "leaves no time at all"),
     ("heartbeat_timeout: «0s", "heartbeat_timeout", "leaves no time at all"),
@@ -127,7 +134,7 @@ POLICIES = [
     ("attempts: «99999999999999999999999", "attempts", "must be a whole number"),
     ("off_day: «off", "off_day", "skip or run, not text (off)"),
     ('not_before: «"09:00"', "not_before", "must be a mapping"),
-    ("not_before: «{day: 1}", "not_before", "needs 'at'"),
+    ("«not_before: {day: 1}", "not_before", "needs 'at'"),
     ('not_before: {at: «"24:00"}', "not_before.at", "00:00 to 23:59:59"),
     ("not_before: {at: «9:00}", "not_before.at", '"HH:MM"'),
     ("not_before: {at: 09:00, day: «-31}", "not_before.day", "outside -30 to 366"),
@@ -147,13 +154,13 @@ OTHER_KEYS = [
     ("launch: «{local: true, pubsub: topic}", "launch", "not local and pubsub"),
     ("launch: {local: «false}", "launch.local", "must be true"),
     ("launch: {local: «yes}", "launch.local", "true or false, not text (yes)"),
-    ("launch: {http: «ftp://a.example/x}", "launch.http", "no http or https URL"),
+    ("launch: {http: «ftp://a.example/x}", "launch.http", "is not an http or https URL"),
     ("launch: {http: «'http:///x'}", "launch.http", "a host"),
     ("launch: {http: «'http://a b/'}", "launch.http", "with spaces"),
-    ("launch: {http: «'http://[a/'}", "launch.http", "is no URL"),
-    ("launch: {http: «'http://a.example:99999/'}", "launch.http", "is no URL"),
+    ("launch: {http: «'http://[a/'}", "launch.http", "is not a valid URL"),
+    ("launch: {http: «'http://a.example:99999/'}", "launch.http", "is not a valid URL"),
     ("launch: {http: «'https://me:secret@a.example/'}", "launch.http", "user name or password"),
-    ("launch: {pubsub: «x}", "launch.pubsub", "is no topic"),
+    ("launch: {pubsub: «x}", "launch.pubsub", "is not a valid topic"),
     ("launch: {pubsub: «google-x}", "launch.pubsub", "not starting with goog"),
     ("launch: {pubsub: «3}", "launch.pubsub", "put it in quotes"),
 ]
@@ -167,7 +174,7 @@ LINES = [
     ("{at_least: «0, of: [raw.box, raw.odds]}", ".at_least", "outside 1 to 2"),
     ("{any_of: «raw.box}", ".any_of", "must be a list of tables"),
     ("{any_of: «[]}", ".any_of", "is empty"),
-    ("{any_of: [raw.box, «raw.box]}", ".any_of[1]", "stands twice in the group"),
+    ("{any_of: [raw.box, «raw.box]}", ".any_of[1]", "is given twice in the group"),
     (f"{{any_of: «[{', '.join(['raw.box'] * (MAX_GROUP + 1))}]}}", ".any_of", "the most is 20"),
     ("{table: «raw.boxes}", ".table", "unknown table 'raw.boxes'; did you mean 'raw.box'?"),
     ("{table: «BoxLoader}", ".table", "requirements use the full name: raw.box"),
@@ -193,13 +200,13 @@ LINES = [
         "must be less than max_age_hours_fail (24)",
     ),
     ("{table: raw.box, «prefer_for: 5m}", ".prefer_for", "only an any_of group"),
-    ("{any_of: [raw.box, raw.odds], prefer_for: «5}", ".prefer_for", "is no duration"),
+    ("{any_of: [raw.box, raw.odds], prefer_for: «5}", ".prefer_for", "is not a duration"),
     ("{table: raw.box, dates: «-1}", ".dates", "must be a mapping"),
     ("{table: raw.box, dates: «{}}", ".dates", "exactly one of offset"),
     (
         "{table: raw.box, dates: «{window_days: 3, offset: 0}}",
         ".dates",
-        "A window never holds its own date",
+        "A window never includes its own date",
     ),
     ("{table: raw.box, dates: {offset: «-367}}", ".dates.offset", "outside -366 to 366"),
     ("{table: raw.box, dates: {offset: -1, «min_ready: 1}}", ".dates.min_ready", "a window"),
@@ -400,17 +407,17 @@ def test_a_cycle_that_ends_in_earlier_dates_is_none() -> None:
         ("", 1, 1, "is empty"),
         ("# only a comment\n", 1, 1, "is empty"),
         ("[]", 1, 1, "must be a mapping"),
-        ("version: 1\nversion: 1\n", 2, 1, "stands twice, first at 1:1"),
-        ("a: [\n", 2, 1, "this is no YAML"),
-        ("a: b: c\n", 1, 5, "this is no YAML"),
-        ("a: 'x\n", 2, 1, "this is no YAML"),
+        ("version: 1\nversion: 1\n", 2, 1, "is given twice, first at 1:1"),
+        ("a: [\n", 2, 1, "this is not valid YAML"),
+        ("a: b: c\n", 1, 5, "this is not valid YAML"),
+        ("a: 'x\n", 2, 1, "this is not valid YAML"),
         ("a: 1\n---\nb: 2\n", 2, 1, "a second document"),
         ("a: \x00", 1, 4, "control character"),
-        ("a: 1\nb: \ud800", 2, 4, "lone surrogate"),
+        ("a: 1\nb: \ud800", 2, 4, "unpaired surrogate"),
         ("? [a]\n: b\n", 1, 3, "a key must be plain text"),
         ("a: &x {b: 1}\n*x : c\n", 2, 1, "a key must be plain text"),
-        ("a: !!python/object:x {}\n", 1, 4, "means nothing here"),
-        ("a: !!int 7\n", 1, 4, "means nothing here"),
+        ("a: !!python/object:x {}\n", 1, 4, "has no meaning here"),
+        ("a: !!int 7\n", 1, 4, "has no meaning here"),
         ("a: *x\n", 1, 4, "no anchor &x"),
         ("a: &x [*x]\n", 1, 8, "no anchor &x ends before"),
         ("a: " + "[" * 21, 1, 23, "nested deeper than 20 levels"),
@@ -485,6 +492,7 @@ def test_all_mistakes_come_at_once_in_the_order_of_the_file() -> None:
         "tables.raw.box.aliases[0]",
         "processors.Teams.phase",
         "processors.Teams.requires[1].table",
+        "processors.Teams.requires[1].critical",
     ]
     assert [m.line for m in found] == sorted(m.line for m in found)
 

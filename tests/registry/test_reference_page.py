@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from coordinator.core.spec import Policy
-from coordinator.registry import KEYS, parse
-from coordinator.registry_meaning import POLICY_KEYS, duration_text
+from coordinator.registry import KEYS, POLICY_KEYS, duration_text, parse
+from coordinator.registry.reference import render
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reference-registry.md").read_text("utf-8")
 HEADINGS = {
@@ -31,6 +31,10 @@ def rows(section: str) -> dict[str, list[str]]:
     text = re.split(r"^#", PAGE[start:], maxsplit=1, flags=re.MULTILINE)[0]
     found = re.findall(r"^\| `(\w+)` \|(.*)\|$", text, re.MULTILINE)
     return {key: [cell.strip() for cell in cells.split(" | ")] for key, cells in found}
+
+
+def test_the_tables_are_those_of_the_models() -> None:
+    assert render(PAGE) == PAGE, "run python -m coordinator.registry.reference --write"
 
 
 @pytest.mark.parametrize("section", [*(k for k in KEYS if k != "defaults"), "policy"])

@@ -24,8 +24,7 @@ from coordinator.core.spec import (
     TableSpec,
     Window,
 )
-from coordinator.registry import Registry, diff, load, parse
-from coordinator.registry_meaning import POLICY_KEYS, duration_text
+from coordinator.registry import POLICY_KEYS, Registry, diff, duration_text, load, parse
 from tests.registry.examples import CONTRACT, SMALL, changed
 
 ROOT = Path(__file__).resolve().parents[2]

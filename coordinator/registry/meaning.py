@@ -1,7 +1,6 @@
 """What a registry means, as plain data: hashed, shown over the API, and compared.
 
-Owns the one spelling of every value, so that how a file is written makes no difference. Refuses to
-read files (see ``registry``).
+Owns the one spelling of every value, so that how a file is written makes no difference.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from coordinator.core.spec import (
     ClockTime,
@@ -17,20 +16,13 @@ from coordinator.core.spec import (
     LaunchTarget,
     OffDay,
     Policy,
+    ProcessorSpec,
     Requirement,
+    TableSpec,
     Window,
 )
-from coordinator.registry_yaml import SECONDS
-
-if TYPE_CHECKING:
-    from coordinator.registry import Registry
-
-POLICY_KEYS = (
-    *("grace", "debounce", "max_settle", "not_before", "cooldown", "max_refires", "deadline"),
-    *("schedule", "run_timeout", "heartbeat_timeout", "claim_timeout", "attempts"),
-    *("retry_backoff", "off_day"),
-)
-"""The policy keys of a processor, in the order in which they are shown."""
+from coordinator.registry.models import POLICY_KEYS
+from coordinator.registry.rules import SECONDS
 
 
 def duration_text(duration: timedelta) -> str:
@@ -51,6 +43,7 @@ def _clock_dict(clock: ClockTime) -> dict[str, Any]:
 
 
 def window_dict(window: Window | None) -> dict[str, Any] | None:
+    """A window as the registry writes it."""
     if window is None:
         return None
     key: Literal["last_game_dates", "window_days"]
@@ -59,7 +52,7 @@ def window_dict(window: Window | None) -> dict[str, Any] | None:
 
 
 def _policy_dict(policy: Policy) -> dict[str, Any]:
-    shown: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key in POLICY_KEYS:
         value = getattr(policy, key)
         if isinstance(value, timedelta):
@@ -72,8 +65,8 @@ def _policy_dict(policy: Policy) -> dict[str, Any]:
             value = value.value
         elif isinstance(value, tuple):
             value = [{**_clock_dict(e.at), "when": e.when.value} for e in value]
-        shown[key] = value
-    return shown
+        found[key] = value
+    return found
 
 
 def _requirement_dict(r: Requirement) -> dict[str, Any]:
@@ -98,44 +91,34 @@ def _launch_dict(launch: LaunchTarget | None) -> dict[str, Any] | None:
     return None if launch is None else {"kind": launch.kind.value, "address": launch.address}
 
 
-def meaning(registry: Registry) -> dict[str, Any]:
-    """Everything that the file says, in one spelling: what is hashed, shown and compared."""
-    calendar = None
-    if registry.calendar_table is not None or registry.known_from is not None:
-        calendar = {"table": registry.calendar_table, "known_from": registry.known_from}
+def table_dict(table: TableSpec) -> dict[str, Any]:
+    """What a table's entry says."""
     return {
-        "version": registry.version,
-        "timezone": registry.timezone,
-        "calendar": calendar,
-        "tables": {
-            t.name: {
-                "grain": t.grain.value,
-                "enabled": t.enabled,
-                "aliases": sorted(t.aliases),
-                "producer": t.producer,
-            }
-            for t in registry.tables.values()
-        },
-        "processors": {
-            p.name: {
-                "phase": p.phase,
-                "output": p.output,
-                "aliases": sorted(p.aliases),
-                "requires": [_requirement_dict(r) for r in p.requirements],
-                "disabled": list(p.disabled),
-                "policy": _policy_dict(p.policy),
-                "entrypoint": p.entrypoint,
-                "launch": _launch_dict(p.launch),
-            }
-            for p in registry.processors.values()
-        },
+        "grain": table.grain.value,
+        "enabled": table.enabled,
+        "aliases": sorted(table.aliases),
+        "producer": table.producer,
+    }
+
+
+def processor_dict(spec: ProcessorSpec) -> dict[str, Any]:
+    """What a processor's entry says, with the defaults that it has."""
+    return {
+        "phase": spec.phase,
+        "output": spec.output,
+        "aliases": sorted(spec.aliases),
+        "requires": [_requirement_dict(r) for r in spec.requirements],
+        "disabled": list(spec.disabled),
+        "policy": _policy_dict(spec.policy),
+        "entrypoint": spec.entrypoint,
+        "launch": _launch_dict(spec.launch),
     }
 
 
 def diff_meanings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """``diff`` of two registries as ``Registry.as_dict`` gives them, such as one that is served."""
-    told = ("registry_hash", "warnings")
-    before, after = ({k: v for k, v in one.items() if k not in told} for one in (old, new))
+    beside = ("registry_hash", "warnings")
+    before, after = ({k: v for k, v in one.items() if k not in beside} for one in (old, new))
     return list(_differences("", _comparable(before), _comparable(after)))
 
 
@@ -154,7 +137,7 @@ def _differences(path: str, old: Any, new: Any) -> Iterator[str]:
     if old == new:
         return
     if not isinstance(old, dict) or not isinstance(new, dict):
-        yield f"{path}: {_told(old)} -> {_told(new)}"
+        yield f"{path}: {_text(old)} -> {_text(new)}"
         return
     for key in dict.fromkeys((*old, *new)):
         here = f"{path}[{key}]" if path.endswith(".requires") else f"{path}.{key}".lstrip(".")
@@ -166,7 +149,7 @@ def _differences(path: str, old: Any, new: Any) -> Iterator[str]:
             yield from _differences(here, old[key], new[key])
 
 
-def _told(value: Any) -> str:
+def _text(value: Any) -> str:
     if value is None or value == []:
         return "none"
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)

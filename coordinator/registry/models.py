@@ -1,0 +1,415 @@
+"""The registry file, declared: every mapping that it may hold, each key with type and meaning.
+
+Owns the keys, their order, types, defaults and descriptions. The reader and the reference page
+(``reference``) come from here, so neither states a rule a second time.
+What one key means for another (an unknown table, a cycle) is checked by ``names`` and ``needs``.
+
+``Annotated[X | None, rule]`` is a key that may be left out; ``Annotated[X, rule] | None`` is one that
+may also be empty (``null``), which unsets a default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import time, timedelta
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from coordinator.core.model import Grain
+from coordinator.core.spec import (
+    ClockTime,
+    Deadline,
+    DeadlineAction,
+    LaunchKind,
+    LaunchTarget,
+    OffDay,
+    Policy,
+    ScheduleEntry,
+    ScheduleWhen,
+)
+from coordinator.registry.rules import (
+    AboveZero,
+    Choice,
+    ClockText,
+    Duration,
+    Flag,
+    Given,
+    ListOf,
+    Named,
+    OnlyTrue,
+    Rule,
+    Text,
+    Whole,
+    alias,
+    any_text,
+    entry_point,
+    iso_date,
+    processor_name,
+    table_name,
+    time_zone,
+    topic,
+    url,
+)
+
+MAX_TABLES: Final = 500
+MAX_PROCESSORS: Final = 200
+MAX_REQUIREMENTS: Final = 50
+MAX_GROUP: Final = 20
+MAX_ALIASES_PER_NAME: Final = 50
+MAX_SCHEDULE: Final = 50
+MAX_WINDOW: Final = 366
+"""Dates, for a window, and days, for an offset."""
+MAX_AGE_HOURS: Final = 24 * 366
+DEFAULT_TIMEZONE: Final = "America/New_York"
+
+
+class _Version(Rule):
+    words = "`1`"
+
+    def read(self, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value != 1:
+            raise ValueError("must be 1, the only version there is")
+        return value
+
+
+class _WindowSize(Whole):
+    def read(self, value: Any) -> int:
+        if value == 0 and value is not False:
+            raise ValueError(
+                "a window of 0 would be its own date; a window covers dates before it, so write 1 "
+                "or more, or leave dates out"
+            )
+        return super().read(value)
+
+
+_A_TABLE = "a table's name, dataset.table"
+TableName = Annotated[str, Text(_A_TABLE, table_name, "table name")]
+KnownTable = Annotated[str, Text(_A_TABLE, any_text, "table name")]
+ProcessorName = Annotated[str, Text("a processor's name", processor_name, "processor name")]
+Alias = Annotated[str, Text("a name", alias, "name")]
+Aliases = Annotated[list[Alias], ListOf("aliases", MAX_ALIASES_PER_NAME)]
+Group = Annotated[
+    list[KnownTable] | None,
+    ListOf("tables", MAX_GROUP, empty="is empty; name the tables of the group"),
+]
+Day = Annotated[int, Whole(-30, 366)]
+WindowSize = Annotated[int | None, _WindowSize(1, MAX_WINDOW)]
+Hours = Annotated[float | None, AboveZero(MAX_AGE_HOURS, "hours")]
+Share = Annotated[float, AboveZero(1, "above 0, to 1")]
+Boolean = Annotated[bool, Flag()]
+Timeout = Annotated[timedelta, Duration(1, "duration, from `1s`")] | None
+
+
+class Entry(BaseModel):
+    """A mapping of the file: these keys and no others."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CalendarEntry(Entry):
+    """Which table says what games are expected."""
+
+    table: TableName = Field(
+        title="whose loads carry the game_ids",
+        description="Its loads carry the `game_ids` that are expected on a date. It cannot be "
+        "disabled, nor be an output.",
+    )
+    known_from: Annotated[str | None, Text("a date, YYYY-MM-DD", iso_date, "date")] = Field(
+        None,
+        description="No history window looks before it. Set it to the season's first date: then a "
+        "window that is still empty is met with a warning; without it, it is unmet.",
+    )
+
+
+class TableEntry(Entry):
+    """A raw table, or further names of an output."""
+
+    aliases: Aliases = Field(
+        [],
+        description="Other names that events call it by. The name without its data set needs no "
+        "alias where only one table has it; names and aliases win over it. A processor's names "
+        "stand for its output.",
+    )
+    grain: Annotated[Grain, Choice(Grain.GAME, Grain.DATE)] = Field(
+        Grain.DATE,
+        description="`game`: a load may cover some games, and coverage is the union. `date`: a "
+        "load replaces the one before.",
+    )
+    enabled: Boolean = Field(
+        True,
+        description="`false`: never waited for, and its events are ignored and counted. Lines that "
+        "name it go on with their other tables; an optional line without any is dropped; a "
+        "critical one is a mistake.",
+    )
+
+
+class ClockEntry(Entry):
+    """A time on the registry's clock."""
+
+    at: Annotated[time, ClockText()] = Field(
+        title='a time such as "09:00"', description="The time of day."
+    )
+    day: Day = Field(0, description="Days after the game date.")
+
+    def clock(self) -> ClockTime:
+        """As the specs hold it."""
+        at = self.at
+        return ClockTime(hour=at.hour, minute=at.minute, second=at.second, day=self.day)
+
+
+class DeadlineEntry(ClockEntry):
+    """What happens when time is up."""
+
+    then: Annotated[DeadlineAction, Choice(*DeadlineAction)] = Field(
+        DeadlineAction.ALERT,
+        description="`alert` notifies people, `fire` launches with what is there, `skip` gives the "
+        "date up.",
+    )
+
+
+class ScheduledTimeEntry(ClockEntry):
+    """An instant to fire at as well."""
+
+    when: Annotated[ScheduleWhen, Choice(*ScheduleWhen)] = Field(
+        ScheduleWhen.READY,
+        description="`ready` does nothing where there is nothing newer than the last success; "
+        "`always` fires once per instant.",
+    )
+
+
+class LaunchEntry(Entry):
+    """Where launches go: exactly one of the keys."""
+
+    local: Annotated[bool | None, OnlyTrue()] = Field(
+        None, description="Run in the service's own runner."
+    )
+    http: Annotated[str | None, Text("a URL", url, "URL")] = Field(
+        None,
+        description="POST to this `http://` or `https://` address; no user name or password in it.",
+    )
+    pubsub: Annotated[str | None, Text("a topic", topic, "topic")] = Field(
+        None, description="Publish to this topic: its id, or `projects/PROJECT/topics/ID`."
+    )
+
+    def target(self) -> LaunchTarget:
+        """As the specs hold it."""
+        if self.http is not None:
+            return LaunchTarget(kind=LaunchKind.HTTP, address=self.http)
+        if self.pubsub is not None:
+            return LaunchTarget(kind=LaunchKind.PUBSUB, address=self.pubsub)
+        return LaunchTarget(kind=LaunchKind.LOCAL)
+
+
+class PolicyEntry(Entry):
+    """When to fire, how often, and for how long to wait."""
+
+    grace: Annotated[timedelta, Duration()] | None = Field(
+        None,
+        description="Once the critical requirements are met, how long to wait for the optional "
+        "ones. Ends early when all are met.",
+    )
+    debounce: Annotated[timedelta, Duration()] | None = Field(
+        None, description="Quiet time after the last applied arrival before firing."
+    )
+    max_settle: Annotated[timedelta, Duration()] | None = Field(
+        None, description="The longest that debounce may hold after being ready."
+    )
+    not_before: ClockEntry | None = Field(
+        None, description="The earliest instant to fire: [`at` and `day`](#not-before)."
+    )
+    cooldown: Annotated[timedelta, Duration()] | None = Field(
+        None, description="After a success, how long before newer data fires the next generation."
+    )
+    max_refires: Annotated[int, Whole(0, 1000)] | None = Field(
+        None, description="Generations beyond the first without a person."
+    )
+    deadline: DeadlineEntry | None = Field(
+        None, description="What happens when time is up: [`at`, `day`, `then`](#a-deadline)."
+    )
+    schedule: Annotated[list[ScheduledTimeEntry], ListOf("times", MAX_SCHEDULE)] | None = Field(
+        None, description="Instants to fire at as well: [`at`, `day`, `when`](#a-schedule-entry)."
+    )
+    run_timeout: Timeout = Field(None, description="The longest that an attempt may run.")
+    heartbeat_timeout: Timeout = Field(
+        None, description="How long a runner may be silent before it loses its lease."
+    )
+    claim_timeout: Timeout = Field(
+        None,
+        description="How long a delivered launch may stay unclaimed before the next attempt.",
+    )
+    attempts: Annotated[int, Whole(1, 20)] | None = Field(
+        None, description="Launches of one generation before it has failed."
+    )
+    retry_backoff: Annotated[timedelta, Duration()] | None = Field(
+        None, description="The wait before the next attempt."
+    )
+    off_day: Annotated[OffDay, Choice(*OffDay)] | None = Field(
+        None, description="What to do on a date whose calendar has no games."
+    )
+
+
+class DefaultsEntry(PolicyEntry):
+    """What holds for every processor that does not say otherwise."""
+
+    launch: LaunchEntry | None = Field(
+        None,
+        json_schema_extra={"left_out": "that of `defaults`, else the deployment's"},
+        description="Where [launches](#a-launch) go. `null` unsets a default.",
+    )
+
+    def policy(self) -> dict[str, Any]:
+        """The policy keys that are set, as arguments of ``Policy``; ``null`` is the built-in."""
+        return {k: self._policy(k) for k in POLICY_KEYS if k in self.model_fields_set}
+
+    def _policy(self, key: str) -> Any:
+        value = getattr(self, key)
+        if value is None:
+            return getattr(_BUILT_IN, key)
+        if isinstance(value, DeadlineEntry):
+            return Deadline(at=value.clock(), then=value.then)
+        if isinstance(value, ClockEntry):
+            return value.clock()
+        if isinstance(value, list):
+            return tuple(ScheduleEntry(at=e.clock(), when=e.when) for e in value)
+        return value
+
+
+class DatesEntry(Entry):
+    """Which dates a line looks at: exactly one of the first three."""
+
+    offset: Annotated[int | None, Whole(-MAX_WINDOW, MAX_WINDOW)] = Field(
+        None,
+        json_schema_extra={"left_out": "`0`"},
+        description="The date that many days later (negative: earlier). A new arrival there is "
+        "newer data; an off day there is met.",
+    )
+    last_game_dates: WindowSize = Field(
+        None,
+        description="A window: that many dates with games before the partition's own.",
+    )
+    window_days: WindowSize = Field(
+        None,
+        description="A window: the dates with games among that many days before the partition's "
+        "own.",
+    )
+    min_ready: Share = Field(
+        1.0, description="For windows: the share of those dates that must be ready."
+    )
+
+
+class RequirementEntry(Entry):
+    """One line of a processor's needs."""
+
+    table: Annotated[str | None, Text(_A_TABLE, any_text, "table name")] = Field(
+        None, description="One table."
+    )
+    any_of: Group = Field(None, description="One of these, in order of preference.")
+    prefer_for: Annotated[timedelta, Duration()] = Field(
+        timedelta(0),
+        description="For `any_of`: how long a less preferred table waits for a more preferred one.",
+    )
+    at_least: Annotated[int | None, Whole(1, MAX_GROUP, "number")] = Field(
+        None, description="How many tables of `of` are needed."
+    )
+    of: Group = Field(None, description="The tables that `at_least` counts.")
+    critical: Boolean = Field(
+        True, description="`false`: worth waiting for (grace), and not needed."
+    )
+    expected_count_min: Annotated[int | None, Whole(1, 1_000_000_000, "number from 1")] = Field(
+        None, description="Rows needed in all."
+    )
+    expected_count_per_game: Annotated[float | None, AboveZero(1_000_000)] = Field(
+        None,
+        description="Rows needed per game that the calendar expects. Prefer it: a date has 1 to 15 "
+        "games.",
+    )
+    min_coverage: Share = Field(
+        1.0,
+        description="For `grain: game`: the share of expected games that must be loaded.",
+    )
+    max_age_hours_warn: Hours = Field(
+        None,
+        description="A load this old when generation 1 would fire is `aging`: met, with a warning. "
+        "Less than `max_age_hours_fail`.",
+    )
+    max_age_hours_fail: Hours = Field(
+        None, description="A load this old is `stale`: unmet until it is loaded again."
+    )
+    dates: Annotated[DatesEntry | None, Given()] = Field(
+        None,
+        json_schema_extra={"left_out": "the same date"},
+        description="[Which dates](#dates) it is about.",
+    )
+
+
+class ProcessorEntry(DefaultsEntry):
+    """A processor."""
+
+    aliases: Aliases = Field([], description="Other names that messages call it by.")
+    phase: Annotated[int, Whole(1, 99)] = Field(
+        title="a whole number from 1, such as 3",
+        description="A label for people and for the default launch topic. It is never a barrier.",
+    )
+    output: TableName = Field(
+        title="the table that it writes", description="The table that it writes."
+    )
+    requires: Annotated[list[RequirementEntry], ListOf("requirements", MAX_REQUIREMENTS)] = Field(
+        title="the list of what it waits for",
+        description="Its [requirements](#a-requirement), at least one. With optional ones alone it "
+        "needs one arrival.",
+    )
+    entrypoint: Annotated[str | None, Text("module:attribute", entry_point, '`"module:Name"`')] = (
+        Field(None, description="What a runner executes.")
+    )
+
+
+class RegistryEntry(Entry):
+    """The whole file."""
+
+    version: Annotated[int, _Version()] = Field(
+        title="version: 1", description="The version of this language."
+    )
+    timezone: Annotated[str, Text("the name of a time zone", time_zone, "IANA name")] = Field(
+        DEFAULT_TIMEZONE, description="The clock of every time in the file."
+    )
+    calendar: Annotated[CalendarEntry | None, Given()] = Field(
+        None,
+        description="The table that says which games are expected. Without it nothing is known of "
+        "any date: minimums per game and coverage cannot be judged, and no date is off.",
+    )
+    defaults: DefaultsEntry | None = Field(
+        None,
+        description="Any [policy key](#policies) and [`launch`](#a-launch); holds for every "
+        "processor that does not say otherwise.",
+    )
+    tables: Annotated[dict[TableName, TableEntry | None], Named(MAX_TABLES)] = Field(
+        {},
+        description="The raw tables. The calendar's table and the processors' outputs need not be "
+        "declared.",
+    )
+    processors: Annotated[dict[ProcessorName, ProcessorEntry], Named(MAX_PROCESSORS)] = Field(
+        title="processors:, with one entry each", description="The processors."
+    )
+
+
+_BUILT_IN = Policy()
+
+POLICY_KEYS = tuple(PolicyEntry.model_fields)
+"""The policy keys of a processor, in the order in which they are shown."""
+
+SECTIONS: Mapping[str, type[Entry]] = {
+    "registry": RegistryEntry,
+    "calendar": CalendarEntry,
+    "defaults": DefaultsEntry,
+    "table": TableEntry,
+    "processor": ProcessorEntry,
+    "requirement": RequirementEntry,
+    "dates": DatesEntry,
+    "not_before": ClockEntry,
+    "deadline": DeadlineEntry,
+    "schedule": ScheduledTimeEntry,
+    "launch": LaunchEntry,
+}
+KEYS: Mapping[str, tuple[str, ...]] = {s: tuple(m.model_fields) for s, m in SECTIONS.items()}
+"""Every key that the file may hold, by the mapping it is in."""
