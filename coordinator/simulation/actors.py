@@ -10,9 +10,8 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from coordinator.core.model import Arrival, Flag, Run, RunStatus, Status
 from coordinator.core.spec import LaunchTarget, ProcessorSpec
@@ -22,26 +21,9 @@ from coordinator.judge.observations import Sent as SentEvent
 from coordinator.ports import Notice
 from coordinator.simulation.process import Process, Unreachable
 from coordinator.simulation.shown import noticed
-
-if TYPE_CHECKING:
-    from coordinator.simulation.world import World
+from coordinator.simulation.surroundings import Sent, Surroundings
 
 REDELIVERY_MOST = 60.0
-
-
-@dataclass(slots=True)
-class Sent:
-    """A message that was published, and what is known of it."""
-
-    number: int
-    body: bytes
-    event: Mapping[str, Any] | None
-    """The event inside, canonical: table, game_date, …; None for one that cannot be read."""
-    what: str
-    acknowledged: bool = False
-    given_id_used_before: bool = False
-    reserved_id: bool = False
-    """Its id begins as those of runs' outputs do."""
 
 
 def envelope(event: Mapping[str, Any] | bytes, message_id: str) -> bytes:
@@ -54,7 +36,7 @@ def envelope(event: Mapping[str, Any] | bytes, message_id: str) -> bytes:
 class Subscription:
     """Pushes each message until it is acknowledged, and sometimes once more."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Surroundings) -> None:
         self._world = world
         self.open: dict[int, Sent] = {}
 
@@ -114,7 +96,7 @@ class FakeLauncher:
     A fault strikes one launch, or all of a processor's launches for a while (``trouble``).
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Surroundings) -> None:
         self._world = world
         self._numbers = 0
         self.launched = 0
@@ -190,7 +172,7 @@ class Runner:
     """One runner that got one launch message."""
 
     def __init__(
-        self, world: World, owner: str, message: Mapping[str, Any], spec: ProcessorSpec
+        self, world: Surroundings, owner: str, message: Mapping[str, Any], spec: ProcessorSpec
     ) -> None:
         self._world = world
         self._owner = owner
@@ -314,7 +296,7 @@ class Runner:
 class FakeAnnouncer:
     """The world outside that outputs are announced to."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Surroundings) -> None:
         self._world = world
 
     async def announce(self, arrival: Arrival) -> str:
@@ -327,7 +309,7 @@ class FakeAnnouncer:
 class FakeNotifier:
     """People, who get each notice once; the way to them is slow, hangs, lies or is down for hours."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Surroundings) -> None:
         self._world = world
 
     async def notify(self, notice: Notice) -> None:
@@ -357,7 +339,7 @@ class FakeNotifier:
 class Person:
     """An operator who acts at bad moments."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Surroundings) -> None:
         self._world = world
 
     async def act(self) -> None:

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from coordinator.core.effects import OUTPUT
 from coordinator.core.model import Partition, run_id
 from coordinator.ports import Kind
-from coordinator.simulation.actors import Sent, envelope
-
-if TYPE_CHECKING:
-    from coordinator.simulation.world import World
+from coordinator.simulation.actors import envelope
+from coordinator.simulation.surroundings import Sent, Surroundings
 
 GAMES_PER_EVENT = 1000
 """The most game ids that one event may have."""
@@ -29,7 +27,7 @@ Event = dict[str, Any]
 class Events:
     """Draws messages and publishes them."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Surroundings) -> None:
         self._world = world
         self.sent: list[Sent] = []
         self._given_ids: list[Mapping[str, Any]] = []

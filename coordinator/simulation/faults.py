@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, TypeVar
 from coordinator.core.effects import OUTPUT
 from coordinator.errors import Bug, TooLarge, Unavailable
 from coordinator.ports import Changes, Document, Key, Kind, Need, Page, Query, Step, Store
+from coordinator.simulation.limits import Limits
 
 if TYPE_CHECKING:
     from coordinator.simulation.process import Process
-    from coordinator.simulation.stores import Limits
 
 T = TypeVar("T")
 

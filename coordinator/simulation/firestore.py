@@ -24,8 +24,9 @@ from coordinator.errors import BadInput, TooLarge
 from coordinator.ports import Store
 from coordinator.simulation.clock import ANSWER_SECONDS, Turns, VirtualClock
 from coordinator.simulation.faults import Faults, never
+from coordinator.simulation.limits import Limits
 from coordinator.simulation.process import current_process
-from coordinator.simulation.stores import Limits, OnCommit
+from coordinator.simulation.stores import OnCommit
 
 T = TypeVar("T")
 

@@ -32,7 +32,6 @@ from coordinator.simulation.actors import (
     FakeLauncher,
     FakeNotifier,
     Person,
-    Sent,
     Subscription,
 )
 from coordinator.simulation.clock import InstanceClock, VirtualClock, rest, run_virtually
@@ -46,6 +45,7 @@ from coordinator.simulation.faults import (
     Faults,
     FaultyStore,
 )
+from coordinator.simulation.limits import Limits
 from coordinator.simulation.process import (
     Process,
     Unreachable,
@@ -56,7 +56,8 @@ from coordinator.simulation.process import (
 )
 from coordinator.simulation.record import LawBroken, Record
 from coordinator.simulation.registries import Definition
-from coordinator.simulation.stores import Limits, Shared, Stores
+from coordinator.simulation.stores import Shared, Stores
+from coordinator.simulation.surroundings import Sent
 
 FIRST_DATE = "2025-11-13"
 DATES = 4

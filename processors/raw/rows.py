@@ -12,11 +12,13 @@ from datetime import date, datetime
 from itertools import groupby
 from typing import Any
 
-from processors.catalog import CATALOG
 from processors.errors import WarehouseError
 from processors.raw import tables as raw
 from processors.raw.season import Game, PlayerLine, Season
 from processors.raw.synthetic import RawRow, play_rows, prop_rows
+from processors.schema import Catalog
+
+_TABLES = Catalog(*raw.RAW_TABLES)
 
 Builder = Callable[[Season, Game, datetime, int], Sequence[RawRow]]
 
@@ -37,9 +39,9 @@ def rows_of(
 
 def content_hash(table: str, rows: Sequence[RawRow]) -> str:
     """`sha256:` mark of the rows' content: order and `loaded_at` do not matter to it."""
-    declared = CATALOG.get(table)
+    declared = _TABLES.get(table)
     if declared is None:
-        raise WarehouseError(f"table {table!r} is not in the catalog")
+        raise WarehouseError(f"table {table!r} is not a raw table")
     columns = list(declared.columns)
     key = [columns.index(name) for name in declared.key]
     stamp = columns.index("loaded_at")

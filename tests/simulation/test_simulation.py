@@ -39,8 +39,9 @@ from coordinator.simulation.faults import (
     Faults,
     FaultyStore,
 )
+from coordinator.simulation.limits import Limits
 from coordinator.simulation.process import quiet_log
-from coordinator.simulation.stores import Limits, Shared, Trouble
+from coordinator.simulation.stores import Shared, Trouble
 from coordinator.simulation.world import ENDINGS, World
 
 CHECKOUT = Path(__file__).resolve().parents[2]
