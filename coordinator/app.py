@@ -48,7 +48,7 @@ from coordinator.ports import (
     Store,
     Where,
 )
-from coordinator.registry import Registry, load
+from coordinator.registry import Registry, load, refuse_launches
 from coordinator.service.engine import Committed, Engine
 from coordinator.service.ingest import Ingest
 from coordinator.service.loads import Loads
@@ -237,9 +237,12 @@ def build(
 ) -> Application:
     """Wire the service. What is given replaces what the settings would choose.
 
-    Raises ``RegistryError`` on an invalid registry.
+    Raises ``RegistryError`` on an invalid registry, or on one that launches by Pub/Sub: nothing
+    here delivers to it.
     """
     registry = registry or load(settings.registry)
+    if launchers is None:
+        refuse_launches(registry, (LaunchKind.LOCAL, LaunchKind.HTTP), str(settings.registry))
     clock = clock or SystemClock()
     store = store or make_store(settings.store)
     resources = AsyncExitStack()

@@ -1,6 +1,6 @@
 """``registry.yaml``: what a file may say (``models``), and what it means (``Registry``)."""
 
-from coordinator.registry.build import load, parse
+from coordinator.registry.build import load, parse, refuse_launches
 from coordinator.registry.document import MAX_BYTES
 from coordinator.registry.meaning import diff_meanings, duration_text
 from coordinator.registry.mistakes import (
@@ -30,4 +30,5 @@ __all__ = [
     "duration_text",
     "load",
     "parse",
+    "refuse_launches",
 ]

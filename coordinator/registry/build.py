@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from coordinator.core.spec import LaunchTarget, Policy, ProcessorSpec, TableSpec
+from coordinator.core.spec import LaunchKind, LaunchTarget, Policy, ProcessorSpec, TableSpec
 from coordinator.registry.cycles import cycles, upstream_first
-from coordinator.registry.document import MAX_BYTES, Loc, YamlMistakeError, read
+from coordinator.registry.document import MAX_BYTES, Loc, YamlMistakeError, node_at, read
 from coordinator.registry.mistakes import (
     Mistakes,
     RegistryError,
@@ -80,6 +80,33 @@ def parse(text: str, name: str = "registry.yaml") -> Registry:
     if mistakes:
         raise RegistryError(name, mistakes.sorted())
     return registry
+
+
+def refuse_launches(registry: Registry, delivered: Collection[LaunchKind], name: str) -> None:
+    """Refuse a registry that names a way of launching which this process does not have.
+
+    ``delivered`` are the ways it has; ``name`` is how mistakes call the file.
+
+    Raises:
+        RegistryError: with the place of each such launch.
+    """
+    root, _ = read(registry.text.removeprefix("\ufeff"))
+    mistakes = Mistakes(name, root)
+    ways = " or ".join(kind.value for kind in delivered)
+    for spec in registry.processors.values():
+        if spec.launch is None or spec.launch.kind in delivered:
+            continue
+        own: Loc = ("processors", spec.name, "launch", spec.launch.kind.value)
+        key, _ = node_at(root, own)
+        here = own if key is not None and key.text == own[-1] else ("defaults", *own[2:])
+        mistakes.at(
+            here,
+            f"this service launches by {ways} alone, so no run of it would ever start; name one of "
+            "them, or leave launch out",
+            key=True,
+        )
+    if mistakes:
+        raise RegistryError(name, mistakes.sorted())
 
 
 def _build(file: RegistryEntry, text: str, mistakes: Mistakes) -> Registry:

@@ -190,3 +190,36 @@ def test_a_port_that_is_taken_is_refused_with_the_way_out(tmp_path: Path) -> Non
     assert ran.code == 1
     assert f"cannot listen on 127.0.0.1:{port}" in ran.err
     assert "--port" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("defaults:\n", "defaults:\n  launch: {pubsub: nba-phase3-trigger}\n", "defaults"),
+        (
+            "    phase: 3 ",
+            "    launch: {pubsub: nba-phase3-trigger}\n    phase: 3 ",
+            "processors.PlayerGameSummaryProcessor",
+        ),
+    ],
+)
+def test_a_way_of_launching_that_the_service_does_not_have_is_refused_at_start(
+    tmp_path: Path, old: str, new: str, place: str
+) -> None:
+    """It is valid, since another deployment may have it; here it would never deliver."""
+    text = REGISTRY.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    file = tmp_path / "registry.yaml"
+    file.write_text(text.replace(old, new))
+    assert invoke("registry", "check", str(file)).code == 0
+    ran = invoke(
+        *("serve", "--registry", str(file), "--port", "0"),
+        *("--store", f"sqlite:{tmp_path / 'state.db'}"),
+        COORDINATOR_WAREHOUSE=f"duckdb:{tmp_path / 'warehouse.duckdb'}",
+    )
+    assert ran.code == 1
+    said = " ".join(ran.err.split())
+    lines = enumerate(file.read_text().splitlines(), 1)
+    (line,) = (n for n, text in lines if "nba-phase3-trigger" in text)
+    assert f":{line}:" in said
+    assert f"{place}.launch.pubsub: this service launches by local or http alone" in said
