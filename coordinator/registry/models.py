@@ -29,27 +29,26 @@ from coordinator.core.spec import (
     ScheduleWhen,
 )
 from coordinator.registry.rules import (
-    AboveZero,
-    Choice,
-    ClockText,
-    Duration,
-    Flag,
+    BOOLEAN,
+    CLOCK,
+    ONLY_TRUE,
+    VERSION,
     Given,
-    ListOf,
-    Named,
-    OnlyTrue,
-    Rule,
-    Text,
-    Whole,
+    above_zero,
     alias,
-    any_text,
+    by_name,
+    choice,
+    duration,
     entry_point,
     iso_date,
+    list_of,
     processor_name,
     table_name,
+    text,
     time_zone,
     topic,
     url,
+    whole,
 )
 
 MAX_TABLES: Final = 500
@@ -64,41 +63,30 @@ MAX_AGE_HOURS: Final = 24 * 366
 DEFAULT_TIMEZONE: Final = "America/New_York"
 
 
-class _Version(Rule):
-    words = "`1`"
-
-    def read(self, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value != 1:
-            raise ValueError("must be 1, the only version there is")
-        return value
-
-
-class _WindowSize(Whole):
-    def read(self, value: Any) -> int:
-        if value == 0 and value is not False:
-            raise ValueError(
-                "a window of 0 would be its own date; a window covers dates before it, so write 1 "
-                "or more, or leave dates out"
-            )
-        return super().read(value)
-
-
 _A_TABLE = "a table's name, dataset.table"
-TableName = Annotated[str, Text(_A_TABLE, table_name, "table name")]
-KnownTable = Annotated[str, Text(_A_TABLE, any_text, "table name")]
-ProcessorName = Annotated[str, Text("a processor's name", processor_name, "processor name")]
-Alias = Annotated[str, Text("a name", alias, "name")]
-Aliases = Annotated[list[Alias], ListOf("aliases", MAX_ALIASES_PER_NAME)]
+TableName = Annotated[str, text(_A_TABLE, "table name", table_name)]
+KnownTable = Annotated[str, text(_A_TABLE, "table name")]
+ProcessorName = Annotated[str, text("a processor's name", "processor name", processor_name)]
+Alias = Annotated[str, text("a name", "name", alias)]
+Aliases = Annotated[list[Alias], list_of("aliases", MAX_ALIASES_PER_NAME)]
 Group = Annotated[
     list[KnownTable] | None,
-    ListOf("tables", MAX_GROUP, empty="is empty; name the tables of the group"),
+    list_of("tables", MAX_GROUP, empty="is empty; name the tables of the group"),
 ]
-Day = Annotated[int, Whole(-30, 366)]
-WindowSize = Annotated[int | None, _WindowSize(1, MAX_WINDOW)]
-Hours = Annotated[float | None, AboveZero(MAX_AGE_HOURS, "hours")]
-Share = Annotated[float, AboveZero(1, "above 0, to 1")]
-Boolean = Annotated[bool, Flag()]
-Timeout = Annotated[timedelta, Duration(1, "duration, from `1s`")] | None
+Day = Annotated[int, whole(-30, 366)]
+WindowSize = Annotated[
+    int | None,
+    whole(
+        1,
+        MAX_WINDOW,
+        at_zero="a window of 0 would be its own date; a window covers dates before it, so write 1 "
+        "or more, or leave dates out",
+    ),
+]
+Hours = Annotated[float | None, above_zero(MAX_AGE_HOURS, "hours")]
+Share = Annotated[float, above_zero(1, "above 0, to 1")]
+Boolean = Annotated[bool, BOOLEAN]
+Timeout = Annotated[timedelta, duration(1, "duration, from `1s`")] | None
 
 
 class Entry(BaseModel):
@@ -115,7 +103,7 @@ class CalendarEntry(Entry):
         description="Its loads carry the `game_ids` that are expected on a date. It cannot be "
         "disabled, nor be an output.",
     )
-    known_from: Annotated[str | None, Text("a date, YYYY-MM-DD", iso_date, "date")] = Field(
+    known_from: Annotated[str | None, text("a date, YYYY-MM-DD", "date", iso_date)] = Field(
         None,
         description="No history window looks before it. Set it to the season's first date: then a "
         "window that is still empty is met with a warning; without it, it is unmet.",
@@ -131,7 +119,7 @@ class TableEntry(Entry):
         "alias where only one table has it; names and aliases win over it. A processor's names "
         "stand for its output.",
     )
-    grain: Annotated[Grain, Choice(Grain.GAME, Grain.DATE)] = Field(
+    grain: Annotated[Grain, choice(Grain.GAME, Grain.DATE)] = Field(
         Grain.DATE,
         description="`game`: a load may cover some games, and coverage is the union. `date`: a "
         "load replaces the one before.",
@@ -147,7 +135,7 @@ class TableEntry(Entry):
 class ClockEntry(Entry):
     """A time on the registry's clock."""
 
-    at: Annotated[time, ClockText()] = Field(
+    at: Annotated[time, CLOCK] = Field(
         title='a time such as "09:00"', description="The time of day."
     )
     day: Day = Field(0, description="Days after the game date.")
@@ -161,7 +149,7 @@ class ClockEntry(Entry):
 class DeadlineEntry(ClockEntry):
     """What happens when time is up."""
 
-    then: Annotated[DeadlineAction, Choice(*DeadlineAction)] = Field(
+    then: Annotated[DeadlineAction, choice(*DeadlineAction)] = Field(
         DeadlineAction.ALERT,
         description="`alert` notifies people, `fire` launches with what is there, `skip` gives the "
         "date up.",
@@ -171,7 +159,7 @@ class DeadlineEntry(ClockEntry):
 class ScheduledTimeEntry(ClockEntry):
     """An instant to fire at as well."""
 
-    when: Annotated[ScheduleWhen, Choice(*ScheduleWhen)] = Field(
+    when: Annotated[ScheduleWhen, choice(*ScheduleWhen)] = Field(
         ScheduleWhen.READY,
         description="`ready` does nothing where there is nothing newer than the last success; "
         "`always` fires once per instant.",
@@ -181,14 +169,14 @@ class ScheduledTimeEntry(ClockEntry):
 class LaunchEntry(Entry):
     """Where launches go: exactly one of the keys."""
 
-    local: Annotated[bool | None, OnlyTrue()] = Field(
+    local: Annotated[bool | None, ONLY_TRUE] = Field(
         None, description="Run in the service's own runner."
     )
-    http: Annotated[str | None, Text("a URL", url, "URL")] = Field(
+    http: Annotated[str | None, text("a URL", "URL", url)] = Field(
         None,
         description="POST to this `http://` or `https://` address; no user name or password in it.",
     )
-    pubsub: Annotated[str | None, Text("a topic", topic, "topic")] = Field(
+    pubsub: Annotated[str | None, text("a topic", "topic", topic)] = Field(
         None, description="Publish to this topic: its id, or `projects/PROJECT/topics/ID`."
     )
 
@@ -204,30 +192,30 @@ class LaunchEntry(Entry):
 class PolicyEntry(Entry):
     """When to fire, how often, and for how long to wait."""
 
-    grace: Annotated[timedelta, Duration()] | None = Field(
+    grace: Annotated[timedelta, duration()] | None = Field(
         None,
         description="Once the critical requirements are met, how long to wait for the optional "
         "ones. Ends early when all are met.",
     )
-    debounce: Annotated[timedelta, Duration()] | None = Field(
+    debounce: Annotated[timedelta, duration()] | None = Field(
         None, description="Quiet time after the last applied arrival before firing."
     )
-    max_settle: Annotated[timedelta, Duration()] | None = Field(
+    max_settle: Annotated[timedelta, duration()] | None = Field(
         None, description="The longest that debounce may hold after being ready."
     )
     not_before: ClockEntry | None = Field(
         None, description="The earliest instant to fire: [`at` and `day`](#not-before)."
     )
-    cooldown: Annotated[timedelta, Duration()] | None = Field(
+    cooldown: Annotated[timedelta, duration()] | None = Field(
         None, description="After a success, how long before newer data fires the next generation."
     )
-    max_refires: Annotated[int, Whole(0, 1000)] | None = Field(
+    max_refires: Annotated[int, whole(0, 1000)] | None = Field(
         None, description="Generations beyond the first without a person."
     )
     deadline: DeadlineEntry | None = Field(
         None, description="What happens when time is up: [`at`, `day`, `then`](#a-deadline)."
     )
-    schedule: Annotated[list[ScheduledTimeEntry], ListOf("times", MAX_SCHEDULE)] | None = Field(
+    schedule: Annotated[list[ScheduledTimeEntry], list_of("times", MAX_SCHEDULE)] | None = Field(
         None, description="Instants to fire at as well: [`at`, `day`, `when`](#a-schedule-entry)."
     )
     run_timeout: Timeout = Field(None, description="The longest that an attempt may run.")
@@ -238,13 +226,13 @@ class PolicyEntry(Entry):
         None,
         description="How long a delivered launch may stay unclaimed before the next attempt.",
     )
-    attempts: Annotated[int, Whole(1, 20)] | None = Field(
+    attempts: Annotated[int, whole(1, 20)] | None = Field(
         None, description="Launches of one generation before it has failed."
     )
-    retry_backoff: Annotated[timedelta, Duration()] | None = Field(
+    retry_backoff: Annotated[timedelta, duration()] | None = Field(
         None, description="The wait before the next attempt."
     )
-    off_day: Annotated[OffDay, Choice(*OffDay)] | None = Field(
+    off_day: Annotated[OffDay, choice(*OffDay)] | None = Field(
         None, description="What to do on a date whose calendar has no games."
     )
 
@@ -278,7 +266,7 @@ class DefaultsEntry(PolicyEntry):
 class DatesEntry(Entry):
     """Which dates a line looks at: exactly one of the first three."""
 
-    offset: Annotated[int | None, Whole(-MAX_WINDOW, MAX_WINDOW)] = Field(
+    offset: Annotated[int | None, whole(-MAX_WINDOW, MAX_WINDOW)] = Field(
         None,
         json_schema_extra={"left_out": "`0`"},
         description="The date that many days later (negative: earlier). A new arrival there is "
@@ -301,25 +289,25 @@ class DatesEntry(Entry):
 class RequirementEntry(Entry):
     """One line of a processor's needs."""
 
-    table: Annotated[str | None, Text(_A_TABLE, any_text, "table name")] = Field(
+    table: Annotated[str | None, text(_A_TABLE, "table name")] = Field(
         None, description="One table."
     )
     any_of: Group = Field(None, description="One of these, in order of preference.")
-    prefer_for: Annotated[timedelta, Duration()] = Field(
+    prefer_for: Annotated[timedelta, duration()] = Field(
         timedelta(0),
         description="For `any_of`: how long a less preferred table waits for a more preferred one.",
     )
-    at_least: Annotated[int | None, Whole(1, MAX_GROUP, "number")] = Field(
+    at_least: Annotated[int | None, whole(1, MAX_GROUP, "number")] = Field(
         None, description="How many tables of `of` are needed."
     )
     of: Group = Field(None, description="The tables that `at_least` counts.")
     critical: Boolean = Field(
         True, description="`false`: worth waiting for (grace), and not needed."
     )
-    expected_count_min: Annotated[int | None, Whole(1, 1_000_000_000, "number from 1")] = Field(
+    expected_count_min: Annotated[int | None, whole(1, 1_000_000_000, "number from 1")] = Field(
         None, description="Rows needed in all."
     )
-    expected_count_per_game: Annotated[float | None, AboveZero(1_000_000)] = Field(
+    expected_count_per_game: Annotated[float | None, above_zero(1_000_000)] = Field(
         None,
         description="Rows needed per game that the calendar expects. Prefer it: a date has 1 to 15 "
         "games.",
@@ -347,19 +335,19 @@ class ProcessorEntry(DefaultsEntry):
     """A processor."""
 
     aliases: Aliases = Field([], description="Other names that messages call it by.")
-    phase: Annotated[int, Whole(1, 99)] = Field(
+    phase: Annotated[int, whole(1, 99)] = Field(
         title="a whole number from 1, such as 3",
         description="A label for people and for the default launch topic. It is never a barrier.",
     )
     output: TableName = Field(
         title="the table that it writes", description="The table that it writes."
     )
-    requires: Annotated[list[RequirementEntry], ListOf("requirements", MAX_REQUIREMENTS)] = Field(
+    requires: Annotated[list[RequirementEntry], list_of("requirements", MAX_REQUIREMENTS)] = Field(
         title="the list of what it waits for",
         description="Its [requirements](#a-requirement), at least one. With optional ones alone it "
         "needs one arrival.",
     )
-    entrypoint: Annotated[str | None, Text("module:attribute", entry_point, '`"module:Name"`')] = (
+    entrypoint: Annotated[str | None, text("module:attribute", '`"module:Name"`', entry_point)] = (
         Field(None, description="What a runner executes.")
     )
 
@@ -367,10 +355,10 @@ class ProcessorEntry(DefaultsEntry):
 class RegistryEntry(Entry):
     """The whole file."""
 
-    version: Annotated[int, _Version()] = Field(
+    version: Annotated[int, VERSION] = Field(
         title="version: 1", description="The version of this language."
     )
-    timezone: Annotated[str, Text("the name of a time zone", time_zone, "IANA name")] = Field(
+    timezone: Annotated[str, text("the name of a time zone", "IANA name", time_zone)] = Field(
         DEFAULT_TIMEZONE, description="The clock of every time in the file."
     )
     calendar: Annotated[CalendarEntry | None, Given()] = Field(
@@ -383,12 +371,12 @@ class RegistryEntry(Entry):
         description="Any [policy key](#policies) and [`launch`](#a-launch); holds for every "
         "processor that does not say otherwise.",
     )
-    tables: Annotated[dict[TableName, TableEntry | None], Named(MAX_TABLES)] = Field(
+    tables: Annotated[dict[TableName, TableEntry | None], by_name(MAX_TABLES)] = Field(
         {},
         description="The raw tables. The calendar's table and the processors' outputs need not be "
         "declared.",
     )
-    processors: Annotated[dict[ProcessorName, ProcessorEntry], Named(MAX_PROCESSORS)] = Field(
+    processors: Annotated[dict[ProcessorName, ProcessorEntry], by_name(MAX_PROCESSORS)] = Field(
         title="processors:, with one entry each", description="The processors."
     )
 

@@ -1,15 +1,14 @@
 """The tables of docs/reference-registry.md, written from the models.
 
-Owns every table of keys; the text around them is written by hand. ``--write`` renews the tables,
-``--check`` fails where they differ from the models (a test does the same).
+Owns every table of keys; the text around them is written by hand.
+``python -m coordinator.registry.reference`` renews the tables, and a test compares them.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,7 +16,8 @@ from pydantic.fields import FieldInfo
 
 from coordinator.core.spec import Policy
 from coordinator.registry.meaning import duration_text
-from coordinator.registry.models import POLICY_KEYS, SECTIONS, DefaultsEntry, PolicyEntry
+from coordinator.registry.models import POLICY_KEYS, SECTIONS, PolicyEntry
+from coordinator.registry.rules import Rule
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference-registry.md"
 _TABLE = re.compile(r"(?<=<!-- keys of )(\w+)( -->\n\n)(?:\|.*\n)*")
@@ -32,13 +32,10 @@ def render(page: str) -> str:
 def table(section: str) -> str:
     """The table of a section's keys."""
     entry = PolicyEntry if section == "policy" else SECTIONS[section]
-    fields = entry.model_fields
-    if section == "processor":
-        inherited = DefaultsEntry.model_fields.keys() - set(POLICY_KEYS)  # after its own
-        own = sorted(
-            fields.keys() - set(POLICY_KEYS), key=lambda k: (k in inherited, list(fields).index(k))
-        )
-        fields = {k: fields[k] for k in own}
+    fields = dict(entry.model_fields)
+    if section == "processor":  # its own keys before the one that it shares with `defaults`
+        fields = {k: f for k, f in fields.items() if k not in POLICY_KEYS}
+        fields["launch"] = fields.pop("launch")
     lines = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
     lines += [
         f"| `{key}` | {_type(field)} | {_default(key, field)} | {field.description} |"
@@ -49,14 +46,9 @@ def table(section: str) -> str:
 
 def _type(field: FieldInfo) -> str:
     """What a value is called: the words of its rule."""
-    for rule in reversed(field.metadata):
-        if hasattr(rule, "words"):
-            return str(rule.words)
-    for part in get_args(field.annotation):
-        for rule in reversed(getattr(part, "__metadata__", ())):
-            if hasattr(rule, "words"):
-                return str(rule.words)
-    return "mapping"
+    inside = (getattr(part, "__metadata__", ()) for part in get_args(field.annotation))
+    rules = [*chain.from_iterable(inside), *field.metadata]
+    return next((str(r.words) for r in reversed(rules) if isinstance(r, Rule)), "mapping")
 
 
 def _default(key: str, field: FieldInfo) -> str:
@@ -73,22 +65,5 @@ def _default(key: str, field: FieldInfo) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Write or check the page; 1 where it differs from the models."""
-    parser = argparse.ArgumentParser(prog="python -m coordinator.registry.reference")
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--write", action="store_true", help="renew the tables")
-    what.add_argument("--check", action="store_true", help="fail where they differ")
-    options = parser.parse_args(arguments)
-    page = PAGE.read_text(encoding="utf-8")
-    if options.write:
-        PAGE.write_text(render(page), encoding="utf-8")
-        return 0
-    if render(page) == page:
-        return 0
-    sys.stderr.write(f"{PAGE.name} differs; run python -m coordinator.registry.reference --write\n")
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    PAGE.write_text(render(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -38,15 +38,14 @@ _TOPIC = re.compile(
 )
 
 
+@dataclass(frozen=True, slots=True)
 class Rule:
-    """Reads one value, or raises with the sentence of the rule that it breaks."""
+    """Reads one value, or raises ``ValueError`` with the sentence of the rule that it breaks."""
 
     words: str
     """What the reference page calls such a value."""
-
-    def read(self, value: Any) -> Any:
-        """The value as the specs hold it. Raises ``ValueError`` or ``PydanticCustomError``."""
-        raise NotImplementedError
+    read: Callable[[Any], Any]
+    """The value as the specs hold it."""
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
@@ -54,174 +53,13 @@ class Rule:
         return core_schema.no_info_plain_validator_function(self.read)
 
 
-@dataclass(frozen=True, slots=True)
-class Whole(Rule):
-    """A whole number within bounds."""
-
-    least: int
-    most: int
-    words: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.words:
-            object.__setattr__(self, "words", f"{self.least} to {self.most}")
-
-    def read(self, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError("must be a whole number")
-        if not self.least <= value <= self.most:
-            raise ValueError(f"is outside {self.least:,} to {self.most:,}")
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class AboveZero(Rule):
-    """A number in (0, most]."""
-
-    most: float
-    words: str = "number above 0"
-
-    def read(self, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError("must be a number")
-        if not (math.isfinite(value) and 0 < value <= self.most):
-            raise ValueError(f"must be more than 0 and at most {self.most:,}")
-        return float(value)
-
-
-@dataclass(frozen=True, slots=True)
-class Duration(Rule):
-    """A whole number with a unit, from ``least_seconds`` to 30 days."""
-
-    least_seconds: int = 0
-    words: str = "duration"
-
-    def read(self, value: Any) -> timedelta:
-        found = _DURATION.fullmatch(value) if isinstance(value, str) else None
-        if found is None:
-            raise ValueError("is not a duration; write a whole number and a unit: 30s, 15m, 1h, 2d")
-        duration = timedelta(seconds=int(found[1]) * SECONDS[found[2]])
-        if duration > MAX_DURATION:
-            raise ValueError("is longer than the most, 30d")
-        if duration < timedelta(seconds=self.least_seconds):
-            raise ValueError(f"leaves no time at all; the least is {self.least_seconds}s")
-        return duration
-
-
-class ClockText(Rule):
-    """A time of day."""
-
-    words = "clock time"
-
-    def read(self, value: Any) -> time:
-        found = _CLOCK.fullmatch(value) if isinstance(value, str) else None
-        if found is None:
-            raise ValueError('is not a time of day; write "HH:MM" or "HH:MM:SS", 00:00 to 23:59:59')
-        hour, minute, second = (int(part or 0) for part in found.groups())
-        return time(hour, minute, second)
-
-
-@dataclass(frozen=True, slots=True)
-class Text(Rule):
-    """Text that passes a check, which answers with the rule that it breaks, or with nothing."""
-
-    what: str
-    check: Callable[[str], str | None]
-    words: str
-
-    def read(self, value: Any) -> str:
-        if not isinstance(value, str):
-            raise PydanticCustomError(TEXT, "must be {what}", {"what": self.what})
-        broken = self.check(value)
-        if broken is not None:
-            raise ValueError(broken)
-        return value
-
-
-class Choice(Rule):
-    """One word of an enum, in the order in which a mistake names them."""
-
-    def __init__(self, *members: StrEnum) -> None:
-        self._members = {m.value: m for m in members}
-        self.words = ", ".join(f"`{word}`" for word in self._members)
-
-    def read(self, value: Any) -> Any:
-        if isinstance(value, str) and value in self._members:
-            return self._members[value]
-        raise ValueError(f"must be {' or '.join(self._members)}")
-
-
-class Flag(Rule):
-    """True or false."""
-
-    words = "boolean"
-
-    def read(self, value: Any) -> bool:
-        if not isinstance(value, bool):
-            raise ValueError("must be true or false")
-        return value
-
-
-class OnlyTrue(Flag):
-    """True: false would say what leaving the key out says already."""
-
-    words = "`true`"
-
-    def read(self, value: Any) -> bool:
-        if not super().read(value):
-            raise ValueError("must be true; leave launch out for the deployment's default")
-        return True
-
-
-@dataclass(frozen=True, slots=True)
-class ListOf:
-    """Bounds a list; ``what`` are its entries, ``empty`` the rule where it needs one."""
-
-    what: str
-    most: int
-    empty: str | None = None
-
-    @property
-    def words(self) -> str:
-        return f"list of {self.what}"
+class Bound(Rule):
+    """Checks a list or a mapping as a whole; its entries are checked by their own types."""
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
-        return core_schema.no_info_before_validator_function(self.check, handler(source))
-
-    def check(self, value: Any) -> Any:
-        if not isinstance(value, list):
-            raise ValueError(f"must be a list of {self.what}")
-        if len(value) > self.most:
-            raise ValueError(
-                f"has {len(value):,} {self.what}, the most is {self.most:,}; shorten it"
-            )
-        if not value and self.empty is not None:
-            raise ValueError(self.empty)
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """Bounds a mapping from names to entries; nothing at all is an empty one."""
-
-    most: int
-    words: str = "mapping by name"
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
-        return core_schema.no_info_before_validator_function(self.check, handler(source))
-
-    def check(self, value: Any) -> Any:
-        if value is None:
-            return {}
-        if not isinstance(value, dict):
-            raise ValueError("must be a mapping from names")
-        if len(value) > self.most:
-            raise ValueError(f"has {len(value):,} entries, the most is {self.most:,}; split it")
-        return value
+        return core_schema.no_info_before_validator_function(self.read, handler(source))
 
 
 class Given:
@@ -236,11 +74,139 @@ class Given:
         return inner
 
 
+def whole(least: int, most: int, words: str = "", at_zero: str | None = None) -> Rule:
+    """A whole number within bounds; ``at_zero`` says what is wrong with 0 in particular."""
+
+    def read(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError("must be a whole number")
+        if value == 0 and at_zero is not None:
+            raise ValueError(at_zero)
+        if not least <= value <= most:
+            raise ValueError(f"is outside {least:,} to {most:,}")
+        return value
+
+    return Rule(words or f"{least} to {most}", read)
+
+
+def above_zero(most: float, words: str = "number above 0") -> Rule:
+    """A number in (0, most]."""
+
+    def read(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError("must be a number")
+        if not (math.isfinite(value) and 0 < value <= most):
+            raise ValueError(f"must be more than 0 and at most {most:,}")
+        return float(value)
+
+    return Rule(words, read)
+
+
+def duration(least_seconds: int = 0, words: str = "duration") -> Rule:
+    """A whole number with a unit, from ``least_seconds`` to 30 days."""
+
+    def read(value: Any) -> timedelta:
+        found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+        if found is None:
+            raise ValueError("is not a duration; write a whole number and a unit: 30s, 15m, 1h, 2d")
+        read = timedelta(seconds=int(found[1]) * SECONDS[found[2]])
+        if read > MAX_DURATION:
+            raise ValueError("is longer than the most, 30d")
+        if read.total_seconds() < least_seconds:
+            raise ValueError(f"leaves no time at all; the least is {least_seconds}s")
+        return read
+
+    return Rule(words, read)
+
+
+def text(what: str, words: str, check: Callable[[str], str | None] = lambda _: None) -> Rule:
+    """Text that passes a check, which answers with the rule that it breaks, or with nothing."""
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str):
+            raise PydanticCustomError(TEXT, "must be {what}", {"what": what})
+        if (broken := check(value)) is not None:
+            raise ValueError(broken)
+        return value
+
+    return Rule(words, read)
+
+
+def choice(*members: StrEnum) -> Rule:
+    """One word of an enum, in the order in which a mistake names them."""
+    by_word = {m.value: m for m in members}
+
+    def read(value: Any) -> StrEnum:
+        if isinstance(value, str) and value in by_word:
+            return by_word[value]
+        raise ValueError(f"must be {' or '.join(by_word)}")
+
+    return Rule(", ".join(f"`{word}`" for word in by_word), read)
+
+
+def list_of(what: str, most: int, empty: str | None = None) -> Bound:
+    """A list of at most so many entries; ``empty`` is the rule where it needs one."""
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, list):
+            raise ValueError(f"must be a list of {what}")
+        if len(value) > most:
+            raise ValueError(f"has {len(value):,} {what}, the most is {most:,}; shorten it")
+        if not value and empty is not None:
+            raise ValueError(empty)
+        return value
+
+    return Bound(f"list of {what}", read)
+
+
+def by_name(most: int) -> Bound:
+    """A mapping from names to at most so many entries; nothing at all is an empty one."""
+
+    def read(value: Any) -> Any:
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise ValueError("must be a mapping from names")
+        if len(value) > most:
+            raise ValueError(f"has {len(value):,} entries, the most is {most:,}; split it")
+        return value
+
+    return Bound("mapping by name", read)
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+def _only_true(value: Any) -> bool:
+    if not _boolean(value):
+        raise ValueError("must be true; leave launch out for the deployment's default")
+    return True
+
+
+def _version(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value != 1:
+        raise ValueError("must be 1, the only version there is")
+    return value
+
+
+def _clock(value: Any) -> time:
+    found = _CLOCK.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError('is not a time of day; write "HH:MM" or "HH:MM:SS", 00:00 to 23:59:59')
+    hour, minute, second = (int(part or 0) for part in found.groups())
+    return time(hour, minute, second)
+
+
+BOOLEAN = Rule("boolean", _boolean)
+ONLY_TRUE = Rule("`true`", _only_true)
+VERSION = Rule("`1`", _version)
+CLOCK = Rule("clock time", _clock)
+
+
 # ── checks of text ───────────────────────────────────────────────────────────────────────────
-
-
-def any_text(value: str) -> None:
-    """Whatever it is, it is looked up later."""
 
 
 def table_name(value: str) -> str | None:

@@ -34,7 +34,7 @@ def rows(section: str) -> dict[str, list[str]]:
 
 
 def test_the_tables_are_those_of_the_models() -> None:
-    assert render(PAGE) == PAGE, "run python -m coordinator.registry.reference --write"
+    assert render(PAGE) == PAGE, "run python -m coordinator.registry.reference"
 
 
 @pytest.mark.parametrize("section", [*(k for k in KEYS if k != "defaults"), "policy"])
