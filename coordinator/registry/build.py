@@ -26,7 +26,7 @@ from coordinator.registry.mistakes import (
 )
 from coordinator.registry.models import DefaultsEntry, ProcessorEntry, RegistryEntry
 from coordinator.registry.names import Names
-from coordinator.registry.needs import Needs
+from coordinator.registry.needs import RequirementReader
 from coordinator.registry.reading import read_entries
 from coordinator.registry.value import Dependent, Registry
 
@@ -114,7 +114,7 @@ def _build(file: RegistryEntry, text: str, mistakes: Mistakes) -> Registry:
     warnings = Mistakes(mistakes.file, mistakes.root)
     names = Names(file, mistakes)
     known_from = file.calendar.known_from if file.calendar is not None else None
-    needs = Needs(names, known_from, mistakes, warnings)
+    needs = RequirementReader(names, known_from, mistakes, warnings)
     specs = {
         name: _spec(file, name, entry, names, needs, mistakes)
         for name, entry in file.processors.items()
@@ -140,7 +140,7 @@ def _spec(
     name: str,
     entry: ProcessorEntry,
     names: Names,
-    needs: Needs,
+    needs: RequirementReader,
     mistakes: Mistakes,
 ) -> ProcessorSpec:
     defaults = file.defaults or DefaultsEntry()
@@ -178,7 +178,9 @@ def _check_launch(entry: DefaultsEntry | None, loc: Loc, mistakes: Mistakes) -> 
         mistakes.at(here, f"must have exactly one of local, http and pubsub, not {given or 'none'}")
 
 
-def _warn_of_unused(file: RegistryEntry, names: Names, needs: Needs, warnings: Mistakes) -> None:
+def _warn_of_unused(
+    file: RegistryEntry, names: Names, needs: RequirementReader, warnings: Mistakes
+) -> None:
     for name in file.tables:
         unused = name not in needs.used and name != names.calendar_table
         if unused and names.tables[name].producer is None:

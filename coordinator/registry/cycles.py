@@ -17,7 +17,7 @@ MAX_CYCLES: Final = 20
 """Cycles that are named at once."""
 
 
-class Edge(NamedTuple):
+class DependencyEdge(NamedTuple):
     """``needs`` needs ``needed``, ``offset`` days from its own date (a window: the day before).
 
     ``loc`` is the line that says so, ``number`` its place in the order of the file.
@@ -38,7 +38,7 @@ class Cycle(NamedTuple):
     rule: str
 
 
-def cycles(edges: Sequence[Edge]) -> Iterator[Cycle]:
+def cycles(edges: Sequence[DependencyEdge]) -> Iterator[Cycle]:
     """Each cycle on one date, else one that never moves back in time."""
     same_date = {(e.needs, e.needed): e for e in reversed(edges) if e.offset == 0}
     for number in range(MAX_CYCLES):
@@ -74,18 +74,18 @@ def _cycle(edges: Iterable[tuple[str, str]]) -> list[str] | None:
     return None
 
 
-def _forward_cycle(edges: Sequence[Edge]) -> Iterator[Cycle]:
+def _forward_cycle(edges: Sequence[DependencyEdge]) -> Iterator[Cycle]:
     """A cycle whose offsets add up to 0 or more: it waits for itself or for the future.
 
     Bellman-Ford over whole numbers: ``-(offset * n + 1)`` with n above the number of processors
     makes a cycle negative exactly where its offsets add up to 0 or more.
     """
-    furthest: dict[tuple[str, str], Edge] = {}
+    furthest: dict[tuple[str, str], DependencyEdge] = {}
     for e in sorted(edges, key=lambda e: e.offset):
         furthest[e.needs, e.needed] = e
     cost = {name: 0 for pair in furthest for name in pair}
     scale = len(cost) + 1
-    through: dict[str, Edge] = {}
+    through: dict[str, DependencyEdge] = {}
     changed: str | None = None
     for _ in range(len(cost) + 1):
         changed = None

@@ -11,8 +11,9 @@ YAML 1.1 where a directive asks for it, recurses once per level and loses the pl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from ruamel.yaml import YAML
@@ -64,12 +65,17 @@ class Items:
     items: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Entries:
     """A mapping in the file's order, without repeated keys."""
 
     place: Place
     items: tuple[tuple[Scalar, Node], ...]
+
+    @cached_property
+    def by_key(self) -> Mapping[str, tuple[Scalar, Node]]:
+        """Key and value by the key's text."""
+        return {key.text: (key, value) for key, value in self.items}
 
 
 Node = Scalar | Items | Entries
@@ -90,7 +96,7 @@ def read(text: str) -> tuple[Node | None, list[tuple[Place, str]]]:
     """Read one document: its root (None where there is nothing) and the repeated keys found.
 
     Raises:
-        YamlMistakeError: the text is no YAML, or over a limit.
+        YamlMistakeError: the text is not valid YAML, or over a limit.
     """
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > MAX_BYTES:
@@ -282,10 +288,9 @@ def node_at(root: Node | None, loc: Sequence[int | str]) -> tuple[Scalar | None,
     node = root
     for part in loc:
         if isinstance(node, Entries):
-            found = next(((k, v) for k, v in node.items if k.text == part), None)
-            if found is None:
+            if part not in node.by_key:
                 break
-            key, node = found
+            key, node = node.by_key[str(part)]
         elif isinstance(node, Items) and isinstance(part, int) and part < len(node.items):
             key, node = None, node.items[part]
         else:

@@ -40,7 +40,7 @@ class RegistryMistake(Mistake):
 
 
 class RegistryError(BadInput):
-    """The registry is invalid. ``mistakes`` holds all that were found, in the file's order."""
+    """The registry is invalid. ``mistakes`` are all that were found, in the file's order."""
 
     code = "bad_registry"
 
@@ -64,7 +64,8 @@ class Mistakes:
         self.file = file
         self.root = root
         self._found: list[RegistryMistake] = []
-        self._locs: list[Loc] = []
+        self._keys: dict[Loc, set[int | str]] = {}
+        """The keys below each path at which, or inside which, there is a mistake."""
 
     def __bool__(self) -> bool:
         return bool(self._found)
@@ -77,7 +78,9 @@ class Mistakes:
         name, node = node_at(self.root, loc)
         here = name if key and name is not None else node
         value = shown(here) if isinstance(here, Scalar) and here.text else None
-        self._locs.append(loc)
+        for n, part in enumerate(loc):
+            self._keys.setdefault(loc[:n], set()).add(part)
+        self._keys.setdefault(loc, set())
         self.add(
             here.place if here else _ROOT, path_of(loc if field is None else field), rule, value
         )
@@ -88,11 +91,11 @@ class Mistakes:
 
     def within(self, loc: Loc) -> bool:
         """Whether a value at ``loc`` or inside it has a mistake."""
-        return any(each[: len(loc)] == loc for each in self._locs)
+        return loc in self._keys
 
     def keys_within(self, loc: Loc) -> set[int | str]:
         """The keys of the mapping at ``loc`` that are unknown, or whose values have mistakes."""
-        return {each[len(loc)] for each in self._locs if each[: len(loc)] == loc != each}
+        return self._keys.get(loc, set())
 
     def place(self, loc: Loc) -> Place:
         """Where the key at ``loc`` is, or the value where it has none."""
@@ -124,7 +127,7 @@ def shown(node: Node | None) -> str:
 
 
 def kind_of(node: Node | None) -> str:
-    """What kind of value stands at a node, with the value where it is short: ``text (off)``."""
+    """The kind of a value, with the value itself: ``text (off)``."""
     if not isinstance(node, Scalar):
         return shown(node)
     if node.value is None:

@@ -264,7 +264,7 @@ class DefaultsEntry(PolicyEntry):
 
 
 class DatesEntry(Entry):
-    """Which dates a line looks at: exactly one of the first three."""
+    """Which dates a line is about: exactly one of the first three."""
 
     offset: Annotated[int | None, whole(-MAX_WINDOW, MAX_WINDOW)] = Field(
         None,

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from coordinator.core.model import Grain
 from coordinator.core.spec import Requirement, RequirementKind, Window
-from coordinator.registry.cycles import Edge
+from coordinator.registry.cycles import DependencyEdge
 from coordinator.registry.document import Loc
 from coordinator.registry.mistakes import Mistakes, did_you_mean
 from coordinator.registry.models import DatesEntry, ProcessorEntry, RequirementEntry
@@ -25,7 +25,7 @@ MAX_GROUP_KEY = 400
 """Characters of a group's names in a requirement's key: a document's field names are bounded."""
 
 
-class Needs:
+class RequirementReader:
     """Reads the lines of every processor. ``edges`` and ``used`` are what it found on the way."""
 
     def __init__(
@@ -36,7 +36,7 @@ class Needs:
         self._known_from = known_from
         self._mistakes = mistakes
         self._warnings = warnings
-        self.edges: list[Edge] = []
+        self.edges: list[DependencyEdge] = []
         """Which processor needs the output of which, in the file's order."""
         self.used: set[str] = set()
         """Every table that a line names."""
@@ -130,7 +130,7 @@ class Needs:
         for table in sources:
             producer = self._tables[table].producer
             if producer is not None:
-                self.edges.append(Edge(processor, producer, day, loc, len(self.edges)))
+                self.edges.append(DependencyEdge(processor, producer, day, loc, len(self.edges)))
 
     def _form(
         self, line: RequirementEntry, loc: Loc

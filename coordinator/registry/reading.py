@@ -21,11 +21,11 @@ from coordinator.registry.rules import TEXT
 from coordinator.validation import rule
 
 _PLACEHOLDERS: Mapping[Any, Any] = {int: 0, str: "", list: [], dict: {}}
-"""What stands for a required value that is missing or bad, by type; no registry comes of it."""
+"""Replaces a required value that is missing or bad, by type; no registry comes of it."""
 
 
 def read_entries(mistakes: Mistakes) -> RegistryEntry:
-    """The file's entries. Where there are mistakes they are noted, and it holds what is good."""
+    """The file's entries. Where there are mistakes they are noted, and it has what is good."""
     data = plain(mistakes.root)
     if data is None:
         mistakes.at((), "is empty; it needs version, tables and processors")

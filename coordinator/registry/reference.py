@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from coordinator.core.spec import Policy
 from coordinator.registry.meaning import duration_text
 from coordinator.registry.models import POLICY_KEYS, SECTIONS, PolicyEntry
-from coordinator.registry.rules import Rule
+from coordinator.registry.rules import ValueRule
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference-registry.md"
 _TABLE = re.compile(r"(?<=<!-- keys of )(\w+)( -->\n\n)(?:\|.*\n)*")
@@ -48,7 +48,7 @@ def _type(field: FieldInfo) -> str:
     """What a value is called: the words of its rule."""
     inside = (getattr(part, "__metadata__", ()) for part in get_args(field.annotation))
     rules = [*chain.from_iterable(inside), *field.metadata]
-    return next((str(r.words) for r in reversed(rules) if isinstance(r, Rule)), "mapping")
+    return next((str(r.words) for r in reversed(rules) if isinstance(r, ValueRule)), "mapping")
 
 
 def _default(key: str, field: FieldInfo) -> str:

@@ -39,7 +39,7 @@ _TOPIC = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ValueRule:
     """Reads one value, or raises ``ValueError`` with the sentence of the rule that it breaks."""
 
     words: str
@@ -53,7 +53,7 @@ class Rule:
         return core_schema.no_info_plain_validator_function(self.read)
 
 
-class Bound(Rule):
+class Bound(ValueRule):
     """Checks a list or a mapping as a whole; its entries are checked by their own types."""
 
     def __get_pydantic_core_schema__(
@@ -74,7 +74,7 @@ class Given:
         return inner
 
 
-def whole(least: int, most: int, words: str = "", at_zero: str | None = None) -> Rule:
+def whole(least: int, most: int, words: str = "", at_zero: str | None = None) -> ValueRule:
     """A whole number within bounds; ``at_zero`` says what is wrong with 0 in particular."""
 
     def read(value: Any) -> int:
@@ -86,10 +86,10 @@ def whole(least: int, most: int, words: str = "", at_zero: str | None = None) ->
             raise ValueError(f"is outside {least:,} to {most:,}")
         return value
 
-    return Rule(words or f"{least} to {most}", read)
+    return ValueRule(words or f"{least} to {most}", read)
 
 
-def above_zero(most: float, words: str = "number above 0") -> Rule:
+def above_zero(most: float, words: str = "number above 0") -> ValueRule:
     """A number in (0, most]."""
 
     def read(value: Any) -> float:
@@ -99,10 +99,10 @@ def above_zero(most: float, words: str = "number above 0") -> Rule:
             raise ValueError(f"must be more than 0 and at most {most:,}")
         return float(value)
 
-    return Rule(words, read)
+    return ValueRule(words, read)
 
 
-def duration(least_seconds: int = 0, words: str = "duration") -> Rule:
+def duration(least_seconds: int = 0, words: str = "duration") -> ValueRule:
     """A whole number with a unit, from ``least_seconds`` to 30 days."""
 
     def read(value: Any) -> timedelta:
@@ -116,10 +116,10 @@ def duration(least_seconds: int = 0, words: str = "duration") -> Rule:
             raise ValueError(f"leaves no time at all; the least is {least_seconds}s")
         return read
 
-    return Rule(words, read)
+    return ValueRule(words, read)
 
 
-def text(what: str, words: str, check: Callable[[str], str | None] = lambda _: None) -> Rule:
+def text(what: str, words: str, check: Callable[[str], str | None] = lambda _: None) -> ValueRule:
     """Text that passes a check, which answers with the rule that it breaks, or with nothing."""
 
     def read(value: Any) -> str:
@@ -129,10 +129,10 @@ def text(what: str, words: str, check: Callable[[str], str | None] = lambda _: N
             raise ValueError(broken)
         return value
 
-    return Rule(words, read)
+    return ValueRule(words, read)
 
 
-def choice(*members: StrEnum) -> Rule:
+def choice(*members: StrEnum) -> ValueRule:
     """One word of an enum, in the order in which a mistake names them."""
     by_word = {m.value: m for m in members}
 
@@ -141,7 +141,7 @@ def choice(*members: StrEnum) -> Rule:
             return by_word[value]
         raise ValueError(f"must be {' or '.join(by_word)}")
 
-    return Rule(", ".join(f"`{word}`" for word in by_word), read)
+    return ValueRule(", ".join(f"`{word}`" for word in by_word), read)
 
 
 def list_of(what: str, most: int, empty: str | None = None) -> Bound:
@@ -200,10 +200,10 @@ def _clock(value: Any) -> time:
     return time(hour, minute, second)
 
 
-BOOLEAN = Rule("boolean", _boolean)
-ONLY_TRUE = Rule("`true`", _only_true)
-VERSION = Rule("`1`", _version)
-CLOCK = Rule("clock time", _clock)
+BOOLEAN = ValueRule("boolean", _boolean)
+ONLY_TRUE = ValueRule("`true`", _only_true)
+VERSION = ValueRule("`1`", _version)
+CLOCK = ValueRule("clock time", _clock)
 
 
 # ── checks of text ───────────────────────────────────────────────────────────────────────────
