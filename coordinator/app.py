@@ -54,8 +54,8 @@ from coordinator.service.ingest import Ingest
 from coordinator.service.loads import Loads
 from coordinator.service.operate import Operate
 from coordinator.service.quarantine import Quarantine
+from coordinator.service.queries import Queries
 from coordinator.service.runs import Runs
-from coordinator.service.status import StatusViews
 from coordinator.service.sweep import Sweeper
 from coordinator.service.telling import tell_changes
 from coordinator.settings import SEVERITIES, STORE_RULE, Settings, Severity
@@ -98,7 +98,7 @@ class Application:
     quarantine: Quarantine
     sweeper: Sweeper
     relay: Relay
-    status: StatusViews
+    queries: Queries
     local: LocalLauncher | None = None
     workers: WorkerPool | None = None
     resources: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -280,8 +280,6 @@ def build(
     sweeper.tell = relay.tell
     operate = Operate(engine, sweeper, ingest, quarantine)
     operate.deliver = relay.deliver_for_others
-    status = StatusViews(engine, default_target(settings))
-    status.behind = relay.behind
     return Application(
         settings=settings,
         registry=registry,
@@ -294,7 +292,7 @@ def build(
         quarantine=quarantine,
         sweeper=sweeper,
         relay=relay,
-        status=status,
+        queries=Queries(engine, default_target(settings), relay.behind),
         local=local,
         workers=workers,
         resources=resources,

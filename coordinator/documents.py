@@ -70,9 +70,17 @@ GAME_DATES = "games"
 OFF_DATES = "off"
 
 
+class QuarantineState(StrEnum):
+    """What became of a quarantined message."""
+
+    OPEN = "open"
+    REPLAYED = "replayed"
+    DISCARDED = "discarded"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantined:
-    """A message that could not be taken in, whole, with the reason."""
+    """A message that could not be processed, whole, with the reason."""
 
     quarantine_id: str
     received_at: datetime
@@ -83,8 +91,7 @@ class Quarantined:
     """The message's bytes exactly as they came."""
     message_id: str | None = None
     truncated: bool = False
-    state: str = "open"
-    """``open``, ``replayed`` or ``discarded``."""
+    state: QuarantineState = QuarantineState.OPEN
     settled_at: datetime | None = None
     settled_by: str | None = None
     settled_reason: str | None = None
@@ -220,7 +227,7 @@ INDEXES: Mapping[Kind, Mapping[str, Callable[[Any], Indexed]]] = {
         "correlation_id": lambda r: r.correlation_id,
     },
     Kind.CONTROL: {"resume_pending": lambda c: int(c.resume_pending)},
-    Kind.QUARANTINE: {"received_at": lambda q: q.received_at, "state": lambda q: q.state},
+    Kind.QUARANTINE: {"received_at": lambda q: q.received_at, "state": lambda q: q.state.value},
     Kind.AUDIT: {
         "at": lambda a: a.at,
         "actor": lambda a: a.actor,
@@ -291,7 +298,12 @@ def pending_key(table: str, game_date: str) -> Key:
     return Key(Kind.PENDING, f"{table}__{game_date}")
 
 
+ALL = "_all"
+"""The scope of a pause of every processor."""
+
+
 def control_key(scope: str) -> Key:
+    """The pause of one processor, or of ``ALL``."""
     return Key(Kind.CONTROL, scope)
 
 

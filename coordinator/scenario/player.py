@@ -474,9 +474,9 @@ class _Player:
             if spec is None:
                 self.story.fail(value, name, f"the registry has no processor {processor}")
             game_date = game_date or str(self.story.game_date)
-            view = await self.stage.views.partition(spec.name, game_date)
+            view = await self.stage.queries.partitions.partition(spec.name, game_date)
             decided = await self._decided(spec.name, game_date)
-            found[name] = {**view, **decided}
+            found[name] = {**view.model_dump(mode="json"), **decided}
         return found
 
     async def _decided(self, processor: str, game_date: str) -> dict[str, Any]:
@@ -515,13 +515,12 @@ class _Player:
             if run_id not in runs:
                 found[run_id] = None
                 continue
-            view = await self.stage.views.run(str(run_id))
-            attempts, lines = view["attempts"], view["transitions"]
+            view = await self.stage.queries.runs.run(str(run_id))
             found[run_id] = {
-                **view,
-                "attempts": len(attempts),
-                "transitions": [t["what"] for t in lines],
-                "tables": sorted({i["table"] for i in view["inputs"]}),
+                **view.model_dump(mode="json"),
+                "attempts": len(view.attempts),
+                "transitions": [t.what for t in view.transitions],
+                "tables": sorted({i.table for i in view.inputs}),
             }
         return found
 
@@ -557,8 +556,8 @@ class _Player:
         return {name: len(await self._documents(kinds[name])) for name in value}
 
     async def _got_gaps(self, expect: CommentedMap, value: Any) -> Any:
-        view = await self.stage.views.gaps()
-        return [f"{i['processor']} {i['game_date']}" for i in view["items"]]
+        found = await self.stage.queries.dates.gaps()
+        return [f"{i.processor} {i.game_date}" for i in found.items]
 
     async def _got_audit(self, expect: CommentedMap, value: Any) -> Any:
         entries = await self._documents(Kind.AUDIT)

@@ -30,7 +30,7 @@ from coordinator.judge.observations import (
 )
 from coordinator.ports import Document, Key, Kind, Notice, Op, Query, Where
 from coordinator.registry import Registry
-from coordinator.service.status import StatusViews
+from coordinator.service.queries import Queries
 from coordinator.simulation.clock import VirtualClock, rest
 from coordinator.simulation.faults import Faults, FaultyStore
 from coordinator.simulation.process import (
@@ -165,11 +165,11 @@ class Stage:
     async def explain(self) -> None:
         """Show the judge what each partition at rest says of itself."""
         page = await self.store.find(Query(Kind.PARTITION, limit=1000))
-        views = self.views
+        queries = self.queries
         for _, p in page.items:
             if p.processor in self.registry.processors:
-                whole = await views.partition(p.processor, p.game_date)
-                self.saw(Explained.of(whole))
+                whole = await queries.partitions.partition(p.processor, p.game_date)
+                self.saw(Explained.of(whole.model_dump(mode="json")))
 
     @property
     def undisturbed(self) -> bool:
@@ -184,11 +184,11 @@ class Stage:
         return f"{kind}{self._names[kind]}"
 
     @property
-    def views(self) -> StatusViews:
+    def queries(self) -> Queries:
         """What the service shows, read from the store itself."""
         assert self.process is not None
         engine = self.process.engine
-        return StatusViews(type(engine)(self.store, self.registry, self.clock, engine.entropy))
+        return Queries(type(engine)(self.store, self.registry, self.clock, engine.entropy))
 
     # ── acts ─────────────────────────────────────────────────────────────────────────────────
 

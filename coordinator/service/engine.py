@@ -39,6 +39,7 @@ from coordinator.core.readiness import Verdict, judge, judge_source
 from coordinator.core.schedule import all_game_dates, shift, window_dates
 from coordinator.core.spec import ProcessorSpec, Requirement
 from coordinator.documents import (
+    ALL,
     GAME_DATES,
     INDEXES,
     OFF_DATES,
@@ -66,9 +67,6 @@ from coordinator.ports import (
 )
 from coordinator.registry import Registry
 from coordinator.service.in_force import InForce
-
-ALL = "_all"
-"""The control document that pauses every processor."""
 
 NAMES_ASKED_FOR = 30
 """As many values as a store compares a field with."""

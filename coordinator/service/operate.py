@@ -24,12 +24,18 @@ from coordinator.core.facts import (
 from coordinator.core.machine import Decision
 from coordinator.core.model import Bypass, Control, Pause
 from coordinator.core.spec import ProcessorSpec
-from coordinator.documents import AuditEntry, Quarantined, control_key
+from coordinator.documents import (
+    ALL,
+    AuditEntry,
+    Quarantined,
+    QuarantineState,
+    control_key,
+)
 from coordinator.errors import BadInput, Mistake, NotFound, Refused
+from coordinator.paging import pages
 from coordinator.ports import Changes, Document, Key, Kind, Op, Query, Where
-from coordinator.service.engine import ALL, Docs, Engine, reply_of
+from coordinator.service.engine import Docs, Engine, reply_of
 from coordinator.service.ingest import Ingest, Outcome
-from coordinator.service.pages import pages
 from coordinator.service.quarantine import Quarantine
 from coordinator.service.sweep import Sweeper, Swept
 from coordinator.wire import check_date, shown
@@ -60,7 +66,7 @@ class NotReady(Refused):
 
 def _check_open(entry: Quarantined) -> None:
     """Raise ``Refused`` where a message was settled before."""
-    if entry.state != "open":
+    if entry.state is not QuarantineState.OPEN:
         raise Refused(f"quarantined message {entry.quarantine_id} is already {entry.state}")
 
 
@@ -332,7 +338,7 @@ class Operate:
                 self._ingest.examine(entry.raw, entry.source, entry.message_id)
                 return Outcome(outcome="would be replayed", quarantine_id=quarantine_id)
             outcome = await self._ingest.replay(entry.raw, entry.source, entry.message_id)
-            await self._quarantine.settle(quarantine_id, "replayed", actor, reason)
+            await self._quarantine.settle(quarantine_id, QuarantineState.REPLAYED, actor, reason)
             detail["outcome"] = outcome.outcome
         return outcome
 
@@ -346,7 +352,9 @@ class Operate:
         async with self._audited("quarantine discard", reason, actor, detail, dry_run):
             _check_open(entry)
             if not dry_run:
-                await self._quarantine.settle(quarantine_id, "discarded", actor, reason)
+                await self._quarantine.settle(
+                    quarantine_id, QuarantineState.DISCARDED, actor, reason
+                )
 
     @asynccontextmanager
     async def _audited(

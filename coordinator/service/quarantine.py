@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from coordinator.documents import Quarantined
+from coordinator.documents import Quarantined, QuarantineState
 from coordinator.errors import BadInput, NotFound, Refused
 from coordinator.ports import Changes, Document, Key, Kind, Notice, Op, Page, Query, Where
 from coordinator.service.engine import Docs, Engine
@@ -55,7 +55,9 @@ class Quarantine:
             known: Quarantined | None = docs[key]
             if known is None:
                 kept = entry
-            elif known.state == "discarded":  # a person's word on these bytes still holds
+            elif (
+                known.state is QuarantineState.DISCARDED
+            ):  # a person's word on these bytes still holds
                 kept = replace(known, times_seen=known.times_seen + 1)
             else:
                 kept = replace(entry, times_seen=known.times_seen + 1)
@@ -94,7 +96,9 @@ class Quarantine:
             raise NotFound(f"no quarantined message {quarantine_id}; see GET /v1/quarantine")
         return entry
 
-    async def settle(self, quarantine_id: str, state: str, actor: str, reason: str) -> Quarantined:
+    async def settle(
+        self, quarantine_id: str, state: QuarantineState, actor: str, reason: str
+    ) -> Quarantined:
         """Mark an open entry as ``replayed`` or ``discarded``. Raises ``NotFound``, ``Refused``."""
         key = Key(Kind.QUARANTINE, quarantine_id)
         now = self._engine.clock.now()
@@ -103,7 +107,7 @@ class Quarantine:
             known: Quarantined | None = docs[key]
             if known is None:
                 raise NotFound(f"no quarantined message {quarantine_id}; see GET /v1/quarantine")
-            if known.state != "open":
+            if known.state is not QuarantineState.OPEN:
                 raise Refused(
                     f"quarantined message {quarantine_id} is already {known.state}"
                     f" (by {known.settled_by})"

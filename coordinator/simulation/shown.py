@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Any
 
-from coordinator.documents import control_key
+from coordinator.documents import ALL, control_key
 from coordinator.judge import Judge
 from coordinator.judge.observations import (
     Acted,
@@ -21,21 +22,24 @@ from coordinator.judge.observations import (
     RunShown,
 )
 from coordinator.ports import Document, Key, Kind, Notice
-from coordinator.service.engine import ALL
-from coordinator.service.shapes import audit_view, ledger_row, run_whole, under_pauses
+from coordinator.service.views.base import View
+from coordinator.service.views.load import ledger_row
+from coordinator.service.views.partition import under_pauses
+from coordinator.service.views.records import AuditRow
+from coordinator.service.views.run import run_view
 
 
 def public(key: Key, document: Document, docs: Mapping[Key, Document]) -> Iterable[Observation]:
     """A document as the API shows it, beside every other one."""
     match key.kind:
         case Kind.EVENT:
-            yield Recorded.of(ledger_row(document))
+            yield Recorded.of(_in_json(ledger_row(document)))
         case Kind.QUARANTINE:
             yield InQuarantine(document.quarantine_id, document.reason)
         case Kind.AUDIT:
-            yield Acted.of(audit_view(document))
+            yield Acted.of(_in_json(AuditRow.of(document)))
         case Kind.RUN:
-            yield RunShown.of(run_whole(document, None, None))
+            yield RunShown.of(_in_json(run_view(document, None, None)))
         case Kind.PARTITION:
             controls = [docs.get(control_key(name)) for name in (ALL, document.processor)]
             shown = under_pauses(document, [c.pause for c in controls if c and c.pause])
@@ -50,6 +54,11 @@ def public(key: Key, document: Document, docs: Mapping[Key, Document]) -> Iterab
             )
         case _:
             pass
+
+
+def _in_json(view: View) -> Mapping[str, Any]:
+    """A view as the API answers it."""
+    return view.model_dump(mode="json", by_alias=True)
 
 
 def noticed(notice: Notice) -> Noticed:

@@ -24,7 +24,7 @@ from coordinator.errors import BadInput
 from coordinator.judge.observations import Explained, Observation, Served, Stopped
 from coordinator.ports import Document, Key, Kind, Query
 from coordinator.registry import Registry
-from coordinator.service.status import StatusViews
+from coordinator.service.queries import Queries
 from coordinator.simulation import registries
 from coordinator.simulation.actors import (
     EXPECTED_REFUSALS,
@@ -810,12 +810,13 @@ class World:
         if not alive:
             return
         engine = alive[0].engine
-        views = StatusViews(
+        queries = Queries(
             type(engine)(self._stores.truth, self.registry, self.clock, engine.entropy)
         )
         found = sorted(self.partitions(), key=lambda p: p.id)
         for p in self._readers.sample(found, min(EXPLAINED, len(found))):
-            self.saw(Explained.of(await views.partition(p.processor, p.game_date)))
+            whole = await queries.partitions.partition(p.processor, p.game_date)
+            self.saw(Explained.of(whole.model_dump(mode="json")))
 
     async def _compare(self) -> None:
         """The store holds what the record saw committed, and nothing else."""

@@ -1,4 +1,4 @@
-"""What the web room needs of the application that the composition root builds."""
+"""What the web needs of the application that the composition root builds."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from typing import Protocol
 
 from coordinator.outbox import Relay
 from coordinator.ports import Clock, LocalPool
+from coordinator.registry import Registry
 from coordinator.service.engine import Engine
 from coordinator.service.ingest import Ingest
 from coordinator.service.operate import Operate
 from coordinator.service.quarantine import Quarantine
+from coordinator.service.queries import Queries
 from coordinator.service.runs import Runs
-from coordinator.service.status import StatusViews
 from coordinator.service.sweep import Sweeper
 
 
 class Application(Protocol):
-    """The doors of the service, wired."""
+    """The service, wired."""
 
     @property
     def clock(self) -> Clock: ...
@@ -43,7 +44,10 @@ class Application(Protocol):
     def relay(self) -> Relay: ...
 
     @property
-    def status(self) -> StatusViews: ...
+    def queries(self) -> Queries: ...
+
+    @property
+    def registry(self) -> Registry: ...
 
     @property
     def local_pool(self) -> LocalPool | None:

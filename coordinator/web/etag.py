@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 
-from coordinator.service.shapes import View
+from coordinator.service.views.partition import PartitionView
 
 
-def etag_of(view: View) -> str:
+def etag_of(view: PartitionView) -> str:
     """A weak ETag of a partition's view: its revision, and everything shown but the instant."""
-    verdict = {k: v for k, v in view["verdict"].items() if k != "at"}
-    text = json.dumps({**view, "verdict": verdict}, sort_keys=True, separators=(",", ":"))
-    return f'W/"{view["revision"]}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"'
+    text = view.model_dump_json(exclude={"verdict": {"at"}})
+    return f'W/"{view.revision}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"'
 
 
 def matches(if_none_match: str | None, etag: str) -> bool:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from coordinator.core.words import counted, words_for
 from coordinator.errors import CoordinatorError, Unavailable
 from coordinator.ports import Kind, Op, Query, Where
 from coordinator.service.sweep import LATE_AFTER
+from coordinator.service.views.health import HealthPart, Readiness
 from coordinator.web.application import Application
 from coordinator.wire import instant_text
 
@@ -111,14 +111,15 @@ async def _writable(application: Application) -> tuple[bool, str]:
     return True, "The store can be read and written."
 
 
-async def readiness(application: Application) -> tuple[bool, dict[str, Any]]:
+async def readiness(application: Application) -> Readiness:
     """Whether the service is ready, and each part with its state and sentence."""
     try:
         found = await lags(application)
     except CoordinatorError as error:
-        part = {"ok": False, "detail": error.detail}
-        unknown = {"ok": False, "detail": "Not known while the store is out of reach."}
-        return False, {"store": part, "outbox": unknown, "sweep": unknown}
+        part = HealthPart(ok=False, detail=error.detail)
+        unknown = HealthPart(ok=False, detail="Not known while the store is out of reach.")
+        parts = {"store": part, "outbox": unknown, "sweep": unknown}
+        return Readiness(status="not_ready", parts=parts)
     writable, store = await _writable(application)
     relay_ok = found.untried_seconds <= OUTBOX_LATE_SECONDS
     sweep_ok = found.sweep_seconds <= LATE_AFTER.total_seconds()
@@ -144,24 +145,26 @@ async def readiness(application: Application) -> tuple[bool, dict[str, Any]]:
             f"{own} is served here, and {', '.join(others)} counts as served beside it: a "
             "deployment on its way, or instances with different registry files."
         )
-    return writable and relay_ok and sweep_ok, {
-        "registry": {"ok": True, "others": others, "detail": registry},
-        "store": {"ok": writable, "detail": store},
-        "outbox": {"ok": relay_ok, "lag_seconds": found.outbox_seconds, "detail": outbox},
-        "sweep": {
-            "ok": sweep_ok,
-            "lag_seconds": found.sweep_seconds,
-            "age_seconds": found.sweep_age_seconds,
-            "last_at": instant_text(application.sweeper.last_at),
-            "detail": sweep,
-        },
+    parts = {
+        "registry": HealthPart(ok=True, others=tuple(others), detail=registry),
+        "store": HealthPart(ok=writable, detail=store),
+        "outbox": HealthPart(ok=relay_ok, lag_seconds=found.outbox_seconds, detail=outbox),
+        "sweep": HealthPart(
+            ok=sweep_ok,
+            lag_seconds=found.sweep_seconds,
+            age_seconds=found.sweep_age_seconds,
+            last_at=application.sweeper.last_at,
+            detail=sweep,
+        ),
         **_receivers(application),
         **_workers(application),
     }
+    ready = writable and relay_ok and sweep_ok
+    return Readiness(status="ready" if ready else "not_ready", parts=parts)
 
 
-def _receivers(application: Application) -> dict[str, Any]:
-    """Which receivers take nothing. A person must fix that; it is no fault of this service."""
+def _receivers(application: Application) -> dict[str, HealthPart]:
+    """Which receivers accept nothing. A person must fix that; it is no fault of this service."""
     failing = [lane for lane in application.relay.lanes if lane.failures]
     dropped = sum(lane.dropped for lane in application.relay.lanes)
     if not failing and not dropped:
@@ -176,11 +179,11 @@ def _receivers(application: Application) -> dict[str, Any]:
     if dropped:
         lost = f"{counted(dropped, 'notice was', 'notices were')} dropped since the start"
         words = f"{words}; {lost}" if words else f"{lost}."
-    return {"receivers": {"ok": True, "failing": len(failing), "detail": words}}
+    return {"receivers": HealthPart(ok=True, failing=len(failing), detail=words)}
 
 
-def _workers(application: Application) -> dict[str, Any]:
-    """How the local workers do. A long queue is work, and no fault."""
+def _workers(application: Application) -> dict[str, HealthPart]:
+    """The state of the local workers. A long queue is work, and no fault."""
     pool = application.local_pool
     if pool is None:
         return {}
@@ -193,11 +196,7 @@ def _workers(application: Application) -> dict[str, Any]:
             f"{instant_text(pool.last_replaced_at)}: {pool.last_replaced}"
         )
     return {
-        "workers": {
-            "ok": True,
-            "busy": pool.busy,
-            "waiting": pool.waiting,
-            "replaced": replaced,
-            "detail": words,
-        }
+        "workers": HealthPart(
+            ok=True, busy=pool.busy, waiting=pool.waiting, replaced=replaced, detail=words
+        )
     }

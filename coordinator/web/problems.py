@@ -19,7 +19,8 @@ from starlette.responses import JSONResponse
 
 from coordinator.errors import BadInput, CoordinatorError, Mistake
 from coordinator.service.operate import NotReady
-from coordinator.service.shapes import verdict_view
+from coordinator.service.views.event import field_error, sendable
+from coordinator.service.views.verdict import verdict_view
 from coordinator.validation import mistakes_of
 
 log = structlog.get_logger(__name__)
@@ -28,7 +29,7 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
 
 CODES: Mapping[str, tuple[str, str]] = {
-    "bad_input": ("Bad input", "Mend what `errors` names, and send it again."),
+    "bad_input": ("Bad input", "Fix what `errors` names, and send it again."),
     "malformed_json": ("Not JSON", "The body cannot be read as JSON; the detail says where."),
     "bad_page_token": ("Bad page token", "Start the list again without the token."),
     "not_found": ("Not found", "Nothing has that name or path; the detail says what is known."),
@@ -84,12 +85,12 @@ def problem(
         "type": f"/docs#problem-{code}",
         "title": title,
         "status": status,
-        "detail": _safe(detail),
+        "detail": sendable(detail),
         "code": code,
     }
     if instance is not None:
-        body["instance"] = _safe(instance)
-    listed = [mistake_view(m) for m in errors]
+        body["instance"] = sendable(instance)
+    listed = [field_error(m).model_dump() for m in errors]
     if listed:
         body["errors"] = listed
     body.update(more)
@@ -97,20 +98,6 @@ def problem(
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         found.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
     return JSONResponse(body, status, found, MEDIA_TYPE)
-
-
-def mistake_view(mistake: Mistake) -> dict[str, str | None]:
-    """A mistake as ``{field, message, value}``."""
-    return {
-        "field": _safe(mistake.field),
-        "message": _safe(mistake.message),
-        "value": None if mistake.value is None else _safe(mistake.value),
-    }
-
-
-def _safe(text: str) -> str:
-    """Text that can be sent: half a surrogate pair shows as an escape."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def of_error(error: CoordinatorError, instance: str | None = None) -> JSONResponse:
@@ -121,7 +108,7 @@ def of_error(error: CoordinatorError, instance: str | None = None) -> JSONRespon
     mistakes = error.mistakes if isinstance(error, BadInput) else ()
     more: dict[str, Any] = {}
     if isinstance(error, NotReady):
-        more["verdict"] = verdict_view(error.decision.verdict)
+        more["verdict"] = verdict_view(error.decision.verdict).model_dump(mode="json")
     return problem(
         error.status, error.detail, code=error.code, instance=instance, errors=mistakes, **more
     )

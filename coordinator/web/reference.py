@@ -19,7 +19,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from coordinator.web.models import Problem
+from coordinator.web.bodies import Problem
 from coordinator.web.problems import CODES, MEDIA_TYPE, RETRY_AFTER_SECONDS
 from coordinator.wire import LoadEvent, PushEnvelope, RunReport
 
@@ -120,10 +120,11 @@ PUSH: Mapping[str, Any] = {
 
 ENUMS = {
     "DeadlineAction": "What a deadline does at its instant.",
-    "RequirementKind": "What a requirement asks for: one table, a group of them, or a window.",
+    "EffectKind": "What an effect does: launch a run, announce an output, notify people.",
+    "RequirementKind": "What a requirement is about: one table, a group of them, or a window.",
     "ScheduleWhen": "Whether a schedule fires only what is ready, or always.",
 }
-"""Words for shapes of the core that need none there."""
+"""Descriptions of enumerations of the core that need none there."""
 MESSAGES: tuple[type[BaseModel], ...] = (LoadEvent, RunReport, PushEnvelope)
 """What ``wire`` reads; FastAPI knows the models of its own routes alone."""
 PLACES = {
@@ -134,7 +135,7 @@ PLACES = {
     "run_id": "A run's id: PROCESSOR:YYYY-MM-DD:GENERATION.",
     "table": "A table's name, or an alias of it.",
 }
-"""Words for what stands in a path."""
+"""Descriptions of the parameters in paths."""
 
 
 def schema_of(app: FastAPI) -> dict[str, Any]:

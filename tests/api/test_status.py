@@ -13,7 +13,12 @@ import pytest
 from coordinator.core.model import CalendarDate, Partition
 from coordinator.documents import calendar_key, partition_key
 from coordinator.ports import Changes, Document, Key
-from coordinator.web import models
+from coordinator.service.views.dates import Gaps, Grid
+from coordinator.service.views.load import LedgerView
+from coordinator.service.views.partition import DateStatus, PartitionView
+from coordinator.service.views.records import QuarantineList
+from coordinator.service.views.run import RunList, RunView
+from coordinator.service.views.trace import Trace
 from tests.api.support import DATE, Service, envelope
 
 GAMES = ["0022500225", "0022500226"]
@@ -542,17 +547,17 @@ def test_every_answer_is_of_its_model(service: Service) -> None:
     service.send(target_table="odds", record_count=20)
     service.push(b"poison")
     for path, model in (
-        ("/v1/status/2025-11-15", models.DateStatus),
-        ("/v1/status/2025-11-15/Summary", models.PartitionWhole),
-        ("/v1/status/2025-11-15/Report", models.PartitionWhole),
-        ("/v1/status/2025-11-15/Form", models.PartitionWhole),
-        ("/v1/grid?from=2025-11-01&to=2025-11-30", models.Grid),
-        ("/v1/gaps", models.Gaps),
-        ("/v1/tables/raw.box/dates/2025-11-15", models.Ledger),
-        ("/v1/runs", models.RunList),
-        ("/v1/runs/Summary:2025-11-15:1", models.RunWhole),
-        ("/v1/quarantine", models.QuarantineList),
-        ("/v1/trace/nobody", models.Trace),
+        ("/v1/status/2025-11-15", DateStatus),
+        ("/v1/status/2025-11-15/Summary", PartitionView),
+        ("/v1/status/2025-11-15/Report", PartitionView),
+        ("/v1/status/2025-11-15/Form", PartitionView),
+        ("/v1/grid?from=2025-11-01&to=2025-11-30", Grid),
+        ("/v1/gaps", Gaps),
+        ("/v1/tables/raw.box/dates/2025-11-15", LedgerView),
+        ("/v1/runs", RunList),
+        ("/v1/runs/Summary:2025-11-15:1", RunView),
+        ("/v1/quarantine", QuarantineList),
+        ("/v1/trace/nobody", Trace),
     ):
         answer = service.client.get(path)
         assert answer.status_code == 200, answer.text

@@ -34,14 +34,14 @@ OPTIONAL: dict[str, tuple[list[Condition], list[Condition]]] = {
     "service/sweep.py Sweeper.sweep": ([("wake_at", Op.LE)], [("processor", Op.IN)]),
     "outbox.py Relay.discover": ([("outbox_due", Op.LE)], [("processor", Op.IN)]),
     "service/sweep.py Sweeper.release": ([("paused", Op.EQ)], [("processor", Op.EQ)]),
-    "service/status.py StatusViews.trace": ([("correlation_id", Op.EQ)], []),
-    "service/status.py StatusViews.runs": (
+    "service/queries/loads.py LoadQueries.trace": ([("correlation_id", Op.EQ)], []),
+    "service/queries/runs.py RunQueries.runs": (
         [],
         [("game_date", Op.EQ), ("status", Op.EQ), ("processor", Op.EQ)],
     ),
-    "service/status.py StatusViews.quarantine": ([], [("state", Op.EQ)]),
+    "service/queries/records.py RecordQueries.quarantine": ([], [("state", Op.EQ)]),
     "service/quarantine.py Quarantine.page": ([], [("state", Op.EQ)]),
-    "service/status.py StatusViews.audit": (
+    "service/queries/records.py RecordQueries.audit": (
         [],
         [("game_date", Op.EQ), ("actor", Op.EQ), ("processor", Op.EQ)],
     ),
@@ -52,7 +52,7 @@ OPTIONAL: dict[str, tuple[list[Condition], list[Condition]]] = {
 FORWARDED = {"demo.py _all", "cli/doctor.py _listings"}
 """Ask again what another asks."""
 KINDS_OF: dict[str, list[Kind]] = {
-    "service/status.py StatusViews._between": [Kind.PARTITION, Kind.CALENDAR],
+    "service/queries/reader.py Reader._between": [Kind.PARTITION, Kind.CALENDAR],
     "service/adopt.py _every": [Kind.PARTITION, Kind.CALENDAR, Kind.TABLE_DATE],
     "service/copy.py _documents": list(Kind),
 }

@@ -186,19 +186,19 @@ async def test_a_live_run_shows_though_its_own_document_is_not_written(
         claimed = await app.runs.claim(run_id, "pod", 1)
         assert proxy.take().writes == 1
         for view in (app, other):
-            assert (await view.status.run(run_id))["status"] == "running"
-            listed = await view.status.runs(status="running")
-            assert [r["run_id"] for r in listed["items"]] == [run_id]
-            assert not (await view.status.runs(status="pending"))["items"]
+            assert (await view.queries.runs.run(run_id)).status == "running"
+            listed = await view.queries.runs.runs(status="running")
+            assert [r.run_id for r in listed.items] == [run_id]
+            assert not (await view.queries.runs.runs(status="pending")).items
         await app.runs.complete(run_id, claimed.lease_token or "", RunStatus.SUCCESS, 5)
         counts = proxy.take()
         assert counts.calls["Commit"] == 1
         assert counts.writes == 2 + 1, "its partition, its run, and the ledger of its output"
         await app.relay.drain()
         assert proxy.take().writes == 0, "its announcement is delivered already"
-        assert (await other.status.run(run_id))["status"] == "success"
-        assert len((await other.status.runs(status="success"))["items"]) == 1
-        assert not (await other.status.runs(status="running"))["items"]
+        assert (await other.queries.runs.run(run_id)).status == "success"
+        assert len((await other.queries.runs.runs(status="success")).items) == 1
+        assert not (await other.queries.runs.runs(status="running")).items
 
 
 async def test_two_processes_race_for_one_claim(factory: FirestoreFactory) -> None:
@@ -366,31 +366,32 @@ async def test_readiness_proves_that_firestore_takes_commits(
     factory: FirestoreFactory, proxy: Proxy
 ) -> None:
     async with services(factory, registry(1), 1) as (app,):
-        assert (await readiness(app))[0]
+        assert (await readiness(app)).ready
         proxy.take()
         await app.ingest.take(event("raw.t0", 1))
         assert proxy.take().calls["Commit"] > 0
         for _ in range(10):
-            assert (await readiness(app))[0]
+            assert (await readiness(app)).ready
         assert proxy.take().writes == 0, "an event is proof for a minute"
         proxy.fault = lambda method: UNAVAILABLE if method == "Commit" else None
         with pytest.raises(CoordinatorError):
             await app.ingest.take(event("raw.t0", 2))
-        ready, parts = await readiness(app)
+        found = await readiness(app)
+        ready, parts = found.ready, found.parts
         assert not ready
-        assert parts["store"]["detail"].startswith("The store can be read, but")
-        assert (parts["outbox"]["ok"], parts["sweep"]["ok"]) == (True, True)
+        assert parts["store"].detail.startswith("The store can be read, but")
+        assert (parts["outbox"].ok, parts["sweep"].ok) == (True, True)
         proxy.fault = None
         proxy.take()
         assert await _soon_ready(app)
         for _ in range(10):
-            assert (await readiness(app))[0]
+            assert (await readiness(app)).ready
         assert proxy.take().writes <= 2
 
 
 async def _soon_ready(app: Application) -> bool:
     """Whether the service is ready within a few looks: each waits two seconds at the most."""
     for _ in range(5):
-        if (await readiness(app))[0]:
+        if (await readiness(app)).ready:
             return True
     return False

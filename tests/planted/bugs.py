@@ -748,7 +748,7 @@ INTAKE = (
         "discarded-entry-reopens",
         "a message that a person discarded is open again when it is redelivered",
         "3.3, quarantine",
-        replace(QUARANTINE, 'elif known.state == "discarded":', 'elif known.state == "":'),
+        replace(QUARANTINE, "known.state is QuarantineState.DISCARDED", 'known.state == ""'),
         by=SERVICE + "test_guards.py::test_a_discarded_message_that_comes_again_stays_discarded",
     ),
     tested(

@@ -12,7 +12,7 @@ import pytest
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.app import Application, build
 from coordinator.core.spec import LaunchKind
-from coordinator.documents import calendar_key
+from coordinator.documents import QuarantineState, calendar_key
 from coordinator.errors import Unavailable
 from coordinator.ports import Key, Kind, Query, Step
 from coordinator.registry import parse
@@ -36,7 +36,7 @@ DEBOUNCED = HEAD + (
 
 
 async def status(application: Application) -> Any:
-    return (await application.status.partition("P", DATE))["status"]
+    return (await application.queries.partitions.partition("P", DATE)).status
 
 
 # ── pause and resume ─────────────────────────────────────────────────────────────────────────
@@ -187,6 +187,6 @@ async def test_a_replayed_message_that_is_bad_again_is_open_again() -> None:
         one = w.instance()
         unknown = envelope({**w.load("raw.new"), "timestamp": datetime.now(UTC).isoformat()})
         entry = (await one.ingest.push(unknown)).quarantine_id or ""
-        await one.quarantine.settle(entry, "replayed", "ana", "x")
+        await one.quarantine.settle(entry, QuarantineState.REPLAYED, "ana", "x")
         await one.ingest.push(unknown)
         assert (await one.quarantine.get(entry)).state == "open"

@@ -193,12 +193,13 @@ async def test_partitions_of_a_removed_processor_hide_nothing(
         found = await lags(new)
         assert found.untried_seconds == 2 * 86_400
         assert found.sweep_seconds > 86_400
-        ready, parts = await readiness(new)
-        assert not ready
-        assert (parts["outbox"]["ok"], parts["sweep"]["ok"]) == (False, False)
+        readiness_now = await readiness(new)
+        parts = readiness_now.parts
+        assert not readiness_now.ready
+        assert (parts["outbox"].ok, parts["sweep"].ok) == (False, False)
         text = (await Metrics(new).text(found)).decode()
         assert 'coordinator_partitions{status="firing"} 1.0' in text
-        assert (await new.status.due())["looked_at"] == processors
+        assert (await new.queries.partitions.due()).looked_at == processors
         asked = 0
         find = w.store.find
 
@@ -214,7 +215,7 @@ async def test_partitions_of_a_removed_processor_hide_nothing(
         assert asked <= 12, "a sweep does not page through what is nobody's"
         await new.relay.drain()
         assert w.launched == [f"Fires:{DATE}:1"]
-        assert (await readiness(new))[0]
+        assert (await readiness(new)).ready
 
 
 async def test_a_partition_that_cannot_be_judged_keeps_no_instance_from_being_ready(
@@ -225,7 +226,8 @@ async def test_a_partition_that_cannot_be_judged_keeps_no_instance_from_being_re
         one = w.instance(ALERTS)
         await one.ingest.take({**w.load("raw.a"), "status": "failed"})
         w.later(2 * 86_400)
-        ready, parts = await readiness(one)
+        found = await readiness(one)
+        ready, parts = found.ready, found.parts
         assert not ready
 
         async def broken(self: Engine, *_: Any, **__: Any) -> Any:
@@ -234,9 +236,10 @@ async def test_a_partition_that_cannot_be_judged_keeps_no_instance_from_being_re
         with monkeypatch.context() as patch:
             patch.setattr(Engine, "apply_each", broken)
             await one.sweeper.sweep()
-        ready, parts = await readiness(one)
+        found = await readiness(one)
+        ready, parts = found.ready, found.parts
         assert ready
-        assert f"1 cannot be judged, which the log explains: P {DATE}" in parts["sweep"]["detail"]
+        assert f"1 cannot be judged, which the log explains: P {DATE}" in parts["sweep"].detail
         await one.sweeper.sweep()
         assert not one.sweeper.stuck
 
@@ -271,13 +274,13 @@ async def test_a_pause_shows_on_a_run_that_goes_on() -> None:
         await one.ingest.take(w.load("raw.a"))
         run = await one.runs.claim(f"P:{DATE}:1", "me", 1)
         await one.operate.pause("P", reason="x", actor="ana")
-        view = await one.status.partition("P", DATE)
-        assert view["status"] == "running"
-        assert view["flags"] == [Flag.PAUSED.value]
-        assert view["pauses"][0]["reason"] == "x"
-        assert (await one.status.date(DATE))["items"][0]["flags"] == [Flag.PAUSED.value]
+        view = await one.queries.partitions.partition("P", DATE)
+        assert view.status == "running"
+        assert view.flags == (Flag.PAUSED,)
+        assert view.pauses[0].reason == "x"
+        assert (await one.queries.partitions.date(DATE)).items[0].flags == (Flag.PAUSED,)
         await one.operate.resume("P", reason="x", actor="ana")
-        assert (await one.status.partition("P", DATE))["flags"] == []
+        assert (await one.queries.partitions.partition("P", DATE)).flags == ()
         await one.runs.complete(run.run_id, run.lease_token or "", RunStatus.SUCCESS, 1)
 
 
@@ -292,10 +295,10 @@ async def test_an_id_of_a_runs_output_is_the_runs_alone() -> None:
         assert "must not begin with run:" in outcome.errors[0].message
         run = await one.runs.claim(f"P:{DATE}:1", "me", 1)
         await one.runs.complete(run.run_id, run.lease_token or "", RunStatus.SUCCESS, 10)
-        assert (await one.status.partition("Q", DATE))["status"] == "firing"
-        (entry,) = (await one.status.ledger("out.p", DATE))["items"]
+        assert (await one.queries.partitions.partition("Q", DATE)).status == "firing"
+        (entry,) = (await one.queries.loads.ledger("out.p", DATE)).items
         own = {**w.load("out.p"), "event_id": f"run:P:{DATE}:1", "record_count": 10}
-        assert entry["event_id"] == own["event_id"]
+        assert entry.event_id == own["event_id"]
         assert (await one.ingest.take(own)).outcome == "duplicate"  # the announcement, come back
 
 
@@ -343,9 +346,9 @@ async def test_a_run_that_ends_by_a_late_beat_is_judged_with_its_windows_as_they
                 await one.runs.heartbeat(run.run_id, run.lease_token or "")
             except Refused:
                 break
-        view = await one.status.partition("P", DATE)
-        assert view["run"]["run_id"] == f"P:{DATE}:2"
-        assert view["status"] == "firing"
+        view = await one.queries.partitions.partition("P", DATE)
+        assert view.run.run_id == f"P:{DATE}:2"
+        assert view.status == "firing"
 
 
 async def test_a_partition_that_cannot_be_judged_keeps_no_registry_from_the_others(

@@ -139,7 +139,8 @@ async def test_a_target_that_hangs_has_its_own_slots() -> None:
         await until(lambda: outside.launched == ["Good"])
         assert outside.on_their_way == outbox.LAUNCHES_PER_TARGET
         assert not app.relay.idle
-        ready, parts = await readiness(app)
+        found = await readiness(app)
+        ready, parts = found.ready, found.parts
         assert ready, parts
         assert (await lags(app)).untried_seconds == 0
         outside.let_go.set()
@@ -157,8 +158,8 @@ async def test_a_delivery_that_never_ends_is_cut_off(monkeypatch: pytest.MonkeyP
         await until(lambda: app.relay.idle)
         (entry,) = (await partition(app, "P0")).outbox
         assert entry.last_error == "http http://b took longer than 0.05 s"
-        _, parts = await readiness(app)
-        assert "launch to http http://b: the last 1 delivery failed" in parts["receivers"]["detail"]
+        parts = (await readiness(app)).parts
+        assert "launch to http http://b: the last 1 delivery failed" in parts["receivers"].detail
 
 
 async def test_a_notifier_that_hangs_delays_neither_launches_nor_other_notifiers() -> None:
@@ -198,8 +199,8 @@ async def test_notices_of_no_partition_are_bounded_for_each_receiver_and_drops_a
         for number in range(5):
             app.relay.tell(notice(number))
             await until(lambda: len(slack.seen) == number + 1)  # noqa: B023 - awaited at once
-        _, parts = await readiness(app)
-        assert parts["receivers"]["detail"] == "2 notices were dropped since the start."
+        parts = (await readiness(app)).parts
+        assert parts["receivers"].detail == "2 notices were dropped since the start."
         text = (await Metrics(app).text(await lags(app))).decode()
         assert 'coordinator_notices_dropped_total{receiver="webhook"} 2.0' in text
         assert 'coordinator_notices_dropped_total{receiver="slack"} 0.0' in text
@@ -218,8 +219,8 @@ async def test_a_notice_that_every_try_fails_is_dropped_and_its_receiver_shown(
         app.relay.tell(notice(0))
         (lane,) = (each for each in app.relay.lanes if each.name.receiver == "webhook")
         await until(lambda: lane.dropped == 1)
-        _, parts = await readiness(app)
-        assert parts["receivers"]["detail"] == (
+        parts = (await readiness(app)).parts
+        assert parts["receivers"].detail == (
             "notify to webhook: the last 3 deliveries failed, 0 more wait; webhook answered 404; "
             "1 notice was dropped since the start"
         )
@@ -294,13 +295,13 @@ async def test_a_launch_waits_for_a_local_worker_and_is_no_fault() -> None:
         assert queued.live.status is RunStatus.PENDING
         assert (await lags(app)).outbox_seconds == 0
         # Whoever asks hears of the queue, and of each place in it once.
-        rows = (await app.status.date(queued.game_date))["items"]
-        places = [row["why"] for row in rows if "; it waits for a free worker, " in row["why"]]
+        rows = (await app.queries.partitions.date(queued.game_date)).items
+        places = [row.why for row in rows if "; it waits for a free worker, " in row.why]
         assert len(places) == 10
         for place in ["the next in the queue", "behind 1 other", "behind 9 others"]:
             assert sum(words.endswith(f" {place}.") for words in places) == 1, places
-        whole = await app.status.partition(waiting, queued.game_date)
-        assert whole["why"] in places
+        whole = await app.queries.partitions.partition(waiting, queued.game_date)
+        assert whole.why in places
         # One that is skipped while it waits is not launched.
         await app.operate.skip(
             waiting, queued.game_date, end_run=True, reason="not needed", actor="ana"

@@ -266,10 +266,11 @@ async def test_readiness_tells_of_the_other_registry() -> None:
     async with shared() as s:
         old = await s.instance(TWO)
         new = await s.instance(MORE)
-        ready, parts = await readiness(new)
+        found = await readiness(new)
+        ready, parts = found.ready, found.parts
         assert ready
-        assert parts["registry"]["others"] == [old.registry.registry_hash[:12]]
-        assert "counts as served beside it" in parts["registry"]["detail"]
+        assert parts["registry"].others == (old.registry.registry_hash[:12],)
+        assert "counts as served beside it" in parts["registry"].detail
 
 
 async def test_a_table_that_no_registry_has_is_set_aside_whatever_else_is_served() -> None:

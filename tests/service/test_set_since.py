@@ -177,8 +177,8 @@ async def test_a_date_first_heard_of_after_the_change_is_not_overdue_by_an_insta
         new = await s.instance(registry(PAST))
         await new.ingest.take(s.load("raw.a"))
         assert await state(s, registry(PAST)) == (0, set(), 0)
-        grid = await new.status.grid(DATE, DATE)
-        assert grid["items"][0]["cells"][DATE]["flags"] == []
+        grid = await new.queries.dates.grid(DATE, DATE)
+        assert grid.items[0].cells[DATE].flags == ()
 
 
 async def test_the_first_registry_of_a_store_flags_dates_that_are_loaded_late() -> None:

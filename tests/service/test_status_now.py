@@ -44,10 +44,10 @@ async def test_status_and_sentence_agree_before_a_sweep_and_after_a_clock_was_se
         )
 
         async def shown() -> tuple[str, str]:
-            whole = await application.status.partition("P", DATE)
-            row = (await application.status.date(DATE))["items"][0]
-            assert row == {k: whole[k] for k in row}
-            return whole["status"], whole["why"]
+            whole = await application.queries.partitions.partition("P", DATE)
+            (row,) = (await application.queries.partitions.date(DATE)).items
+            assert row == type(row).of(whole)
+            return whole.status, whole.why
 
         await application.ingest.take(event("raw.a", clock.at))
         fresh = await shown()

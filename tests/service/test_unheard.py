@@ -23,22 +23,22 @@ processors:
 async def test_no_run_is_shown_of_a_date_that_nobody_named(tmp_path: Path) -> None:
     launches = Launches()
     async with served(tmp_path / "s.db", REGISTRY, launches) as application:
-        whole = await application.status.partition("Back", DATE)
-        assert (whole["status"], whole["run"], whole["generation"]) == ("settling", None, 0)
-        assert whole["stored"] is False
-        assert whole["history"] == []
-        assert whole["expected_at"] is None
-        assert whole["why"] == (
+        whole = await application.queries.partitions.partition("Back", DATE)
+        assert (whole.status, whole.run, whole.generation) == ("settling", None, 0)
+        assert whole.stored is False
+        assert whole.history == ()
+        assert whole.expected_at is None
+        assert whole.why == (
             "Everything critical is there; "
             f"it fires as soon as a load or the calendar names {DATE}."
         )
-        row = (await application.status.date(DATE))["items"][0]
-        assert row == {k: whole[k] for k in row}
+        row = (await application.queries.partitions.date(DATE)).items[0]
+        assert vars(row) == {k: v for k, v in vars(whole).items() if k in vars(row)}
         spec = application.registry.processors["Back"]
         partition, verdict = await application.engine.view(spec, DATE)
         assert (partition.live, partition.generation, verdict.critical_met) == (None, 0, True)
         with pytest.raises(NotFound):
-            await application.status.run(f"Back:{DATE}:1")
+            await application.queries.runs.run(f"Back:{DATE}:1")
         await application.relay.drain()
         assert launches.run_ids == []
         named = await application.ingest.take(

@@ -173,7 +173,7 @@ async def test_a_load_that_a_thousand_partitions_look_back_at_fires_them_all(
         swept = await other.operate.sweep()
         assert len(swept.fired) == 1000
         assert await found(other, Kind.PENDING, Where("open", Op.EQ, 1)) == []
-        why = (await other.status.partition("Form", dates[-1]))["why"]
+        why = (await other.queries.partitions.partition("Form", dates[-1])).why
         assert why.startswith("Run ")
     finally:
         await store.close()
@@ -267,9 +267,9 @@ async def test_a_partition_keeps_no_list_of_its_windows_dates() -> None:
         waiting = await partition(app, dates[-1])
         assert waiting.status is Status.WAITING
         assert len(encode(waiting)) < 3000
-        whole = await app.status.partition("Form", dates[-1])
-        assert whole["why"].startswith(f"Waiting for raw.t on {FIRST}: ready on 168 of the 169")
-        assert len(whole["verdict"]["requirements"][1]["days"]) == 169
+        whole = await app.queries.partitions.partition("Form", dates[-1])
+        assert whole.why.startswith(f"Waiting for raw.t on {FIRST}: ready on 168 of the 169")
+        assert len(whole.verdict.requirements[1].days) == 169
 
 
 async def test_a_run_needs_its_whole_window_in_the_transaction_that_fires_it() -> None:
@@ -280,7 +280,7 @@ async def test_a_run_needs_its_whole_window_in_the_transaction_that_fires_it() -
         assert (await partition(app, second)).status is Status.SETTLING
         later = datetime(2025, 11, 15, 1, tzinfo=UTC).isoformat()
         await take(app, load("raw.t", FIRST, 2, status="no_data", timestamp=later))
-        assert (await app.status.partition("Form", second))["status"] == "waiting"
+        assert (await app.queries.partitions.partition("Form", second)).status == "waiting"
         (decision,) = await app.engine.apply_each({("Form", second): ()})
         assert decision.fired is None
         # As if the hold were over: what is remembered says that nothing is lacking.
@@ -335,10 +335,10 @@ async def test_why_of_what_succeeded_judges_its_windows_as_they_are() -> None:
         await app.runs.complete(run_id, run.lease_token, RunStatus.SUCCESS, 1)
         later = datetime(2025, 11, 15, 1, tzinfo=UTC).isoformat()
         await take(app, load("raw.t", FIRST, 2, status="no_data", timestamp=later))
-        whole = await app.status.partition("Form", second)
-        assert whole["status"] == "succeeded"
-        window = whole["verdict"]["requirements"][1]
-        assert (window["state"], window["days"][0]["state"]) == ("missing", "empty")
+        whole = await app.queries.partitions.partition("Form", second)
+        assert whole.status == "succeeded"
+        window = whole.verdict.requirements[1]
+        assert (window.state, window.days[0].state) == ("missing", "empty")
 
 
 async def test_a_calendar_that_takes_a_date_away_fires_who_waited_for_it() -> None:

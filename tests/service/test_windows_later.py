@@ -119,7 +119,7 @@ async def test_a_waiver_of_a_window_that_is_met_no_more_stays_open() -> None:
         s.clock.at += timedelta(minutes=1)
         none = load(s, "raw.t", BEFORE, execution_id="none", status="no_data", record_count=0)
         await app.ingest.take(none)
-        assert (await app.status.partition("P", DATE))["status"] == "waiting"
+        assert (await app.queries.partitions.partition("P", DATE)).status == "waiting"
         await app.operate.waive("P", DATE, table="raw.t", reason="known to be empty", actor="me")
         (waiver,) = (await partition(app)).waivers
         assert waiver.closed_at is None

@@ -1,0 +1,225 @@
+"""Partitions read and judged now, for every query that shows some.
+
+Owns the judgement of what is shown, stored or not, the upstream partitions that a sentence names,
+and the names of processors and tables. Refuses to write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from coordinator.core.explain import upstream
+from coordinator.core.model import CalendarDate, Partition, Pause, Status
+from coordinator.core.readiness import Verdict
+from coordinator.core.spec import ProcessorSpec, TableSpec
+from coordinator.documents import ALL, control_key, partition_key
+from coordinator.errors import BadInput, Bug, Mistake, NotFound
+from coordinator.paging import pages
+from coordinator.ports import Document, Key, Kind, Op, Query, Where
+from coordinator.registry import Registry
+from coordinator.service.engine import Committed, Engine, Reading, Target, shown_now, unheard
+from coordinator.service.views.partition import PartitionRow, partition_row, under_pauses
+from coordinator.wire import check_date, shown
+
+UPSTREAM_SHOWN = 3
+"""How many of the processors that a partition waits for its sentence names."""
+CHUNK = 50
+"""Partitions that are read together."""
+_PAGE = 500
+_READ_ROUNDS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A partition judged now. ``stored`` is False where it would only be created."""
+
+    partition: Partition
+    spec: ProcessorSpec
+    verdict: Verdict
+    stored: bool
+
+
+class Reader:
+    """Reads what queries have in common. Every method raises ``Unavailable``."""
+
+    def __init__(self, engine: Engine, behind: Callable[[Partition], int | None]) -> None:
+        self.engine = engine
+        self.store = engine.store
+        self.behind = behind
+
+    # ── partitions ───────────────────────────────────────────────────────────────────────────
+
+    async def judged(self, targets: Sequence[Target]) -> list[Judged]:
+        """Partitions judged now, in this order; those not stored as they would be created."""
+        keys = {partition_key(*t): t for t in targets}
+        controls = {name: control_key(name) for name in (ALL, *(t[0] for t in targets))}
+        docs = await self.store.get([*keys, *controls.values()])
+        now = self.engine.clock.now()
+        found: dict[Target, Judged] = {}
+        for key, target in keys.items():
+            partition: Partition | None = docs[key]
+            if partition is not None:
+                spec = self.engine.registry.processors[target[0]]
+                held_by = [docs[controls[name]] for name in (ALL, spec.name)]
+                partition = under_pauses(partition, [c.pause for c in held_by if c and c.pause])
+                partition, verdict = shown_now(partition, spec, now)
+                found[target] = Judged(partition, spec, verdict, True)
+        absent = [t for t in targets if t not in found]
+        for n in range(0, len(absent), CHUNK):
+            for one in await self._imagined(absent[n : n + CHUNK]):
+                found[one.partition.processor, one.partition.game_date] = one
+        windowed = [t for t in targets if found[t].spec.windows]
+        for target, days in (await self.engine.windows_now(windowed)).items():
+            one = found[target]
+            partition, verdict = shown_now(one.partition, one.spec, now, days)
+            found[target] = replace(one, partition=partition, verdict=verdict)
+        return [found[t] for t in targets]
+
+    async def rows(self, judged: Sequence[Judged]) -> list[PartitionRow]:
+        """A line for each partition."""
+        upstreams = await self._upstream(judged)
+        return [
+            partition_row(j.partition, j.spec, j.verdict, others, self.behind(j.partition))
+            for j, others in zip(judged, upstreams, strict=True)
+        ]
+
+    async def _upstream(self, judged: Sequence[Judged]) -> list[list[Partition]]:
+        """For each partition that waits: those whose outputs it waits for, a few of them.
+
+        Those in ``judged`` are not read again; of the others no more than a chunk is read.
+        """
+        known = {(j.partition.processor, j.partition.game_date): j.partition for j in judged}
+        wanted = [
+            upstream(j.verdict, j.spec)[:UPSTREAM_SHOWN]
+            if j.partition.status is Status.WAITING
+            else ()
+            for j in judged
+        ]
+        absent = dict.fromkeys(t for targets in wanted for t in targets if t not in known)
+        for other in await self.judged(list(absent)[:CHUNK]):
+            known[other.partition.processor, other.partition.game_date] = other.partition
+        return [[known[t] for t in targets if t in known] for targets in wanted]
+
+    async def _imagined(self, targets: Sequence[Target]) -> list[Judged]:
+        """Partitions that are not stored, as a first decision on them would create them."""
+        engine = self.engine
+        docs: dict[Key, Document | None] = {}
+        wanted = [k for t in targets for k in engine.keys_of(t)]
+        for _ in range(_READ_ROUNDS):
+            docs.update(await self.store.get(list(dict.fromkeys(wanted))))
+            now = engine.clock.now()
+            reading = Reading(docs)
+            decided = [engine.decide_in(reading, t, (), now) for t in targets]
+            wanted = reading.missing
+            if not wanted:
+                return [_first_decision(c, engine.registry, now) for c in decided if c is not None]
+        raise Bug("reading a partition's surroundings does not end")
+
+    # ── many documents ───────────────────────────────────────────────────────────────────────
+
+    async def one(self, key: Key) -> Any:
+        """One document, None where there is none."""
+        return (await self.store.get([key]))[key]
+
+    async def pauses(self) -> list[Pause]:
+        """Every active pause."""
+        found: list[Pause] = []
+        async for page in pages(self.store, Query(Kind.CONTROL, limit=_PAGE)):
+            found += [c.pause for _, c in page.items if c.pause is not None]
+        return found
+
+    async def calendar(self, first: str, last: str) -> list[CalendarDate]:
+        """What the calendar knows of these dates."""
+        return [c async for c in self._between(Kind.CALENDAR, first, last)]
+
+    async def partitions(self, first: str, last: str) -> AsyncIterator[Partition]:
+        """The partitions that are stored of these dates."""
+        async for document in self._between(Kind.PARTITION, first, last):
+            yield document
+
+    async def _between(self, kind: Kind, first: str, last: str) -> AsyncIterator[Any]:
+        query = Query(
+            kind,
+            (Where("game_date", Op.GE, first), Where("game_date", Op.LE, last)),
+            order="game_date",
+            limit=_PAGE,
+        )
+        async for page in pages(self.store, query):
+            for _, document in page.items:
+                yield document
+            await asyncio.sleep(0)  # a year of partitions must not hold up the push endpoint
+
+    # ── names ────────────────────────────────────────────────────────────────────────────────
+
+    def spec(self, processor: str) -> ProcessorSpec:
+        """A processor by name or alias. Raises ``NotFound``."""
+        found = self.engine.registry.processor_for(processor)
+        if found is None:
+            known = ", ".join(sorted(self.engine.registry.processors)[:20])
+            raise NotFound(f"no processor is named {shown(processor[:100])}; known are {known}")
+        return found
+
+    def table(self, table: str) -> TableSpec:
+        """A table by name or alias. Raises ``NotFound``."""
+        found = self.engine.registry.table_for(table)
+        if found is None:
+            known = ", ".join(sorted(self.engine.registry.tables)[:20])
+            raise NotFound(f"no declared table is named {shown(table[:100])}; known are {known}")
+        return found
+
+    def specs(self) -> tuple[ProcessorSpec, ...]:
+        """Every processor, upstream first."""
+        return tuple(self.engine.registry.in_order())
+
+    def today(self) -> str:
+        """The date on the registry's clock."""
+        zone = ZoneInfo(self.engine.registry.timezone)
+        return self.engine.clock.now().astimezone(zone).date().isoformat()
+
+    def of_partition(self, processor: str | None, game_date: str | None) -> list[Where]:
+        """Conditions on a processor, by name or alias, and a date; each may be left out.
+
+        Raises ``BadInput`` for a bad date, ``NotFound``.
+        """
+        where: list[Where] = []
+        if game_date is not None:
+            check_date("game_date", game_date)
+            where.append(Where("game_date", Op.EQ, game_date))
+        if processor is not None:
+            where.append(Where("processor", Op.EQ, self.spec(processor).name))
+        return where
+
+
+def _first_decision(committed: Committed, registry: Registry, now: datetime) -> Judged:
+    """A partition that was not stored a moment ago; one stored since is shown as it is."""
+    before = committed.before
+    spec = registry.processors[committed.decision.partition.processor]
+    if before is not None:
+        partition, verdict = shown_now(before, spec, now)
+        return Judged(partition, spec, verdict, True)
+    partition, verdict = unheard(committed.decision, spec)
+    return Judged(partition, spec, verdict, False)
+
+
+def date_range(first: str, last: str, most: int) -> list[str]:
+    """The dates from ``first`` to ``last``, both included. Raises ``BadInput``."""
+    check_date("from", first)
+    check_date("to", last)
+    begin, end = date.fromisoformat(first), date.fromisoformat(last)
+    if end < begin:
+        raise BadInput(
+            f"to: {last} lies before from ({first}); swap them",
+            [Mistake("to", "must not lie before from", shown(last))],
+        )
+    days = (end - begin).days + 1
+    if days > most:
+        raise BadInput(
+            f"to: {first} to {last} are {days} dates; ask for at most {most} at a time",
+            [Mistake("to", f"must lie within {most} dates of from", shown(last))],
+        )
+    return [(begin + timedelta(days=n)).isoformat() for n in range(days)]
