@@ -7,25 +7,19 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from coordinator.cli import complete, verbs
-from coordinator.cli.client import DEFAULT_URL, Refusal
+from coordinator.cli.client import DEFAULT_URL, Refusal, read
 from coordinator.cli.output import count, emit, sentence
 from coordinator.cli.verbs import AsJson, DateArgument, DryRun, ProcessorArgument, Reason, Url, verb
+from coordinator.core.model import Bypass
+from coordinator.documents import ALL
 
-
-class BypassWord(StrEnum):
-    """What a trigger may override."""
-
-    DEPENDENCIES = "dependencies"
-    FRESHNESS = "freshness"
-    COOLDOWN = "cooldown"
-    PAUSE = "pause"
-    LIMITS = "limits"
+if TYPE_CHECKING:
+    from coordinator.service.views.act import ActView, SweepView
 
 
 TableOption = Annotated[
@@ -56,7 +50,7 @@ def trigger(
     date: DateArgument,
     reason: Reason = None,
     bypass: Annotated[
-        list[BypassWord] | None,
+        list[Bypass] | None,
         typer.Option("--bypass", help="Override this rule; may be given several times."),
     ] = None,
     skip_downstream: Annotated[
@@ -266,13 +260,16 @@ def sweep(
         coordinator sweep --dry-run --json
     """
     with verbs.service(url) as running:
-        answer = running.post("v1", "sweep", body={"dry_run": dry_run})
+        document = running.post("v1", "sweep", body={"dry_run": dry_run})
     if as_json:
-        emit(answer)
+        emit(document)
         return
+    from coordinator.service.views.act import SweepView
+
+    answer = read(SweepView, document)
     word = "Would evaluate" if dry_run else "Evaluated"
-    sentence(f"{word} {count(answer['looked_at'], 'due partition')}.")
-    if answer["more"]:
+    sentence(f"{word} {count(answer.looked_at, 'due partition')}.")
+    if answer.more:
         sentence("The limit of one sweep was reached; the next one continues.", "yellow")
     _fired(answer)
 
@@ -335,29 +332,32 @@ PAST = {
 }
 
 
-def _show(act: str, answer: dict[str, Any], as_json: bool) -> None:
+def _show(act: str, document: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        emit(answer)
+        emit(document)
         return
-    partition, detail = answer["partition"], answer["detail"]
+    from coordinator.service.views.act import ActView
+
+    answer = read(ActView, document)
+    partition, detail = answer.partition, answer.detail
     if partition:
-        place = f"{partition['processor']} {partition['game_date']}"
+        place = f"{partition.processor} {partition.game_date}"
     else:
         scope = str(detail.get("scope", ""))
-        place = "every processor" if scope.startswith("_") else scope
-    word = f"Dry run of {act}; nothing was changed" if answer["dry_run"] else PAST[act]
+        place = "every processor" if scope == ALL else scope
+    word = f"Dry run of {act}; nothing was changed" if answer.dry_run else PAST[act]
     sentence(f"{word}: {place}.")
     if detail.get("already"):
         sentence("It was already paused; the earlier reason is kept.")
     if detail.get("was_paused") is False:
         sentence("It was not paused.")
-    if partition and not (answer["dry_run"] and answer["fired_run_ids"]):
-        then = "Then: " if answer["dry_run"] else ""
-        sentence(f"{then}{partition['status']}. {partition['why']}")
+    if partition and not (answer.dry_run and answer.fired_run_ids):
+        then = "Then: " if answer.dry_run else ""
+        sentence(f"{then}{partition.status}. {partition.why}")
     _fired(answer)
 
 
-def _fired(answer: dict[str, Any]) -> None:
-    word = "Would fire" if answer["dry_run"] else "Fired"
-    for run_id in answer["fired_run_ids"]:
+def _fired(answer: ActView | SweepView) -> None:
+    word = "Would fire" if answer.dry_run else "Fired"
+    for run_id in answer.fired_run_ids:
         sentence(f"{word}: {run_id}", "green")

@@ -7,7 +7,7 @@ print; ``verbs`` does that.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from coordinator.errors import CoordinatorError, Unusable
@@ -15,6 +15,10 @@ from coordinator.terminal import safe
 
 if TYPE_CHECKING:
     import httpx
+
+    from coordinator.service.views.base import View
+
+    V = TypeVar("V", bound=View)
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 TIMEOUT_SECONDS = 30.0
@@ -61,6 +65,24 @@ class Refusal(CoordinatorError):
         return [f"{e['field']}: {e['message']}" for e in self.document.get("errors") or []]
 
 
+def read(shape: type[V], answer: Any) -> V:
+    """An answer of the service as the view that it is; fields that a newer service adds are ignored.
+
+    Raises ``OutOfReach`` for an answer that is no such view.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return shape.model_validate(answer, extra="ignore")
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise OutOfReach(
+            f"the service's answer cannot be read ({safe(place)}: {first['msg']}); see that it is "
+            "a coordinator of the same version as this command line"
+        ) from error
+
+
 class Service:
     """A running coordinator at ``url``. Use as a context manager."""
 
@@ -98,6 +120,15 @@ class Service:
     def delete(self, *path: str, body: Any = None) -> Any:
         """The answer to a DELETE with ``body`` as JSON."""
         return self._ask("DELETE", path, body=body)
+
+    def whole(self, *path: str, **query: Any) -> Any:
+        """The answer to a GET of a paged list, with the items of every page."""
+        answer = page = self.get(*path, **query)
+        items = list(answer["items"])
+        while page["next_page_token"]:
+            page = self.get(*path, page_token=page["next_page_token"], **query)
+            items += page["items"]
+        return {**answer, "items": items, "next_page_token": None}
 
     def items(self, *path: str, most: int, **query: Any) -> Iterator[Any]:
         """The items of a paged list, at most ``most`` of them."""

@@ -23,7 +23,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from coordinator.cli import verbs
-from coordinator.cli.client import OutOfReach, Refusal, Service
+from coordinator.cli.client import OutOfReach, Refusal, Service, read
 from coordinator.errors import CoordinatorError, Unavailable
 
 if TYPE_CHECKING:
@@ -313,12 +313,14 @@ def _service(running: Service, registry: Registry | None) -> Iterator[Finding]:
         )
     yield from _quarantine(running)
     status, _, ready = running.probe("readyz")
-    parts = ready.get("parts") or {}
-    for name in parts:
-        state, words = "ok" if parts[name]["ok"] else "bad", str(parts[name]["detail"])
-        if parts[name].get("others"):
+    from coordinator.service.views.health import Readiness
+
+    parts = read(Readiness, ready).parts if "parts" in ready else {}
+    for name, part in parts.items():
+        state, words = "ok" if part.ok else "bad", part.detail
+        if part.others:
             state = "warning"
-        if name == "outbox" and (parts[name].get("lag_seconds") or 0.0) > OUTBOX_OLD_SECONDS:
+        if name == "outbox" and (part.lag_seconds or 0.0) > OUTBOX_OLD_SECONDS:
             state = "warning" if state == "ok" else state
             words += _undelivered(running)
         yield Finding(name, state, words)
@@ -338,20 +340,23 @@ def _service(running: Service, registry: Registry | None) -> Iterator[Finding]:
 
 def _quarantine(running: Service) -> Iterator[Finding]:
     """Whether messages wait in quarantine for a person."""
-    page = running.get("v1", "quarantine", state="open", limit=100)
-    number = len(page["items"])
-    if number:
-        more = " or more" if page["next_page_token"] else ""
-        messages = "message" if number == 1 else "messages"
-        words = f"{number}{more} open {messages}; see `coordinator quarantine list`"
+    from coordinator.service.views.records import QuarantineList
+
+    page = read(QuarantineList, running.get("v1", "quarantine", state="open", limit=100))
+    if page.items:
+        number = f"{len(page.items)}{' or more' if page.next_page_token else ''}"
+        messages = "message" if len(page.items) == 1 else "messages"
+        words = f"{number} open {messages}; see `coordinator quarantine list`"
         yield Finding("quarantine", "warning", words)
 
 
 def _undelivered(running: Service) -> str:
     """What keeps the outbox waiting, where a run says so; the oldest that does."""
-    pending = running.get("v1", "runs", status="pending", limit=100)["items"]
-    for run in reversed(pending[-RUNS_LOOKED_AT:]):
-        launch = running.get("v1", "runs", run["run_id"])["launch"]
-        if launch["tries"]:
-            return f" The launch of {run['run_id']} was tried in vain: {launch['last_error']}"
+    from coordinator.service.views.run import RunList, RunView
+
+    pending = read(RunList, running.get("v1", "runs", status="pending", limit=100)).items
+    for row in reversed(pending[-RUNS_LOOKED_AT:]):
+        run = read(RunView, running.get("v1", "runs", row.run_id))
+        if run.launch.tries:
+            return f" The launch of {run.run_id} could not be delivered: {run.launch.last_error}"
     return ""

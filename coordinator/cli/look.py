@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from coordinator.cli import complete, verbs
-from coordinator.cli.client import DEFAULT_URL, Service
+from coordinator.cli.client import DEFAULT_URL, Service, read
 from coordinator.cli.output import (
     MARKS,
     STYLES,
@@ -30,11 +29,32 @@ from coordinator.cli.output import (
     table,
 )
 from coordinator.cli.verbs import AsJson, DateArgument, From, ProcessorArgument, To, Url, verb
+from coordinator.core.model import RunStatus
+from coordinator.documents import ALL
 from coordinator.terminal import safe
 
 if TYPE_CHECKING:
+    from rich.table import Table
     from rich.text import Text
     from rich.tree import Tree
+
+    from coordinator.service.views.dates import GridCell, GridDate, GridRow, UnknownDates
+    from coordinator.service.views.load import LedgerRow
+    from coordinator.service.views.partition import (
+        DateStatus,
+        PartitionRow,
+        PartitionView,
+        RequirementCount,
+    )
+    from coordinator.service.views.records import AuditRow
+    from coordinator.service.views.run import LaunchView, RunRow, TransitionView
+    from coordinator.service.views.verdict import (
+        HoldView,
+        RequirementView,
+        SourceView,
+        VerdictView,
+        WindowDateView,
+    )
 
 GRID_DAYS = 14
 """Dates of a grid that names no range."""
@@ -62,19 +82,6 @@ DateFilter = Annotated[
     ),
 ]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="At most so many lines.")]
-
-
-class RunWord(StrEnum):
-    """Where a run is, or how it ended."""
-
-    PENDING = "pending"
-    DELIVERED = "delivered"
-    RUNNING = "running"
-    SUCCESS = "success"
-    NO_DATA = "no_data"
-    SKIPPED = "skipped"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
 
 
 def today(running: Service) -> str:
@@ -113,55 +120,58 @@ def status(
     """
     with verbs.service(url) as running:
         day = date or today(running)
-        answer = running.get("v1", "status", day)
+        document = running.get("v1", "status", day)
     if as_json:
-        emit(answer)
+        emit(document)
         return
-    items = answer["items"]
-    _heading(answer, items)
-    for pause in answer.get("pauses") or []:
-        scope = "every processor" if pause["scope"].startswith("_") else pause["scope"]
-        sentence(f"Paused: {scope}, by {pause['actor']}: {pause['reason']}", "yellow")
+    from coordinator.service.views.partition import DateStatus
+
+    answer = read(DateStatus, document)
+    items = answer.items
+    _heading(answer)
+    for pause in answer.pauses:
+        scope = "every processor" if pause.scope == ALL else pause.scope
+        sentence(f"Paused: {scope}, by {pause.actor}: {pause.reason}", "yellow")
     if not items:
         sentence("The registry of this service has no processors.")
         return
     rows = [
         [
-            item["processor"],
+            item.processor,
             _status_text(item),
-            _ratio(item["requirements"]),
+            _ratio(item.requirements),
             _run_words(item),
-            instant(item["expected_at"]) if item["expected_at"] else "",
-            item["why"],
+            instant(item.expected_at),
+            item.why,
         ]
         for item in items
     ]
     listing(["processor", "status", "inputs", "run", "expected", "why"], rows, right=["inputs"])
-    _hint(answer, items)
+    _hint(answer)
 
 
-def _hint(answer: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> None:
+def _hint(answer: DateStatus) -> None:
     """What to do about a date without any load; on an off day there is nothing to do."""
-    games = answer.get("games")
-    if games == [] or answer["loads_known"] or any(item["generation"] for item in items):
+    games = answer.games
+    if games == () or answer.loads_known or any(item.generation for item in answer.items):
         return
-    calendar = ", or tell which games there are with `coordinator calendar load FILE`"
+    calendar = ", or load the games of the date with `coordinator calendar load FILE`"
     sentence(
-        f"No loads are known for {answer['game_date']} yet; send events with `coordinator "
+        f"No loads are known for {answer.game_date} yet; send events with `coordinator "
         f"events send FILE`{'' if games else calendar}."
     )
 
 
-def _heading(answer: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> None:
-    games = answer.get("games")
+def _heading(answer: DateStatus) -> None:
+    games = answer.games
     if games is None:
         expected = "the calendar does not know this date"
     else:
         expected = count(len(games), "game") if games else "no games"
-    counts = Counter(str(item["status"]) for item in items)
+    counts = Counter(str(item.status) for item in answer.items)
     words = ", ".join(f"{number} {word}" for word, number in counts.items())
-    sentence(f"{answer['game_date']}: {expected}. {words}", "bold")
-    number = answer.get("quarantine_open") or 0
+    sentence(f"{answer.game_date}: {expected}. {words}", "bold")
+    number = answer.quarantine_open
     if number:
         sentence(f"{quarantined(number)} in quarantine: coordinator quarantine list", "yellow")
 
@@ -173,24 +183,24 @@ def quarantined(number: int) -> str:
     return f"{number}{' or more' if number >= QUARANTINE_COUNTED else ''} messages are"
 
 
-def _ratio(requirements: Mapping[str, Any]) -> str:
-    return f"{requirements['met']}/{requirements['total']}"
+def _ratio(requirements: RequirementCount) -> str:
+    return f"{requirements.met}/{requirements.total}"
 
 
-def _status_text(item: Mapping[str, Any]) -> Text:
+def _status_text(item: PartitionRow) -> Text:
     from rich.text import Text
 
-    text = styled(item["status"])
-    flags = item.get("flags") or []
+    text = styled(item.status)
+    flags = item.flags
     return Text.assemble(text, (f" {cell(flags)}", "yellow")) if flags else text
 
 
-def _run_words(item: Mapping[str, Any]) -> str:
-    run = item.get("run")
+def _run_words(item: PartitionRow) -> str:
+    run = item.run
     if not run:
         return ""
-    attempt = f", attempt {run['attempt']}" if run["attempt"] > 1 else ""
-    return f"generation {item['generation']} {run['status']}{attempt}"
+    attempt = f", attempt {run.attempt}" if run.attempt > 1 else ""
+    return f"generation {item.generation} {run.status}{attempt}"
 
 
 @verb
@@ -211,114 +221,116 @@ def why(
         coordinator why player_game_summary 2024-10-22 --json
     """
     with verbs.service(url) as running:
-        answer = running.get("v1", "status", date, processor)
+        document = running.get("v1", "status", date, processor)
     if as_json:
-        emit(answer)
+        emit(document)
         return
-    sentence(answer["why"], "bold")
+    from coordinator.service.views.partition import PartitionView
+
+    answer = read(PartitionView, document)
+    sentence(answer.why, "bold")
     say("")
-    flags = f" ({cell(answer['flags'])})" if answer["flags"] else ""
-    sentence(f"{answer['processor']} {answer['game_date']}: {answer['status']}{flags}")
-    say(_verdict_tree(answer["verdict"]))
-    for each in answer["verdict"]["warnings"]:
+    flags = f" ({cell(answer.flags)})" if answer.flags else ""
+    sentence(f"{answer.processor} {answer.game_date}: {answer.status}{flags}")
+    say(_verdict_tree(answer.verdict))
+    for each in answer.verdict.warnings:
         sentence(f"Note: {each}", "yellow")
     _say_holds(answer)
-    _say_runs(answer.get("runs") or [])
-    _say_history(answer)
+    _say_runs(answer.runs)
+    _say_history(answer.history)
 
 
-def _verdict_tree(verdict: Mapping[str, Any]) -> Tree:
+def _verdict_tree(verdict: VerdictView) -> Tree:
     from rich.text import Text
     from rich.tree import Tree
 
-    met = sum(bool(r["met"]) for r in verdict["requirements"])
-    tree = Tree(Text(f"Requirements: {met} of {len(verdict['requirements'])} met", style="bold"))
-    for requirement in verdict["requirements"]:
-        kind = "" if requirement["critical"] else " (optional)"
-        branch = tree.add(_leaf(requirement, kind))
-        sources = requirement["sources"]
-        if len(sources) > 1 or requirement["kind"] != "table":
+    met = sum(bool(r.met) for r in verdict.requirements)
+    tree = Tree(Text(f"Requirements: {met} of {len(verdict.requirements)} met", style="bold"))
+    for requirement in verdict.requirements:
+        kind = "" if requirement.critical else " (optional)"
+        branch = tree.add(_leaf(requirement, requirement.sentence, kind))
+        sources = requirement.sources
+        if len(sources) > 1 or requirement.kind != "table":
             for source in sources:
-                used = " (used)" if source["table"] in requirement["used"] else ""
-                branch.add(_leaf(source, used))
-        for leaf in _days(requirement["days"]):
+                used = " (used)" if source.table in requirement.used else ""
+                branch.add(_leaf(source, source.sentence, used))
+        for leaf in _days(requirement.days):
             branch.add(leaf)
         for source in sources:
-            for each in source["warnings"]:
+            for each in source.warnings:
                 branch.add(Text(f"note: {safe(each)}", style="yellow"))
     return tree
 
 
-def _days(days: Sequence[Mapping[str, Any]]) -> list[Text]:
+def _days(days: Sequence[WindowDateView]) -> list[Text]:
     """The dates of a history window, those that are not ready first; no more than a few."""
     from rich.text import Text
 
-    ordered = [d for d in days if not d["met"]] + [d for d in days if d["met"]]
-    leaves = [_leaf({**d, "sentence": d["game_date"]}, "") for d in ordered[:DAYS_SHOWN]]
+    ordered = [d for d in days if not d.met] + [d for d in days if d.met]
+    leaves = [_leaf(d, d.game_date, "") for d in ordered[:DAYS_SHOWN]]
     rest = ordered[DAYS_SHOWN:]
     if rest:
-        ready = sum(bool(d["met"]) for d in rest)
+        ready = sum(bool(d.met) for d in rest)
         leaves.append(Text(f"and {len(rest)} more, {ready} of them ready", style="dim"))
     return leaves
 
 
-def _leaf(judged: Mapping[str, Any], after: str) -> Text:
+def _leaf(judged: RequirementView | SourceView | WindowDateView, words: str, after: str) -> Text:
     from rich.text import Text
 
-    mark, style = ("✓", "green") if judged["met"] else ("✗", "red")
-    state = str(judged["state"])
+    mark, style = ("✓", "green") if judged.met else ("✗", "red")
+    state = str(judged.state)
     return Text.assemble(
         (f"{mark} ", style),
         (safe(state), STYLES.get(state, "")),
         (safe(after), "dim"),
-        f"  {safe(judged['sentence'])}",
+        f"  {safe(words)}",
     )
 
 
-def _say_holds(answer: Mapping[str, Any]) -> None:
-    holds = answer["verdict"]["holds"]
+def _say_holds(answer: PartitionView) -> None:
+    holds = answer.verdict.holds
     if holds:
         say(table(["held by", "until", "why"], [_hold_row(h) for h in holds]))
-    for waiver in answer.get("waivers") or []:
-        if waiver["open"]:
-            until = f" until {instant(waiver['until'])}" if waiver["until"] else ""
-            sentence(f"Waived{until}: {waiver['table']}, by {waiver['actor']}: {waiver['reason']}")
-    if answer.get("expected_at"):
-        sentence(f"Expected to fire at {instant(answer['expected_at'])}.")
-    elif answer.get("wake_at"):
-        sentence(f"Next evaluation at {instant(answer['wake_at'])}.")
+    for waiver in answer.waivers:
+        if waiver.open:
+            until = f" until {instant(waiver.until)}" if waiver.until else ""
+            sentence(f"Waived{until}: {waiver.table}, by {waiver.actor}: {waiver.reason}")
+    if answer.expected_at:
+        sentence(f"Expected to fire at {instant(answer.expected_at)}.")
+    elif answer.wake_at:
+        sentence(f"Next evaluation at {instant(answer.wake_at)}.")
 
 
-def _hold_row(hold: Mapping[str, Any]) -> list[str]:
-    return [cell(hold["kind"]), instant(hold["until"]), cell(hold["sentence"])]
+def _hold_row(hold: HoldView) -> list[str]:
+    return [cell(hold.kind), instant(hold.until), cell(hold.sentence)]
 
 
-def _say_runs(runs: Sequence[Mapping[str, Any]]) -> None:
+def _say_runs(runs: Sequence[RunRow]) -> None:
     if not runs:
         sentence("No run yet.")
         return
-    rows = [_run_row(run, run["generation"]) for run in runs]
+    rows = [_run_row(run, run.generation) for run in runs]
     listing(["generation", *RUN_HEADINGS], rows, right=["generation", "rows", "attempt"])
 
 
 RUN_HEADINGS = ["trigger", "status", "attempt", "fired", "ended", "rows", "error"]
 
 
-def _run_row(run: Mapping[str, Any], name: object) -> list[Any]:
+def _run_row(run: RunRow, name: object) -> list[Any]:
     return [
         name,
-        run["trigger"],
-        styled(run["status"]),
-        run["attempt"],
-        instant(run["fired_at"]),
-        instant(run["ended_at"]),
-        run["record_count"],
-        run["error"],
+        run.trigger,
+        styled(run.status),
+        run.attempt,
+        instant(run.fired_at),
+        instant(run.ended_at),
+        run.record_count,
+        run.error,
     ]
 
 
-def _say_history(answer: Mapping[str, Any]) -> None:
-    history = answer.get("history") or []
+def _say_history(history: Sequence[TransitionView]) -> None:
     if not history:
         return
     shown = history[-HISTORY_SHOWN:]
@@ -327,8 +339,8 @@ def _say_history(answer: Mapping[str, Any]) -> None:
     say(table(["when", "what", "detail", "who"], [_line(each) for each in shown]))
 
 
-def _line(line: Mapping[str, Any]) -> list[str]:
-    return [instant(line["at"]), cell(line["what"]), cell(line["detail"]), cell(line["actor"])]
+def _line(line: TransitionView) -> list[str]:
+    return [instant(line.at), cell(line.what), cell(line.detail), cell(line.actor)]
 
 
 # ── many dates ───────────────────────────────────────────────────────────────────────────────
@@ -353,20 +365,23 @@ def grid(
     with verbs.service(url) as running:
         end = last or (_days_after(first, GRID_DAYS - 1) if first else today(running))
         begin = first or _days_after(end, 1 - GRID_DAYS)
-        answer = running.get("v1", "grid", **{"from": begin, "to": end})
+        document = running.get("v1", "grid", **{"from": begin, "to": end})
     if as_json:
-        emit(answer)
+        emit(document)
         return
-    dates = answer["dates"]
-    if not any(item["cells"] for item in answer["items"]):
+    from coordinator.service.views.dates import Grid
+
+    answer = read(Grid, document)
+    dates = answer.dates
+    if not any(item.cells for item in answer.items):
         sentence(
             f"Nothing is known from {begin} to {end}: no loads, and no games in the calendar. "
             "Choose other dates with --from and --to, or load the calendar."
         )
         return
     for start in range(0, len(dates), GRID_COLUMNS):
-        say(_grid_block(answer["items"], dates[start : start + GRID_COLUMNS]))
-    used = {c["status"] for item in answer["items"] for c in item["cells"].values()}
+        say(_grid_block(answer.items, dates[start : start + GRID_COLUMNS]))
+    used = {c.status for item in answer.items for c in item.cells.values()}
     marks = [f"{mark} {word}" for word, mark in MARKS.items() if word in used and mark.strip()]
     sentence(f"{'  '.join(marks)}   ! newer data, overdue or another flag", "dim")
 
@@ -375,31 +390,31 @@ def _days_after(day: str, days: int) -> str:
     return (date.fromisoformat(day) + timedelta(days=days)).isoformat()
 
 
-def _grid_block(items: Sequence[Mapping[str, Any]], dates: Sequence[Mapping[str, Any]]) -> Any:
+def _grid_block(items: Sequence[GridRow], dates: Sequence[GridDate]) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     block = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0))
-    months = [d["game_date"][:7] for d in dates]
+    months = [d.game_date[:7] for d in dates]
     block.add_column(Text(safe(" … ".join(dict.fromkeys([months[0], months[-1]])))), no_wrap=True)
     for day in dates:
-        block.add_column(Text(safe(f" {day['game_date'][8:]}")), justify="right", no_wrap=True)
-    games = [Text(cell(d["games"]), style="dim") for d in dates]
+        block.add_column(Text(safe(f" {day.game_date[8:]}")), justify="right", no_wrap=True)
+    games = [Text(cell(d.games), style="dim") for d in dates]
     block.add_row(Text("games", style="dim"), *games)
     for item in items:
-        marks = [_mark(item["cells"].get(day["game_date"])) for day in dates]
-        block.add_row(Text(safe(item["processor"])), *marks)
+        marks = [_mark(item.cells.get(day.game_date)) for day in dates]
+        block.add_row(Text(safe(item.processor)), *marks)
     return block
 
 
-def _mark(found: Mapping[str, Any] | None) -> Text:
+def _mark(found: GridCell | None) -> Text:
     from rich.text import Text
 
     if found is None:
         return Text(" ")
-    status = str(found["status"])
-    flag = "!" if found["flags"] else ""
+    status = str(found.status)
+    flag = "!" if found.flags else ""
     return Text(MARKS.get(status, "?") + flag, style=STYLES.get(status, ""))
 
 
@@ -422,36 +437,35 @@ def gaps(
         coordinator gaps --from 2024-10-22 --to 2024-11-30 --json
     """
     with verbs.service(url) as running:
-        answer = running.get("v1", "gaps", **{"from": first, "to": last})
-        items, token = list(answer["items"]), answer.get("next_page_token")
-        while token:
-            page = running.get("v1", "gaps", **{"from": first, "to": last, "page_token": token})
-            items += page["items"]
-            token = page.get("next_page_token")
+        document = running.whole("v1", "gaps", **{"from": first, "to": last})
     if as_json:
-        emit({**answer, "items": items, "next_page_token": None})
+        emit(document)
         return
+    from coordinator.service.views.dates import Gaps
+
+    answer = read(Gaps, document)
+    items = answer.items
     if items:
-        rows = [[i["game_date"], i["processor"], _status_text(i), i["why"]] for i in items]
+        rows = [[i.game_date, i.processor, _status_text(i), i.why] for i in items]
         listing(["date", "processor", "status", "why"], rows)
-    span = f"from {answer['from']} to {answer['to']}"
-    dates = f"{count(answer['game_dates'], 'date')} with games"
+    span = f"from {answer.from_} to {answer.to}"
+    dates = f"{count(answer.game_dates or 0, 'date')} with games"
     words = f"No gaps {span} on the {dates} that the calendar knows."
     if items:
         words = f"{count(len(items), 'gap')} {span}; the calendar knows {dates} there."
-    sentence(words + _unknown(answer["unknown_dates"]))
+    sentence(words + _unknown(answer.unknown_dates))
 
 
-def _unknown(unknown: Mapping[str, Any]) -> str:
+def _unknown(unknown: UnknownDates | None) -> str:
     """The dates of the range that the calendar does not know."""
-    if not unknown["count"]:
+    if unknown is None or unknown.first is None or unknown.last is None:
         return ""
-    first, last = date.fromisoformat(unknown["first"]), date.fromisoformat(unknown["last"])
-    dates = count(unknown["count"], "date")
+    first, last = date.fromisoformat(unknown.first), date.fromisoformat(unknown.last)
+    dates = count(unknown.count, "date")
     where = f"{first} to {last} ({dates})"
-    if unknown["count"] == 1:
+    if unknown.count == 1:
         where = str(first)
-    elif (last - first).days + 1 != unknown["count"]:
+    elif (last - first).days + 1 != unknown.count:
         where = f"{dates} between {first} and {last}"
     return f" It knows nothing of {where}: load the calendar."
 
@@ -487,30 +501,34 @@ def loads(
     """
     path = ("v1", "tables", table_name, "dates", date)
     with verbs.service(url) as running:
-        answer = running.get(*path, limit=1)
+        document = running.get(*path, limit=1)
         found = list(running.items(*path, most=limit))
+    document = {**document, "items": found, "next_page_token": None}
     if as_json:
-        emit({**answer, "items": found, "next_page_token": None})
+        emit(document)
         return
-    sentence(answer["sentence"], "bold")
-    for each in answer["warnings"]:
+    from coordinator.service.views.load import LedgerView
+
+    answer = read(LedgerView, document)
+    sentence(answer.sentence, "bold")
+    for each in answer.warnings:
         sentence(f"Note: {each}", "yellow")
-    if found:
-        listing(LOAD_HEADINGS, [_load_row(load) for load in found], right=["rows", "games"])
+    if answer.items:
+        listing(LOAD_HEADINGS, [_load_row(load) for load in answer.items], right=["rows", "games"])
 
 
 LOAD_HEADINGS = ["received", "timestamp", "outcome", "status", "rows", "games", "event"]
 
 
-def _load_row(load: Mapping[str, Any]) -> list[Any]:
+def _load_row(load: LedgerRow) -> list[Any]:
     return [
-        instant(load["received_at"]),
-        instant(load["timestamp"]),
-        styled(load["outcome"]),
-        load["status"],
-        load["record_count"],
-        len(load["game_ids"]) or None,
-        load["event_id"],
+        instant(load.received_at),
+        instant(load.timestamp),
+        styled(load.outcome),
+        load.status,
+        load.record_count,
+        len(load.game_ids) or None,
+        load.event_id,
     ]
 
 
@@ -535,26 +553,29 @@ def trace(
         coordinator trace night-2024-10-22 --json
     """
     with verbs.service(url) as running:
-        answer = running.get("v1", "trace", correlation_id)
+        document = running.get("v1", "trace", correlation_id)
     if as_json:
-        emit(answer)
+        emit(document)
         return
-    loaded, partitions, runs = answer["events"], answer["partitions"], answer["runs"]
+    from coordinator.service.views.trace import Trace
+
+    answer = read(Trace, document)
+    loaded, partitions, runs = answer.events, answer.partitions, answer.runs
     if not loaded and not runs:
         sentence(f"Nothing carries the correlation id {correlation_id}.")
         return
     if loaded:
         headings = ["table", "date", *LOAD_HEADINGS]
-        rows = [[load["table"], load["game_date"], *_load_row(load)] for load in loaded]
+        rows = [[load.table, load.game_date, *_load_row(load)] for load in loaded]
         listing(headings, rows, right=["rows", "games"])
     if partitions:
         headings = ["processor", "date", "status", "why"]
-        rows = [[p["processor"], p["game_date"], _status_text(p), p["why"]] for p in partitions]
+        rows = [[p.processor, p.game_date, _status_text(p), p.why] for p in partitions]
         listing(headings, rows)
     if runs:
-        rows = [_run_row(run, run["run_id"]) for run in runs]
+        rows = [_run_row(run, run.run_id) for run in runs]
         listing(["run", *RUN_HEADINGS], rows, right=["rows", "attempt"])
-    if answer["truncated"]:
+    if answer.truncated:
         note("there is more than is shown; ask for a run or a table's date by itself")
 
 
@@ -566,7 +587,7 @@ def runs_list(
     processor: ProcessorFilter = None,
     date: DateFilter = None,
     status: Annotated[
-        RunWord | None, typer.Option("--status", help="Only runs with this status.")
+        RunStatus | None, typer.Option("--status", help="Only runs with this status.")
     ] = None,
     limit: Limit = 50,
     url: Url = DEFAULT_URL,
@@ -595,7 +616,9 @@ def runs_list(
     if not found:
         sentence("No runs" + (" fit this." if any(query.values()) else " yet."))
         return
-    rows = [_run_row(run, run["run_id"]) for run in found]
+    from coordinator.service.views.run import RunRow
+
+    rows = [_run_row(run, run.run_id) for run in (read(RunRow, each) for each in found)]
     listing(["run", *RUN_HEADINGS], rows, right=["rows", "attempt"])
 
 
@@ -619,51 +642,53 @@ def runs_show(
         coordinator runs show PlayerGameSummaryProcessor:2024-10-22:1
     """
     with verbs.service(url) as running:
-        run = running.get("v1", "runs", run_id)
+        document = running.get("v1", "runs", run_id)
     if as_json:
-        emit(run)
+        emit(document)
         return
-    sentence(f"{run['run_id']}: {run['status']}. {run['fired_by']}", "bold")
-    if run["explanation"]:
-        sentence(run["explanation"])
+    from coordinator.service.views.run import RunView
+
+    run = read(RunView, document)
+    sentence(f"{run.run_id}: {run.status}. {run.fired_by}", "bold")
+    if run.explanation:
+        sentence(run.explanation)
     for name in ("reason", "actor", "unmet", "warnings", "error", "correlation_id"):
-        if run.get(name):
-            sentence(f"{name}: {cell(run[name])}")
-    _say_launch(run["launch"])
+        if getattr(run, name):
+            sentence(f"{name}: {cell(getattr(run, name))}")
+    _say_launch(run.launch)
     inputs = [
-        [i["table"], i["game_date"], styled(i["state"]), i["record_count"], len(i["game_ids"])]
-        for i in run["inputs"]
+        [i.table, i.game_date, styled(i.state), i.record_count, len(i.game_ids)] for i in run.inputs
     ]
     if inputs:
         headings = ["input", "date", "state", "rows", "games"]
         say(table(headings, inputs, right=["rows", "games"]))
     attempts = [
         [
-            a["number"],
-            instant(a["launch_at"]),
-            instant(a["delivered_at"]),
-            instant(a["claimed_at"]),
-            a["owner"],
-            instant(a["ended_at"]),
-            a["error"],
+            a.number,
+            instant(a.launch_at),
+            instant(a.delivered_at),
+            instant(a.claimed_at),
+            a.owner,
+            instant(a.ended_at),
+            a.error,
         ]
-        for a in run["attempts"]
+        for a in run.attempts
     ]
     headings = ["attempt", "launch", "delivered", "claimed", "owner", "ended", "error"]
     say(table(headings, attempts))
-    _say_history({"history": run["transitions"]})
+    _say_history(run.transitions)
 
 
-def _say_launch(launch: Mapping[str, Any]) -> None:
+def _say_launch(launch: LaunchView) -> None:
     """Where the run's launches go, and what keeps the current one from being delivered."""
-    if launch["kind"] is not None:
-        where = " ".join(filter(None, (launch["kind"], launch["address"])))
+    if launch.kind is not None:
+        where = " ".join(filter(None, (launch.kind, launch.address)))
         sentence(f"launches go to: {where}")
-    if launch["tries"]:
-        tries = "1 try" if launch["tries"] == 1 else f"{launch['tries']} tries"
+    if launch.tries:
+        tries = "1 try" if launch.tries == 1 else f"{launch.tries} tries"
         sentence(
-            f"The launch could not be delivered in {tries}: {launch['last_error']} "
-            f"(next try {instant(launch['next_try_at'])})",
+            f"The launch could not be delivered in {tries}: {launch.last_error} "
+            f"(next try {instant(launch.next_try_at)})",
             "yellow",
         )
 
@@ -697,25 +722,27 @@ def audit(
     if not found:
         sentence("Nobody did anything" + (" that fits this." if any(query.values()) else " yet."))
         return
+    from coordinator.service.views.records import AuditRow
+
     rows = [
         [
-            instant(e["at"]),
-            e["actor"],
-            e["act"],
+            instant(e.at),
+            e.actor,
+            e.act,
             _audited_place(e),
-            _audited_detail(e["detail"]),
-            e["result"],
-            e["reason"],
+            _audited_detail(e.detail),
+            e.result,
+            e.reason,
         ]
-        for e in found
+        for e in (read(AuditRow, each) for each in found)
     ]
     listing(["when", "who", "act", "on", "with", "result", "why"], rows)
 
 
-def _audited_place(entry: Mapping[str, Any]) -> str:
-    if str(entry["detail"].get("scope", "")).startswith("_"):
+def _audited_place(entry: AuditRow) -> str:
+    if entry.detail.get("scope") == ALL:
         return "every processor"
-    return " ".join(str(entry[k]) for k in ("processor", "game_date") if entry[k])
+    return " ".join(filter(None, (entry.processor, entry.game_date)))
 
 
 def _audited_detail(detail: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from coordinator.terminal import safe, safe_json
@@ -95,13 +96,9 @@ def count(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
-def instant(value: object) -> str:
-    """An RFC 3339 instant of an answer, to the second: ``2024-10-23 04:10:22Z``."""
-    if not isinstance(value, str):
-        return cell(value)
-    head, dot, _ = value.partition(".")
-    text = f"{head}Z" if dot and value.endswith(("Z", "+00:00")) else value
-    return safe(text.replace("+00:00", "Z").replace("T", " ", 1))
+def instant(at: datetime | None) -> str:
+    """An instant in UTC, to the second: ``2024-10-23 04:10:22Z``; nothing for None."""
+    return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -5,25 +5,16 @@ Owns their layout. The content of such a message is not trusted, so it is shown 
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from coordinator.cli import verbs
-from coordinator.cli.client import DEFAULT_URL, Refusal
+from coordinator.cli.client import DEFAULT_URL, Refusal, read
 from coordinator.cli.look import Limit
 from coordinator.cli.output import cell, emit, instant, listing, say, sentence, styled
 from coordinator.cli.verbs import AsJson, DryRun, Reason, Url, verb
-
-
-class StateWord(StrEnum):
-    """What became of a quarantined message."""
-
-    OPEN = "open"
-    REPLAYED = "replayed"
-    DISCARDED = "discarded"
-
+from coordinator.documents import QuarantineState
 
 Id = Annotated[
     str,
@@ -36,7 +27,7 @@ Id = Annotated[
 @verb
 def show_all(
     state: Annotated[
-        StateWord | None, typer.Option("--state", help="Only messages in this state.")
+        QuarantineState | None, typer.Option("--state", help="Only messages in this state.")
     ] = None,
     limit: Limit = 50,
     url: Url = DEFAULT_URL,
@@ -60,16 +51,18 @@ def show_all(
     if not found:
         sentence("Nothing is in quarantine" + (f" in state {word}." if word else "."))
         return
+    from coordinator.service.views.records import QuarantinedView
+
     rows = [
         [
-            q["quarantine_id"],
-            styled(q["state"]),
-            instant(q["received_at"]),
-            q["source"],
-            q["times_seen"],
-            q["reason"],
+            q.quarantine_id,
+            styled(q.state),
+            instant(q.received_at),
+            q.source,
+            q.times_seen,
+            q.reason,
         ]
-        for q in found
+        for q in (read(QuarantinedView, each) for each in found)
     ]
     headings = ["id", "state", "received", "through", "seen", "reason"]
     listing(headings, rows, right=["seen"])
@@ -90,22 +83,25 @@ def show(
         coordinator quarantine show 3f1c0a9be2
     """
     with verbs.service(url) as running:
-        entry = running.get("v1", "quarantine", quarantine_id)
+        document = running.get("v1", "quarantine", quarantine_id)
     if as_json:
-        emit(entry)
+        emit(document)
         return
-    sentence(entry["reason"], "bold")
-    for mistake in entry["mistakes"]:
+    from coordinator.service.views.records import QuarantinedView
+
+    entry = read(QuarantinedView, document)
+    sentence(entry.reason, "bold")
+    for mistake in entry.mistakes:
         sentence(f"- {mistake}")
     say("")
     for name in ("quarantine_id", "state", "source", "message_id", "times_seen", "raw_bytes"):
-        sentence(f"{name}: {cell(entry[name])}")
-    sentence(f"received_at: {instant(entry['received_at'])}")
-    if entry["settled_at"]:
-        who, reason = entry["settled_by"], entry["settled_reason"]
-        sentence(f"{entry['state']} at {instant(entry['settled_at'])} by {who}: {reason}")
+        sentence(f"{name}: {cell(getattr(entry, name))}")
+    sentence(f"received_at: {instant(entry.received_at)}")
+    if entry.settled_at:
+        who, reason = entry.settled_by, entry.settled_reason
+        sentence(f"{entry.state} at {instant(entry.settled_at)} by {who}: {reason}")
     say("")
-    text = entry.get("data_text") or entry.get("text")
+    text = entry.data_text or entry.text
     if text is None:
         sentence("The message is not text; --json has its bytes in base64.")
         return
@@ -158,16 +154,18 @@ def _settle(
     body = {"reason": reason, "dry_run": dry_run}
     with verbs.service(url) as running:
         try:
-            answer = running.post("v1", "quarantine", quarantine_id, act, body=body)
+            document = running.post("v1", "quarantine", quarantine_id, act, body=body)
         except Refusal as refusal:
-            refusal.usage = False  # a message that is still bad is no mistake of the caller's
+            refusal.usage = False  # a message that is still bad is not a mistake of the caller
             raise
     if as_json:
-        emit(answer)
+        emit(document)
         return
+    from coordinator.service.views.records import QuarantineAct
+
     word = {"replay": "replayed", "discard": "discarded"}[act]
     if dry_run:
         sentence(f"Dry run: {quarantine_id} would be {word}; nothing was changed.")
         return
-    outcome = (answer["result"] or {}).get("outcome")
-    sentence(f"{quarantine_id} was {word}" + (f": {outcome}." if outcome else "."))
+    result = read(QuarantineAct, document).result
+    sentence(f"{quarantine_id} was {word}" + (f": {result.outcome}." if result else "."))

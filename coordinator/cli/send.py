@@ -15,15 +15,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from coordinator.cli import verbs
-from coordinator.cli.client import DEFAULT_URL, Busy, OutOfReach, Refusal, Service
+from coordinator.cli.client import DEFAULT_URL, Busy, OutOfReach, Refusal, Service, read
 from coordinator.cli.output import count, emit, listing, note, progress, sentence, styled
 from coordinator.cli.verbs import AsJson, DryRun, From, To, Url, verb
 from coordinator.errors import BadInput, Unusable
+
+if TYPE_CHECKING:
+    from coordinator.service.views.event import EventResult
 
 EVENTS_PER_CALL = 200
 """Events of one request; the API accepts up to 1,000 (specification 5.1), fewer show progress."""
@@ -65,10 +68,11 @@ def send(
             sentence(f"{file} has no events; nothing was sent.")
         return
     with verbs.service(url) as running:
-        results = post_events(running, events, "Sending events")
-    outcomes = Counter(str(r.get("outcome")) for r in results)
+        documents = post_events(running, events, "Sending events")
+    results = _results(documents)
+    outcomes = Counter[str](r.outcome for r in results)
     if as_json:
-        emit({"results": results, "outcomes": dict(outcomes)})
+        emit({"results": documents, "outcomes": dict(outcomes)})
     else:
         _show(events, results, outcomes)
     if any(outcome not in GOOD_OUTCOMES for outcome in outcomes):
@@ -189,12 +193,18 @@ def _text(file: str) -> str:
         raise BadInput(f"{file} is not UTF-8 text (byte {error.start})") from error
 
 
-def post_events(running: Service, events: Sequence[Any], words: str) -> list[dict[str, Any]]:
+def _results(documents: Sequence[Any]) -> list[EventResult]:
+    from coordinator.service.views.event import EventResult
+
+    return [read(EventResult, document) for document in documents]
+
+
+def post_events(running: Service, events: Sequence[Any], words: str) -> list[Any]:
     """Send events in order, with progress; one result each.
 
     Raises ``OutOfReach`` that says how many were taken before the service was lost.
     """
-    results: list[dict[str, Any]] = []
+    results: list[Any] = []
     with progress() as bar:
         task = bar.add_task(words, total=len(events))
         for start in range(0, len(events), EVENTS_PER_CALL):
@@ -227,7 +237,7 @@ def _patiently(send: Callable[[], Any]) -> Any:
 
 
 def _show(
-    events: Sequence[Any], results: Sequence[Mapping[str, Any]], outcomes: Mapping[str, int]
+    events: Sequence[Any], results: Sequence[EventResult], outcomes: Mapping[str, int]
 ) -> None:
     bad_first = sorted(range(len(results)), key=lambda i: _is_good(results[i]))
     shown = sorted(bad_first[:ROWS_SHOWN])
@@ -238,7 +248,7 @@ def _show(
         rows.append(
             [
                 at + 1,
-                styled(result.get("outcome")),
+                styled(result.outcome),
                 event.get("target_table") or event.get("source_table") or event.get("run_id"),
                 event.get("game_date"),
                 _came_of(result),
@@ -251,23 +261,16 @@ def _show(
     sentence(f"{count(len(results), 'event')}: {counts}.")
 
 
-def _is_good(result: Mapping[str, Any]) -> bool:
-    return result.get("outcome") in GOOD_OUTCOMES
+def _is_good(result: EventResult) -> bool:
+    return result.outcome in GOOD_OUTCOMES
 
 
-def _came_of(result: Mapping[str, Any]) -> str:
-    errors = result.get("errors") or []
-    words = [
-        f"{e.get('field')}: {e.get('message')}" if isinstance(e, Mapping) else str(e)
-        for e in errors
-    ]
-    words += map(str, result.get("warnings") or [])
-    for affected in result.get("affected") or []:
-        fired = affected.get("fired_run_id")
-        words.append(
-            f"{affected.get('processor')} {affected.get('status')}"
-            + (f", fired {fired}" if fired else "")
-        )
+def _came_of(result: EventResult) -> str:
+    words = [f"{e.field}: {e.message}" for e in result.errors]
+    words += result.warnings
+    for affected in result.affected:
+        fired = f", fired {affected.fired_run_id}" if affected.fired_run_id else ""
+        words.append(f"{affected.processor} {affected.status}{fired}")
     return "; ".join(words)
 
 
@@ -304,8 +307,9 @@ def load_calendar(
         if not name:
             raise BadInput("the registry of this service names no calendar table; add `calendar:`")
         events = calendar_events(str(name), games, datetime.now(UTC))
-        results = [] if dry_run else post_events(running, events, "Loading the calendar")
-    outcomes = Counter(str(r.get("outcome")) for r in results)
+        documents = [] if dry_run else post_events(running, events, "Loading the calendar")
+    results = _results(documents)
+    outcomes = Counter[str](r.outcome for r in results)
     off = sum(not ids for ids in games.values())
     summary = {
         "table": name,
@@ -319,7 +323,7 @@ def load_calendar(
     }
     bad = [r for r in results if not _is_good(r)]
     if as_json:
-        emit({**summary, "rejected": bad})
+        emit({**summary, "rejected": [r.model_dump(mode="json") for r in bad]})
     else:
         sentence(
             f"{'Would load' if dry_run else 'Loaded'} {count(summary['games'], 'game')} on "

@@ -75,7 +75,7 @@ def test_doctor_warns_of_what_waits_long_and_of_quarantine(service: Service) -> 
     found = findings()
     state, words = found["outbox"]
     assert state == "warning"
-    assert words.endswith(f"The launch of {run_id} was tried in vain: the launcher is down")
+    assert words.endswith(f"The launch of {run_id} could not be delivered: the launcher is down")
     assert found["quarantine"] == ("warning", "1 open message; see `coordinator quarantine list`")
 
 

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from urllib.parse import quote
 
@@ -52,8 +53,9 @@ def test_cells() -> None:
 
 
 def test_instants_are_shown_to_the_second() -> None:
-    assert instant("2024-10-23T04:10:22.123456Z") == "2024-10-23 04:10:22Z"
-    assert instant("2024-10-23T04:10:22+00:00") == "2024-10-23 04:10:22Z"
+    at = datetime(2024, 10, 23, 4, 10, 22, 123456, UTC)
+    assert instant(at) == "2024-10-23 04:10:22Z"
+    assert instant(at.astimezone(timezone(timedelta(hours=-4)))) == "2024-10-23 04:10:22Z"
     assert instant(None) == ""
 
 
