@@ -1,7 +1,7 @@
-"""Pages of a listing: the token that continues one, and reading all of them.
+"""Page tokens: where a page of a listing ended.
 
-Owns the one form of a page token: where a page ended, as base64 of JSON. What the values mean is
-the listing's to say; a token that it did not give out is refused.
+Owns their one form, base64 of JSON, for stores and queries alike. What the values mean is the
+listing's to say; a token that it did not give out is refused.
 """
 
 from __future__ import annotations
@@ -9,13 +9,11 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from coordinator.errors import BadInput
-from coordinator.ports import Document, Page, Query, Store
 
 Value = str | int | datetime | None
 
@@ -71,18 +69,3 @@ def bad_page_token() -> BadInput:
         "The page token is not one that this listing gave out. Start again without it.",
         code="bad_page_token",
     )
-
-
-async def pages(store: Store, query: Query) -> AsyncIterator[Page]:
-    """Every page of a query, each read when it is needed. Raises ``Unavailable``."""
-    while True:
-        page = await store.find(query)
-        yield page
-        if page.next_page_token is None:
-            return
-        query = replace(query, after=page.next_page_token)
-
-
-async def every(store: Store, query: Query) -> list[Document]:
-    """Every document of a query. Raises ``Unavailable``."""
-    return [document async for page in pages(store, query) for _, document in page.items]

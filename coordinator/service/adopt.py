@@ -24,11 +24,11 @@ from coordinator.core.schedule import shift
 from coordinator.core.spec import ProcessorSpec
 from coordinator.documents import Dates, dates_key
 from coordinator.errors import CONTENDED, Unavailable
-from coordinator.paging import pages
 from coordinator.ports import Changes, Document, Kind, Notice, Op, Query, Where
 from coordinator.registry import Registry
 from coordinator.service.engine import Docs, Engine, Target
 from coordinator.service.in_force import GONE_AFTER, LOOK_AHEAD, LOOK_EVERY
+from coordinator.service.pages import pages
 
 log = structlog.get_logger(__name__)
 

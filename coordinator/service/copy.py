@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 from coordinator.documents import encode
 from coordinator.errors import Refused
-from coordinator.paging import pages
 from coordinator.ports import Changes, Document, Key, Kind, Query, Store
+from coordinator.service.pages import pages
 
 PAGE = 500
 BATCH_DOCUMENTS = 100

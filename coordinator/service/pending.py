@@ -29,11 +29,11 @@ from coordinator.documents import (
     table_date_key,
 )
 from coordinator.errors import Unavailable
-from coordinator.paging import pages
 from coordinator.ports import Changes, Key, Kind, Notice, Op, Query, Where
 from coordinator.service.engine import Docs, Engine, Target
 from coordinator.service.loads import dependent_partitions
 from coordinator.service.once import first_time
+from coordinator.service.pages import pages
 
 log = structlog.get_logger(__name__)
 

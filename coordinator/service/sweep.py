@@ -20,11 +20,11 @@ from coordinator.core.model import Control
 from coordinator.core.words import words_for
 from coordinator.documents import ALL
 from coordinator.errors import CONTENDED, CoordinatorError, Unavailable
-from coordinator.paging import pages
 from coordinator.ports import Changes, Key, Kind, Notice, Op, Query, Where
 from coordinator.service.adopt import Adoption
 from coordinator.service.engine import Committed, Docs, Engine, Target
 from coordinator.service.once import first_time
+from coordinator.service.pages import pages
 from coordinator.service.pending import PER_COMMIT, Pending
 from coordinator.service.silence import Silence
 from coordinator.service.waiting import time_or_news

@@ -1,0 +1,18 @@
+"""All pages of what a query finds, for whoever needs everything."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from coordinator.ports import Page, Query, Store
+
+
+async def pages(store: Store, query: Query) -> AsyncIterator[Page]:
+    """Every page of a query, each read when it is asked for. Raises ``Unavailable``."""
+    while True:
+        page = await store.find(query)
+        yield page
+        if page.next_page_token is None:
+            return
+        query = replace(query, after=page.next_page_token)
