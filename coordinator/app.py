@@ -15,7 +15,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from textwrap import indent
@@ -30,10 +30,10 @@ from coordinator.adapters.http import HttpLauncher
 from coordinator.adapters.local import LocalLauncher
 from coordinator.adapters.notify import LogNotifier, SlackNotifier, WebhookNotifier
 from coordinator.adapters.sqlite import SqliteStore
+from coordinator.assembly import Coordinator, assemble
 from coordinator.core.model import LIVE_STATUSES, RunStatus
 from coordinator.core.spec import LaunchKind, LaunchTarget
 from coordinator.errors import BadInput, NotFound, Refused, Unavailable
-from coordinator.outbox import Relay
 from coordinator.ports import (
     Announcer,
     Clock,
@@ -50,13 +50,7 @@ from coordinator.ports import (
 )
 from coordinator.registry import Registry, load, refuse_launches
 from coordinator.service.engine import Committed, Engine
-from coordinator.service.ingest import Ingest
-from coordinator.service.loads import Loads
-from coordinator.service.operate import Operate
-from coordinator.service.quarantine import Quarantine
-from coordinator.service.queries import Queries
 from coordinator.service.runs import Runs
-from coordinator.service.sweep import Sweeper
 from coordinator.service.telling import tell_changes
 from coordinator.settings import SEVERITIES, STORE_RULE, Settings, Severity
 from coordinator.terminal import safe, safe_lines
@@ -83,22 +77,11 @@ LATE_SECONDS = 5.0
 """How long after its ``run_timeout`` a local run is interrupted where no sweep has said so."""
 
 
-@dataclass(slots=True)
-class Application:
-    """The wired service."""
+@dataclass(slots=True, kw_only=True)
+class Application(Coordinator):
+    """The wired service with its adapters, and its life."""
 
     settings: Settings
-    registry: Registry
-    store: Store
-    clock: Clock
-    engine: Engine
-    ingest: Ingest
-    runs: Runs
-    operate: Operate
-    quarantine: Quarantine
-    sweeper: Sweeper
-    relay: Relay
-    queries: Queries
     local: LocalLauncher | None = None
     workers: WorkerPool | None = None
     resources: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -108,8 +91,6 @@ class Application:
         """Open the store, take the registry into use, find what was going on, and go."""
         await self.store.open()
         self.resources.push_async_callback(self.store.close)
-        # One process alone serves a state file: it holds the file's lock.
-        self.sweeper.adoption.alone = isinstance(self.store, SqliteStore)
         await self.sweeper.adoption.take_up()
         await self._resume_local()
         self._tasks = [
@@ -234,8 +215,12 @@ def build(
     launchers: Mapping[LaunchKind, Launcher] | None = None,
     notifiers: Sequence[Notifier] | None = None,
     announcers: Sequence[Announcer] = (),
+    alone: bool | None = None,
 ) -> Application:
     """Wire the service. What is given replaces what the settings would choose.
+
+    With ``alone`` no other process can serve the store; left out, that is so for a state file,
+    whose lock the one process holds.
 
     Raises ``RegistryError`` on an invalid registry, or on one that launches by Pub/Sub: nothing
     here delivers to it.
@@ -247,52 +232,35 @@ def build(
     store = store or make_store(settings.store)
     resources = AsyncExitStack()
     engine = Engine(store, registry, clock, entropy)
-    loads = Loads(engine)
-    runs = Runs(engine, loads, told_outside=bool(announcers))
-    quarantine = Quarantine(engine)
-    ingest = Ingest(engine, loads, runs, quarantine)
-    sweeper = Sweeper(engine)
-    local = workers = None
-    if launchers is None:
-        if warehouse is None:
-            workers = _worker_pool(settings, registry, clock)
-            resources.push_async_callback(workers.closed)
+    local: LocalLauncher | None = None
+    workers: WorkerPool | None = None
+    if launchers is None and warehouse is None:
+        workers = _worker_pool(settings, registry, clock)
+        resources.push_async_callback(workers.closed)
+
+    def own_launchers(runs: Runs) -> Mapping[LaunchKind, Launcher]:
+        nonlocal local
         local = _local_launcher(settings, registry, runs, clock, warehouse, workers, resources)
         engine.listen(partial(_end_local, local))
         http = HttpLauncher(timeout_seconds=settings.launch_timeout_seconds)
         resources.push_async_callback(http.close)
-        launchers = {LaunchKind.LOCAL: local, LaunchKind.HTTP: http}
-    if notifiers is None:
-        notifiers = _notifiers(settings, clock, resources)
-    relay = Relay(
+        return {LaunchKind.LOCAL: local, LaunchKind.HTTP: http}
+
+    wired = assemble(
         engine,
-        ingest,
-        launchers,
+        own_launchers if launchers is None else lambda _: launchers,
         default_target(settings),
         announcers=announcers,
-        notifiers=notifiers,
+        notifiers=_notifiers(settings, clock, resources) if notifiers is None else notifiers,
+        alone=isinstance(store, SqliteStore) if alone is None else alone,
         link_base=settings.public_url,
         launches_per_target=settings.launches_per_target,
         delivery_seconds=DELIVERY_SECONDS,
         asked_seconds=ASKED_SECONDS,
     )
-    quarantine.tell = relay.tell
-    sweeper.tell = relay.tell
-    operate = Operate(engine, sweeper, ingest, quarantine)
-    operate.deliver = relay.deliver_for_others
     return Application(
+        **{part.name: getattr(wired, part.name) for part in fields(wired)},
         settings=settings,
-        registry=registry,
-        store=store,
-        clock=clock,
-        engine=engine,
-        ingest=ingest,
-        runs=runs,
-        operate=operate,
-        quarantine=quarantine,
-        sweeper=sweeper,
-        relay=relay,
-        queries=Queries(engine, default_target(settings), relay.behind),
         local=local,
         workers=workers,
         resources=resources,

@@ -42,6 +42,7 @@ from coordinator.ports import (
 )
 from coordinator.service.engine import Committed, Engine, Target
 from coordinator.service.ingest import Ingest
+from coordinator.service.notices import Notices
 from coordinator.service.waiting import time_or_news
 from coordinator.wire import launch_message
 
@@ -140,6 +141,7 @@ class Relay:
         self,
         engine: Engine,
         ingest: Ingest,
+        notices: Notices,
         launchers: Mapping[LaunchKind, Launcher],
         default_target: LaunchTarget,
         announcers: Sequence[Announcer] = (),
@@ -191,10 +193,11 @@ class Relay:
         for launcher in launchers.values():
             if isinstance(launcher, PooledLauncher):
                 launcher.on_room = self._pump_all
-        engine.listen(self._heard)
+        engine.listen(self._committed)
+        notices.subscribe(self.deliver_notice)
 
-    def _heard(self, committed: Sequence[Committed]) -> None:
-        """Take on what these commits asked for. What was asked before has somebody already."""
+    def _committed(self, committed: Sequence[Committed]) -> None:
+        """Deliver the effects of these commits; those of earlier ones are being delivered."""
         for c in committed:
             partition = c.decision.partition
             before = () if c.before is None else c.before.outbox
@@ -662,7 +665,7 @@ class Relay:
         if len(self._delivered) > DELIVERED_LIMIT:
             self._delivered.popitem(last=False)
 
-    def tell(self, notice: Notice) -> None:
+    def deliver_notice(self, notice: Notice) -> None:
         """Deliver a notice that belongs to no partition, in the background.
 
         Its cause is durable elsewhere (quarantine, the sweep's metrics), so a notice that is lost

@@ -42,11 +42,11 @@ NEWS_AFTER = timedelta(minutes=15)
 class Adoption:
     """Brings every partition under the engine's registry, and what others leave out."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, alone: bool = False) -> None:
+        """With ``alone`` no other process can serve the store: registries served before are gone."""
         self._engine = engine
         self._in_force = engine.in_force
-        self.alone = False
-        """No other process can serve the store: whoever was served before is gone."""
+        self._alone = alone
         self._leaving: dict[str, tuple[datetime, float]] = {}
         """Who is leaving: since when by its record, and when that was seen here."""
         self._next_look = 0.0
@@ -66,7 +66,7 @@ class Adoption:
         own = self._engine.registry.registry_hash
         log.info("the registry changed", hash=own, before=others)
         looked = await self._look_at_everything()
-        if self.alone:
+        if self._alone:
             for name in others:
                 await self._in_force.say_gone(name)
             await self._in_force.look()

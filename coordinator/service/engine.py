@@ -66,7 +66,7 @@ from coordinator.ports import (
     Where,
 )
 from coordinator.registry import Registry
-from coordinator.service.in_force import InForce
+from coordinator.service.in_force import InForce, Parse, parse_in_thread
 
 NAMES_ASKED_FOR = 30
 """As many values as a store compares a field with."""
@@ -182,12 +182,19 @@ Listener = Callable[[Sequence[Committed]], None]
 class Engine:
     """Decides on partitions inside transactions of one store."""
 
-    def __init__(self, store: Store, registry: Registry, clock: Clock, entropy: Entropy) -> None:
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        clock: Clock,
+        entropy: Entropy,
+        parse: Parse = parse_in_thread,
+    ) -> None:
         self.store = store
         self.registry = registry
         self.clock = clock
         self.entropy = entropy
-        self.in_force = InForce(store, registry, clock)
+        self.in_force = InForce(store, registry, clock, parse)
         names = tuple(registry.processors)
         self.portions = [
             (Where("processor", Op.IN, names[n : n + NAMES_ASKED_FOR]),)

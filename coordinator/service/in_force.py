@@ -40,10 +40,16 @@ async def parse_in_thread(text: str) -> Registry:
     return await asyncio.to_thread(parse, text)
 
 
+Parse = Callable[[str], Awaitable[Registry]]
+"""How a registry's text is parsed."""
+
+
 class InForce:
     """The registries that count as served, as seen by one instance."""
 
-    def __init__(self, store: Store, registry: Registry, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, registry: Registry, clock: Clock, parse: Parse = parse_in_thread
+    ) -> None:
         self._store = store
         self._registry = registry
         self._clock = clock
@@ -56,8 +62,7 @@ class InForce:
         """The number of the last look that found an answer."""
         self._parsing = asyncio.Lock()
         self._parsed: OrderedDict[str, Registry | None] = OrderedDict()
-        self.parse: Callable[[str], Awaitable[Registry]] = parse_in_thread
-        """How a registry's text is parsed."""
+        self._parse = parse
         self.since: datetime | None = None
         """Since when this registry counts as served, as far as it is known."""
         self.others: Mapping[str, RegistryRecord] = {}
@@ -129,7 +134,7 @@ class InForce:
         async with self._parsing:
             if name not in self._parsed:
                 try:
-                    self._parsed[name] = await self.parse(record.text)
+                    self._parsed[name] = await self._parse(record.text)
                 except BadInput:
                     self._parsed[name] = None
                 if len(self._parsed) > PARSED_MAX:

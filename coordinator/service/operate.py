@@ -1,4 +1,4 @@
-"""The door for people: trigger, skip, reset, waive, pause and resume.
+"""What people do: trigger, skip, reset, waive, pause and resume.
 
 Owns the checks of what was asked (a reason, words that exist), the audit entry of each act, and the
 dry run: the same code, with nothing written. What an act does to a partition is the core's to say.
@@ -71,17 +71,22 @@ def _check_open(entry: Quarantined) -> None:
 
 
 class Operate:
-    """Takes people's acts in."""
+    """The acts of people."""
 
     def __init__(
-        self, engine: Engine, sweeper: Sweeper, ingest: Ingest, quarantine: Quarantine
+        self,
+        engine: Engine,
+        sweeper: Sweeper,
+        ingest: Ingest,
+        quarantine: Quarantine,
+        deliver: Callable[[], Awaitable[None]],
     ) -> None:
+        """``deliver`` delivers what was left undelivered."""
         self._engine = engine
         self._sweeper = sweeper
         self._ingest = ingest
         self._quarantine = quarantine
-        self.deliver: Callable[[], Awaitable[None]] | None = None
-        """How what was left undelivered gets delivered."""
+        self._deliver = deliver
 
     # ── one partition ────────────────────────────────────────────────────────────────────────
 
@@ -318,8 +323,7 @@ class Operate:
     async def sweep(self) -> Swept:
         """One sweep now, and delivery of what is due and somebody else left undelivered."""
         swept = await self._sweeper.sweep()
-        if self.deliver is not None:
-            await self.deliver()
+        await self._deliver()
         return swept
 
     async def replay(

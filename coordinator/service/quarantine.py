@@ -1,4 +1,4 @@
-"""The door for messages that cannot be taken in: kept whole, shown, replayed or discarded.
+"""Messages that cannot be processed: kept whole, shown, replayed or discarded.
 
 A redelivery of the same bytes finds the same entry (its id is derived from them), so a poison
 message that comes again is counted rather than kept twice.
@@ -7,7 +7,6 @@ message that comes again is counted rather than kept twice.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
@@ -15,16 +14,16 @@ from coordinator.documents import Quarantined, QuarantineState
 from coordinator.errors import BadInput, NotFound, Refused
 from coordinator.ports import Changes, Document, Key, Kind, Notice, Op, Page, Query, Where
 from coordinator.service.engine import Docs, Engine
+from coordinator.service.notices import Notices
 from coordinator.wire import marks_of, same_message
 
 
 class Quarantine:
     """Keeps bad messages and what became of them."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, notices: Notices) -> None:
         self._engine = engine
-        self.tell: Callable[[Notice], None] | None = None
-        """Where news of a new entry goes."""
+        self._notices = notices
 
     async def add(
         self,
@@ -64,8 +63,8 @@ class Quarantine:
             return Changes(kept, {key: kept})
 
         kept = await self._engine.store.transact([key], step)
-        if kept.times_seen == 1 and self.tell is not None:
-            self.tell(
+        if kept.times_seen == 1:
+            self._notices.send(
                 Notice(
                     severity="warning",
                     kind="quarantined",

@@ -8,7 +8,7 @@ it. What time does to a partition is the core's to say.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -23,6 +23,7 @@ from coordinator.errors import CONTENDED, CoordinatorError, Unavailable
 from coordinator.ports import Changes, Key, Kind, Notice, Op, Query, Where
 from coordinator.service.adopt import Adoption
 from coordinator.service.engine import Committed, Docs, Engine, Target
+from coordinator.service.notices import Notices
 from coordinator.service.once import first_time
 from coordinator.service.pages import pages
 from coordinator.service.pending import PER_COMMIT, Pending
@@ -62,23 +63,23 @@ class Swept:
 class Sweeper:
     """Gives time to partitions."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, notices: Notices, *, alone: bool = False) -> None:
+        """With ``alone`` no other process can serve the store."""
         self._engine = engine
+        self._notices = notices
         self._kick = asyncio.Event()
         self._next: datetime | None = None
         self.last_at: datetime | None = None
         self.limit_reached = 0
         self.stuck: set[Target] = set()
         """Partitions that could not be judged when this process last tried."""
-        self.tell: Callable[[Notice], None] | None = None
-        """Where news of a late sweep goes."""
         self._late = False
-        """The last sweep was late, which was told; until one is in time it is no news again."""
+        """The last sweep was late, which was notified; the next notice is after one in time."""
         self._silence = Silence(engine)
         self._pending = Pending(engine, self._tick)
         self._work_left = False
         engine.pending = self._left_pending
-        self.adoption = Adoption(engine)
+        self.adoption = Adoption(engine, alone=alone)
         """What instances under another registry leave out is looked for beside the sweep."""
         engine.listen(self._heard)
 
@@ -130,7 +131,7 @@ class Sweeper:
         began = clock.monotonic()
         self._work_left = False
         try:
-            await self._pending.finish(self.tell)
+            await self._pending.finish(self._notices.send)
         except Exception as error:  # what is recorded is finished by a sweep
             if isinstance(error, CoordinatorError):
                 log.warning("work is left pending; it will be tried again", error=error.detail)
@@ -205,7 +206,7 @@ class Sweeper:
                     continue
                 next_wake = await self.next_wake(now)
                 break
-        await self._silence.look(self.tell)
+        await self._silence.look(self._notices.send)
         await self._tell_late(late, now)
         return Swept(
             at=now,
@@ -218,13 +219,13 @@ class Sweeper:
         )
 
     async def _tell_late(self, late: float, now: datetime) -> None:
-        """Tell of a sweep that came late, once: until one is in time it is no news again."""
+        """Notify of a sweep that came late, once until one is in time again."""
         was_late, self._late = self._late, late > LATE_AFTER.total_seconds()
-        if not self._late or was_late or self.tell is None:
+        if not self._late or was_late:
             return
         woken = (now - timedelta(seconds=late)).isoformat()
         if await first_time(self._engine, "sweep_late", woken):
-            self.tell(
+            self._notices.send(
                 Notice(
                     severity="warning",
                     kind="sweep_late",
@@ -239,15 +240,13 @@ class Sweeper:
 
     async def _tend_registries(self) -> None:
         news = await self.adoption.tend()
-        if news is None or self.tell is None:
-            return
-        if await first_time(self._engine, news.kind, news.notice_id):
-            self.tell(news)
+        if news is not None and await first_time(self._engine, news.kind, news.notice_id):
+            self._notices.send(news)
 
     async def _finish_pending(self) -> list[Decision]:
         self._work_left = False
         try:
-            return await self._pending.finish(self.tell)
+            return await self._pending.finish(self._notices.send)
         except Unavailable as error:
             if error.code != CONTENDED:
                 raise

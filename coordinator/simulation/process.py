@@ -15,17 +15,11 @@ from typing import Any, TypeVar
 
 import structlog
 
+from coordinator.assembly import assemble
 from coordinator.core.spec import LaunchKind, LaunchTarget
-from coordinator.outbox import Relay
 from coordinator.ports import Announcer, Clock, Entropy, Launcher, Notifier, Store
 from coordinator.registry import Registry
 from coordinator.service.engine import Engine
-from coordinator.service.ingest import Ingest
-from coordinator.service.loads import Loads
-from coordinator.service.operate import Operate
-from coordinator.service.quarantine import Quarantine
-from coordinator.service.runs import Runs
-from coordinator.service.sweep import Sweeper
 from coordinator.simulation.registries import parse_once
 
 T = TypeVar("T")
@@ -66,7 +60,7 @@ def outside(coro: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
 
 
 class Process:
-    """The service, wired as the composition root wires it, over one store."""
+    """The service over one store, in a process that can die."""
 
     def __init__(
         self,
@@ -89,26 +83,16 @@ class Process:
         self._answers: dict[asyncio.Future[Any], None] = {}
         self.on_death: Callable[[str], None] | None = None
         self.registry = registry
-        self.engine = Engine(store, registry, clock, entropy)
-        self.engine.in_force.parse = parse_once
-        loads = Loads(self.engine)
-        self.runs = Runs(self.engine, loads, told_outside=bool(announcers))
-        self.quarantine = Quarantine(self.engine)
-        self.ingest = Ingest(self.engine, loads, self.runs, self.quarantine)
-        self.sweeper = Sweeper(self.engine)
-        self.operate = Operate(self.engine, self.sweeper, self.ingest, self.quarantine)
-        launchers: Mapping[LaunchKind, Launcher] = dict.fromkeys(LaunchKind, launcher)
-        self.relay = Relay(
-            self.engine,
-            self.ingest,
-            launchers,
+        wired = assemble(
+            Engine(store, registry, clock, entropy, parse=parse_once),
+            lambda _: dict.fromkeys(LaunchKind, launcher),
             LaunchTarget(kind=LaunchKind.LOCAL),
             announcers=announcers,
             notifiers=notifiers,
         )
-        self.quarantine.tell = self.relay.tell
-        self.sweeper.tell = self.relay.tell
-        self.operate.deliver = self.relay.deliver_for_others
+        self.engine, self.relay, self.sweeper = wired.engine, wired.relay, wired.sweeper
+        self.ingest, self.runs = wired.ingest, wired.runs
+        self.operate, self.quarantine = wired.operate, wired.quarantine
 
     def forget(self, task: asyncio.Task[Any]) -> None:
         """Let go of a task that has ended."""

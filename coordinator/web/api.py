@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from coordinator.ports import Watchable
+from coordinator.assembly import Coordinator
 from coordinator.web import (
     event_routes,
     operator_routes,
@@ -25,7 +25,6 @@ from coordinator.web import (
     service_routes,
     status_routes,
 )
-from coordinator.web.application import Application
 from coordinator.web.edge import Edge
 from coordinator.web.event_routes import PUSH_PATH, PushEndpoint
 from coordinator.web.hosts import Hosts
@@ -35,7 +34,7 @@ from coordinator.web.reference import PAGE_POLICY, page_of, schema_of
 from coordinator.web.stream import Stream
 
 
-def create_app(application: Application, *, allowed_hosts: Collection[str] = ()) -> FastAPI:
+def create_app(application: Coordinator, *, allowed_hosts: Collection[str] = ()) -> FastAPI:
     """The ASGI application over a wired service, open to whoever reaches its loopback address.
 
     It answers to loopback host names and to ``allowed_hosts`` (contract 5.4).
@@ -54,9 +53,7 @@ def create_app(application: Application, *, allowed_hosts: Collection[str] = ())
     )
     app.state.application = application
     metrics = Metrics(application)
-    store = application.engine.store
-    others = store if isinstance(store, Watchable) else None
-    stream = Stream(application.clock, application.engine.entropy()[:12], others)
+    stream = Stream(application.clock, application.engine.entropy()[:12], application.shared_store)
     application.engine.listen(stream.heard)
     app.state.stream = stream
     app.state.metrics = metrics

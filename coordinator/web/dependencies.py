@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
+from coordinator.assembly import Coordinator
 from coordinator.service.operate import MAX_REASON
-from coordinator.web.application import Application
 
 LOCAL_ACTOR = "local"
 """Who acts while no identity provider is configured (the service is on loopback only)."""
@@ -15,9 +15,9 @@ ACTOR = "coordinator.actor"
 """Where in a request's scope an identity layer puts the name of the caller."""
 
 
-async def application_of(request: Request) -> Application:
+async def application_of(request: Request) -> Coordinator:
     """The service that the app was made for."""
-    application: Application = request.app.state.application
+    application: Coordinator = request.app.state.application
     return application
 
 
@@ -26,7 +26,7 @@ async def actor_of(request: Request) -> str:
     return str(request.scope.get(ACTOR, LOCAL_ACTOR))
 
 
-Wired = Annotated[Application, Depends(application_of)]
+Wired = Annotated[Coordinator, Depends(application_of)]
 Actor = Annotated[str, Depends(actor_of)]
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Items of a page at the most.")]

@@ -15,10 +15,10 @@ from fastapi import APIRouter, Request
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from coordinator.assembly import Coordinator
 from coordinator.errors import BadInput, CoordinatorError, Unavailable
 from coordinator.service.ingest import Outcome
 from coordinator.service.views.event import EventResults, event_result
-from coordinator.web.application import Application
 from coordinator.web.dependencies import Wired
 from coordinator.web.problems import of_error, problem
 from coordinator.web.reference import EVENTS_BODY, errors
@@ -36,7 +36,7 @@ class PushEndpoint:
     """Receives push messages. Every outcome is acknowledged (204): a negative answer only brings
     the same message again. The one exception is a store out of reach (503)."""
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Coordinator) -> None:
         self._application = application
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,7 +122,7 @@ async def events(request: Request, wired: Wired) -> Any:
     return EventResults(results=tuple(results))
 
 
-async def _take_all(wired: Application, events: list[Any]) -> list[Outcome]:
+async def _take_all(wired: Coordinator, events: list[Any]) -> list[Outcome]:
     """Process events at once, so that they share transactions. Raises what a store raises."""
     if len(events) == 1:
         return [await wired.ingest.take(events[0])]

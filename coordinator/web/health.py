@@ -10,12 +10,12 @@ import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
+from coordinator.assembly import Coordinator
 from coordinator.core.words import counted, words_for
 from coordinator.errors import CoordinatorError, Unavailable
 from coordinator.ports import Kind, Op, Query, Where
 from coordinator.service.sweep import LATE_AFTER
 from coordinator.service.views.health import HealthPart, Readiness
-from coordinator.web.application import Application
 from coordinator.wire import instant_text
 
 STORE_SECONDS = 2.0
@@ -44,7 +44,7 @@ class Lags:
     """Since this process last swept; None where it has not."""
 
 
-async def lags(application: Application) -> Lags:
+async def lags(application: Coordinator) -> Lags:
     """How far behind things are. Raises ``Unavailable``, also where the store is too slow."""
     now = application.clock.now()
     engine, stuck = application.engine, application.sweeper.stuck
@@ -99,7 +99,7 @@ def _words(seconds: float) -> str:
     return words_for(timedelta(seconds=seconds))
 
 
-async def _writable(application: Application) -> tuple[bool, str]:
+async def _writable(application: Coordinator) -> tuple[bool, str]:
     """Whether the store takes commits, and a sentence about it."""
     try:
         async with asyncio.timeout(STORE_SECONDS):
@@ -111,7 +111,7 @@ async def _writable(application: Application) -> tuple[bool, str]:
     return True, "The store can be read and written."
 
 
-async def readiness(application: Application) -> Readiness:
+async def readiness(application: Coordinator) -> Readiness:
     """Whether the service is ready, and each part with its state and sentence."""
     try:
         found = await lags(application)
@@ -163,7 +163,7 @@ async def readiness(application: Application) -> Readiness:
     return Readiness(status="ready" if ready else "not_ready", parts=parts)
 
 
-def _receivers(application: Application) -> dict[str, HealthPart]:
+def _receivers(application: Coordinator) -> dict[str, HealthPart]:
     """Which receivers accept nothing. A person must fix that; it is no fault of this service."""
     failing = [lane for lane in application.relay.lanes if lane.failures]
     dropped = sum(lane.dropped for lane in application.relay.lanes)
@@ -182,7 +182,7 @@ def _receivers(application: Application) -> dict[str, HealthPart]:
     return {"receivers": HealthPart(ok=True, failing=len(failing), detail=words)}
 
 
-def _workers(application: Application) -> dict[str, HealthPart]:
+def _workers(application: Coordinator) -> dict[str, HealthPart]:
     """The state of the local workers. A long queue is work, and no fault."""
     pool = application.local_pool
     if pool is None:

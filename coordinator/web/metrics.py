@@ -12,10 +12,10 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from coordinator.assembly import Coordinator
 from coordinator.core.model import EffectKind, Status
 from coordinator.ports import Kind, Op, Query, Where
 from coordinator.service.engine import Committed
-from coordinator.web.application import Application
 from coordinator.web.health import Lags
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -46,7 +46,7 @@ _STORE_COUNTERS = {
 class Metrics:
     """The numbers of one application."""
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Coordinator) -> None:
         self._application = application
         self._registry = CollectorRegistry(auto_describe=False)
         self._durations = Histogram(
@@ -102,7 +102,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 class _Counters(Collector):
     """Reads the service's own counters at each scrape."""
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Coordinator) -> None:
         self._application = application
         self._moves: dict[tuple[str, str], int] = {}
         self._fired: dict[str, int] = {}

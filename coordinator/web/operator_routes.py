@@ -6,12 +6,12 @@ from datetime import datetime
 
 from fastapi import APIRouter
 
+from coordinator.assembly import Coordinator
 from coordinator.errors import BadInput, Mistake
 from coordinator.service.operate import Act
 from coordinator.service.views.act import ActView, SweepView, act_view, sweep_view
 from coordinator.service.views.event import event_result
 from coordinator.service.views.records import QuarantineAct
-from coordinator.web.application import Application
 from coordinator.web.bodies import (
     LiftRequest,
     ReasonRequest,
@@ -207,7 +207,7 @@ async def discard(
     )
 
 
-def _answer(wired: Application, act: Act) -> ActView:
+def _answer(wired: Coordinator, act: Act) -> ActView:
     """What an act did."""
     decision = act.decision
     return act_view(

@@ -314,7 +314,7 @@ async def test_a_load_inside_a_window_that_races_the_partition_it_serves_is_seen
 async def _evaluate_until_done(app: Application) -> None:
     """Finish what the loads leave, as soon as they do, until each of eight dates was evaluated."""
     for _ in range(400):
-        await app.sweeper._pending.finish(app.sweeper.tell)
+        await app.sweeper._pending.finish(app.notices.send)
         records = (await app.store.find(Query(Kind.PENDING))).items
         if len(records) == 8 and not any(r.work for _, r in records):
             return
@@ -343,7 +343,7 @@ async def test_a_load_under_a_long_window_writes_two_documents_and_its_dependent
         counts = proxy.take()
         assert counts.calls["Commit"] == 1
         assert counts.writes == 3  # its ledger, what it leaves, and the list of dates
-        await app.sweeper._pending.finish(app.sweeper.tell)
+        await app.sweeper._pending.finish(app.notices.send)
         # What was left is done; one partition, of 39 that look back, lacked nothing else and fired.
         assert proxy.take().writes == 1 + 2
 

@@ -31,7 +31,7 @@ async def test_they_are_notified_once_also_before_the_first_whole_sweep(
 ) -> None:
     async with quiet(REGISTRY) as app:
         notices: list[Notice] = []
-        app.sweeper.tell = notices.append
+        app.notices.subscribe(notices.append)
         await take(app, games(FIRST))
         kept = named(UNEXPECTED_GAMES_KEPT)
         await take(app, load("raw.a", FIRST, game_ids=kept))

@@ -50,7 +50,7 @@ class World:
     told: list[Notice] = field(default_factory=list)
     down: bool = False
 
-    def instance(self, registry: str = ONE) -> Application:
+    def instance(self, registry: str = ONE, *, alone: bool = False) -> Application:
         return build(
             Settings(),
             registry=parse(registry),
@@ -58,6 +58,7 @@ class World:
             clock=self.clock,
             launchers={LaunchKind.LOCAL: self},
             notifiers=[self],
+            alone=alone,
         )
 
     async def launch(
@@ -310,7 +311,7 @@ async def test_a_sweep_that_came_late_is_told_by_one_of_the_instances() -> None:
         w.later(86_400)
         told: list[Notice] = []
         for one in instances:
-            one.sweeper.tell = told.append
+            one.notices.subscribe(told.append)
             one.sweeper._tick = _nothing  # type: ignore[method-assign]
             await one.sweeper.sweep()
         (notice,) = told
@@ -374,8 +375,7 @@ async def test_a_partition_that_cannot_be_judged_keeps_no_registry_from_the_othe
 async def test_the_only_process_over_a_store_knows_that_the_last_one_is_gone() -> None:
     async with world() as w:
         await w.instance().sweeper.adoption.take_up()
-        new = w.instance(ONE.replace("phase: 3", "phase: 4"))
-        new.sweeper.adoption.alone = True
+        new = w.instance(ONE.replace("phase: 3", "phase: 4"), alone=True)
         await new.sweeper.adoption.take_up()
         assert new.engine.in_force.others == {}
 

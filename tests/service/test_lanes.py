@@ -175,7 +175,7 @@ async def test_a_notifier_that_hangs_delays_neither_launches_nor_other_notifiers
         game_date = datetime.now(UTC).date().isoformat()
         await app.ingest.take({**load("raw.a"), "game_date": game_date})
         for number in range(outbox.NOTICES_PER_NOTIFIER * 2):
-            app.relay.tell(notice(number))
+            app.notices.send(notice(number))
         await until(lambda: len(slack.seen) == outbox.NOTICES_PER_NOTIFIER * 2)
         assert outside.on_their_way == outbox.NOTICES_PER_NOTIFIER
         await app.ingest.take({**load("raw.b"), "game_date": game_date})
@@ -197,7 +197,7 @@ async def test_notices_of_no_partition_are_bounded_for_each_receiver_and_drops_a
     webhook, slack = Receiver(outside, "webhook"), Receiver(outside, "slack")
     async with serving(HEAD, {}, notifiers=[webhook, slack]) as app:
         for number in range(5):
-            app.relay.tell(notice(number))
+            app.notices.send(notice(number))
             await until(lambda: len(slack.seen) == number + 1)  # noqa: B023 - awaited at once
         parts = (await readiness(app)).parts
         assert parts["receivers"].detail == "2 notices were dropped since the start."
@@ -206,7 +206,7 @@ async def test_notices_of_no_partition_are_bounded_for_each_receiver_and_drops_a
         assert 'coordinator_notices_dropped_total{receiver="slack"} 0.0' in text
         outside.let_go.set()
         await until(lambda: webhook.seen == ["k0", "k1", "k2"])
-        app.relay.tell(notice(5))
+        app.notices.send(notice(5))
         await until(lambda: webhook.seen[3:] == ["k5"])
 
 
@@ -216,7 +216,7 @@ async def test_a_notice_that_every_try_fails_is_dropped_and_its_receiver_shown(
     monkeypatch.setattr(outbox, "NOTICE_PAUSES_SECONDS", (0.0, 0.0))
     outside = Outside(gone={"webhook"})
     async with serving(HEAD, {}, notifiers=[Receiver(outside, "webhook")]) as app:
-        app.relay.tell(notice(0))
+        app.notices.send(notice(0))
         (lane,) = (each for each in app.relay.lanes if each.name.receiver == "webhook")
         await until(lambda: lane.dropped == 1)
         parts = (await readiness(app)).parts
@@ -225,7 +225,7 @@ async def test_a_notice_that_every_try_fails_is_dropped_and_its_receiver_shown(
             "1 notice was dropped since the start"
         )
         outside.gone.clear()
-        app.relay.tell(notice(1))
+        app.notices.send(notice(1))
         await until(lambda: not lane.failures)
 
 

@@ -66,6 +66,7 @@ class Shared:
             clock=self.clock,
             launchers={LaunchKind.LOCAL: self.launches},
             notifiers=[],
+            alone=False,
         )
         await application.sweeper.adoption.take_up()
         return application
@@ -347,7 +348,8 @@ async def test_two_registries_that_stay_are_news_once() -> None:
     async with shared() as s:
         old, new = await s.instance(TWO), await s.instance(MORE)
         told: list[Notice] = []
-        old.sweeper.tell = new.sweeper.tell = told.append
+        for one in (old, new):
+            one.notices.subscribe(told.append)
         await s.pass_by(timedelta(minutes=14), old, new)
         assert [n for n in told if n.kind == "registries_differ"] == []
         await s.pass_by(timedelta(hours=1), old, new)

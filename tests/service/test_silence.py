@@ -74,7 +74,7 @@ async def test_a_source_that_says_nothing_of_a_date_that_is_over_is_told_of_once
             launchers={LaunchKind.LOCAL: Launches()},
             notifiers=[],
         )
-        application.sweeper.tell = told.append
+        application.notices.subscribe(told.append)
         return application
 
     application = service()

@@ -47,7 +47,7 @@ async def test_sweeps_that_catch_up_after_one_delay_tell_of_it_once(
             launchers={LaunchKind.LOCAL: Launches()},
             notifiers=[],
         )
-        application.sweeper.tell = told.append
+        application.notices.subscribe(told.append)
 
         async def settling(*days: int) -> None:
             for day in days:

@@ -216,10 +216,10 @@ async def test_a_load_that_comes_while_its_date_is_evaluated_is_evaluated_too(
             return found
 
         monkeypatch.setattr(app.engine, "evaluate", between)
-        await app.sweeper._pending.finish(app.sweeper.tell)
+        await app.sweeper._pending.finish(app.notices.send)
         assert (await partition(app, own)).status is Status.WAITING
         assert len(await found(app, Kind.PENDING, Where("open", Op.EQ, 1))) == 1
-        await app.sweeper._pending.finish(app.sweeper.tell)
+        await app.sweeper._pending.finish(app.notices.send)
         assert (await partition(app, own)).generation == 1
 
 
