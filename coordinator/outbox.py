@@ -165,7 +165,7 @@ class Relay:
         self._pending: dict[Target, datetime] = {}
         self._kick = asyncio.Event()
         self._reading: set[Target] = set()
-        self._scattered: bool = getattr(engine.store, "scattered", False)
+        self._shared = engine.store.profile.shared
         self._own: set[Target] = set()
         """The partitions whose effects this process's own commits asked for."""
         self._store_calls = asyncio.Semaphore(STORE_CALLS_AT_ONCE)
@@ -279,7 +279,7 @@ class Relay:
             if clock.monotonic() >= discover_at:
                 try:
                     await self.discover(overdue)
-                    if self._scattered:
+                    if self._shared:
                         overdue = OTHERS_GRACE
                 except CoordinatorError as error:
                     log.warning("outbox look-up failed", error=error.detail)
@@ -357,7 +357,7 @@ class Relay:
 
         It waits a bounded time; what is not delivered by then goes on.
         """
-        await self.discover(ASKED_GRACE if self._scattered else timedelta(0))
+        await self.discover(ASKED_GRACE if self._shared else timedelta(0))
         delivering = asyncio.ensure_future(self._until_delivered())
         try:
             await asyncio.wait({delivering}, timeout=self._asked_seconds)
@@ -428,7 +428,7 @@ class Relay:
     def _begins_at(self, entry: OutboxEntry, target: Target) -> datetime:
         """When to deliver an effect. Two launches of one attempt are harmless; of two notices one
         is noise, so those that another process asked for are left to it for a while."""
-        if entry.kind is EffectKind.NOTIFY and self._scattered and target not in self._own:
+        if entry.kind is EffectKind.NOTIFY and self._shared and target not in self._own:
             return entry.due_at + OTHERS_GRACE
         return entry.due_at
 

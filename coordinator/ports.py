@@ -110,6 +110,17 @@ class Page:
     next_page_token: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreProfile:
+    """What a store says of itself, so that its callers use it well."""
+
+    small_commits: bool
+    """A commit should hold few documents: work that shares none is committed apart. Otherwise
+    everything that waits is best committed together."""
+    shared: bool
+    """Other processes change it at the same time, and each of its calls may cost money."""
+
+
 PROOF_SECONDS = 60.0
 """For how long a commit proves that a store can be written."""
 
@@ -119,6 +130,11 @@ class Store(Protocol):
 
     Every method raises ``Unavailable`` when the store cannot be reached; then nothing was changed.
     """
+
+    @property
+    def profile(self) -> StoreProfile:
+        """How it wants to be used; the same from before it is opened."""
+        ...
 
     async def open(self) -> None: ...
 

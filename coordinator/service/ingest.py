@@ -127,7 +127,7 @@ class Ingest:
         self._busy: set[object] = set()
         """What the batches on their way may write."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._scattered: bool = getattr(engine.store, "scattered", False)
+        self._small_commits = engine.store.profile.small_commits
         self.counts = loads.counts
 
     @property
@@ -373,7 +373,7 @@ class Ingest:
 
         A store whose commits gain nothing from being small takes one batch after the other.
         """
-        if not self._scattered:
+        if not self._small_commits:
             return {None}
         arrival = load.arrival
         found: set[object] = {*load.targets, (arrival.table, arrival.game_date, None)}
@@ -383,7 +383,7 @@ class Ingest:
 
     def _fitting(self, events: Sequence[_Waiting]) -> int:
         """How many of these events go into one commit, at least one."""
-        if not self._scattered:
+        if not self._small_commits:
             return BATCH_LIMIT
         partitions: set[Target] = set()
         for place, waiting in enumerate(events):

@@ -141,7 +141,7 @@ class FaultyStore:
         limits: Limits | None = None,
     ) -> None:
         self._inner = inner
-        self.scattered = bool(getattr(inner, "scattered", False))
+        self.profile = inner.profile
         self._faults = faults
         self._rng = rng
         self._record = record

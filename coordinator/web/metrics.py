@@ -57,8 +57,8 @@ class Metrics:
             buckets=_BUCKETS,
         )
         self._children: dict[tuple[str, str, int], Histogram] = {}
-        scattered = getattr(application.engine.store, "scattered", False)
-        self._count_every = COUNT_EVERY_SECONDS if scattered else 0.0
+        shared = application.engine.store.profile.shared
+        self._count_every = COUNT_EVERY_SECONDS if shared else 0.0
         self._count_again_at = float("-inf")
         self._counters = _Counters(application)
         self._registry.register(self._counters)

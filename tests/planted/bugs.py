@@ -949,7 +949,7 @@ DELIVERY = (
         "6, Notify",
         replace(
             OUTBOX,
-            "if entry.kind is EffectKind.NOTIFY and self._scattered and target not in self._own:",
+            "if entry.kind is EffectKind.NOTIFY and self._shared and target not in self._own:",
             "if not entry:",
         ),
         by=SERVICE
@@ -969,7 +969,7 @@ DELIVERY = (
         "law 3",
         replace(
             OUTBOX,
-            "        await self.discover(ASKED_GRACE if self._scattered else timedelta(0))\n",
+            "        await self.discover(ASKED_GRACE if self._shared else timedelta(0))\n",
             "",
         ),
         by=SERVICE
@@ -979,7 +979,7 @@ DELIVERY = (
         "launches-of-the-living-taken-over",
         "a sweep launches what another instance is launching",
         "law 2",
-        replace(OUTBOX, "ASKED_GRACE if self._scattered else timedelta(0)", "timedelta(0)"),
+        replace(OUTBOX, "ASKED_GRACE if self._shared else timedelta(0)", "timedelta(0)"),
         by=SERVICE + "test_instances.py::test_it_leaves_to_a_live_instance_what_that_is_delivering",
     ),
 )

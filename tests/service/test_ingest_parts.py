@@ -14,7 +14,7 @@ from coordinator.adapters.sqlite import SqliteStore
 from coordinator.app import Application, build
 from coordinator.core.spec import LaunchKind
 from coordinator.errors import CONTENDED, Unavailable
-from coordinator.ports import Key, Kind, Step
+from coordinator.ports import Key, Kind, Step, StoreProfile
 from coordinator.registry import parse
 from coordinator.service.engine import Engine
 from coordinator.settings import Settings
@@ -27,7 +27,7 @@ SLOW = "2024-10-22"
 class Held(SqliteStore):
     """A store in which one date's commits wait to be let go."""
 
-    scattered = True
+    profile = StoreProfile(small_commits=True, shared=True)
 
     def __init__(self, path: str) -> None:
         super().__init__(path)

@@ -15,7 +15,7 @@ from coordinator.app import Application, build
 from coordinator.core.model import Flag, Partition, Run, RunStatus
 from coordinator.core.spec import LaunchKind, LaunchTarget, ProcessorSpec
 from coordinator.errors import Refused, TooLarge, Unavailable
-from coordinator.ports import Kind, Notice, Op, Query, Step, Where
+from coordinator.ports import Kind, Notice, Op, Query, Step, StoreProfile, Where
 from coordinator.registry import parse
 from coordinator.service import adopt
 from coordinator.service import engine as engine_module
@@ -37,7 +37,7 @@ MANY = HEAD + "".join(
 class Scattered(SqliteStore):
     """A store that many processes share, as the service is told."""
 
-    scattered = True
+    profile = StoreProfile(small_commits=True, shared=True)
 
 
 @dataclass

@@ -102,6 +102,7 @@ from coordinator.ports import (
     Page,
     Query,
     Step,
+    StoreProfile,
 )
 
 log = structlog.get_logger(__name__)
@@ -224,8 +225,7 @@ class FirestoreStore:
     client belongs to the one that opened it.
     """
 
-    scattered = True
-    """A commit should hold few documents: callers split work that has none in common."""
+    profile = StoreProfile(small_commits=True, shared=True)
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ from coordinator.adapters.sqlite.schema import MEMORY, check_path, connect_reade
 from coordinator.adapters.sqlite.writer import Cache, Writer
 from coordinator.documents import PROOF_KEY, proof
 from coordinator.errors import Bug, CoordinatorError, Refused, Unavailable
-from coordinator.ports import PROOF_SECONDS, Changes, Document, Key, Page, Query, Step
+from coordinator.ports import PROOF_SECONDS, Changes, Document, Key, Page, Query, Step, StoreProfile
 
 T = TypeVar("T")
 
@@ -41,6 +41,8 @@ class SqliteStore:
     are not touched. Where the disk fails in the middle of a commit, ``Unavailable`` is answered and
     the file is rolled back; only a machine that loses power right then may find it committed.
     """
+
+    profile = StoreProfile(small_commits=False, shared=False)
 
     def __init__(
         self,
