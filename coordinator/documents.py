@@ -24,7 +24,7 @@ from coordinator.core.model import (
     partition_id,
 )
 from coordinator.errors import Bug
-from coordinator.ports import Document, Key, Kind
+from coordinator.ports import Changes, Document, Key, Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,6 +242,18 @@ INDEXES: Mapping[Kind, Mapping[str, Callable[[Any], Indexed]]] = {
     Kind.PENDING: {"open": lambda w: int(bool(w.work))},
 }
 
+
+def check_changes(changes: Changes[Any], docs: Mapping[Key, Document | None]) -> None:
+    """Raise ``Bug`` for changes, made on these documents, that no store could commit."""
+    for key, document in changes.puts.items():
+        if not isinstance(document, TYPES[key.kind]):
+            raise Bug(f"{key.kind.value} cannot hold a {type(document).__name__}")
+    if not changes.creates <= changes.puts.keys():
+        raise Bug("a step creates a document that it does not put")
+    if not (changes.guards or frozenset()) | (changes.fresh or frozenset()) <= docs.keys():
+        raise Bug("a step rests on a document that it did not read")
+
+
 _ENCODER = msgspec.json.Encoder()
 _DECODERS: Mapping[Kind, msgspec.json.Decoder[Any]] = {
     kind: msgspec.json.Decoder(type_) for kind, type_ in TYPES.items()
@@ -266,6 +278,11 @@ def decode(kind: Kind, data: bytes) -> Document:
 
 def partition_key(processor: str, game_date: str) -> Key:
     return Key(Kind.PARTITION, partition_id(processor, game_date))
+
+
+def carried_run(partition: Partition | None) -> Run | None:
+    """The run that a partition's document carries whole: the live one."""
+    return None if partition is None else partition.live
 
 
 def table_date_key(table: str, game_date: str) -> Key:

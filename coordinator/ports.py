@@ -57,15 +57,22 @@ class Need:
 class Changes(Generic[T]):
     """What a step wants written, all or nothing, and what its caller gets once that is durable.
 
-    ``creates`` names those of ``puts`` that must not exist yet; where one does, the transaction is
-    run again on what is there now. ``puts`` with no entries commits nothing. ``guards`` names
-    documents that were read and must still be as they were when the rest is committed.
+    What was read and is put must still be as it was read when it is committed; ``guards`` says which
+    further documents must be, and ``fresh`` which must not have come from what a process remembers.
+    Whoever decides declares both, since a store does not know what a decision rests on. Left out,
+    each stands for everything that was read.
     """
 
     result: T
     puts: Mapping[Key, Document] = field(default_factory=dict)
+    """With no entries nothing is committed."""
     creates: frozenset[Key] = frozenset()
-    guards: frozenset[Key] = frozenset()
+    """Those of ``puts`` that must not exist yet; where one does, the step is called again on what is
+    there now."""
+    guards: frozenset[Key] | None = None
+    """Documents that were read, are not put, and must be unchanged when the rest is committed."""
+    fresh: frozenset[Key] | None = None
+    """Documents that were read and must have been read from the store itself."""
 
 
 Step = Callable[[Mapping[Key, Document | None]], Changes[T] | Need]

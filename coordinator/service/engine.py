@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import structlog
@@ -99,6 +100,10 @@ class Reading:
     creates: set[Key] = field(default_factory=set)
     missing: list[Key] = field(default_factory=list)
     guards: set[Key] = field(default_factory=set)
+    turned_away: bool = False
+    """It turns a load away as older than what counts."""
+    moved: set[str] = field(default_factory=set)
+    """The processors of partitions of which it changes what may rest on their surroundings."""
     window_dates: set[tuple[str, str]] = field(default_factory=set)
     """The (table, date) of windows that this transaction reads."""
     days: dict[tuple[str, str, str], WindowDay] = field(default_factory=dict)
@@ -129,6 +134,15 @@ class Reading:
             self.days.clear()
             self._game_dates.clear()
 
+    def put_partition(self, before: Partition | None, after: Partition) -> None:
+        """Write a decided partition, and note what that rests on beyond the partition itself."""
+        self.put(partition_key(after.processor, after.game_date), after, create=before is None)
+        if before is None or _surroundings(before) != _surroundings(after):
+            self.moved.add(after.processor)
+        # Else a resume could look for what its pause held before this is there to be found.
+        known = () if before is None else before.pauses
+        self.guards |= {control_key(p.scope) for p in after.pauses if p not in known}
+
     def game_dates(self, table: str) -> tuple[str, ...]:
         """Every date that a window over a table may count, ascending."""
         if table not in self._game_dates:
@@ -140,8 +154,31 @@ class Reading:
         return self._game_dates[table]
 
     def changes(self, result: T) -> Changes[T]:
-        """What this transaction writes, with what its caller gets."""
-        return Changes(result, self.puts, frozenset(self.creates), frozenset(self.guards))
+        """What this transaction writes and rests on, with what its caller gets."""
+        return Changes(
+            result,
+            self.puts,
+            creates=frozenset(self.creates),
+            guards=frozenset(self.guards),
+            fresh=frozenset(self._fresh()),
+        )
+
+    def _fresh(self) -> Iterable[Key]:
+        """The documents on which this transaction rests in a way that lasts.
+
+        What merely delays or shows something is worked out again at the next evaluation, which
+        whoever changes a calendar or a pause asks for.
+        """
+        only_looks = not self.puts and not any(k.kind is Kind.EVENT for k in self.docs)
+        scopes = {ALL, *self.moved} if self.moved else set()
+        dated = only_looks or bool(self.moved) or self.turned_away
+        for key in self.docs:
+            if key.kind is Kind.CONTROL:
+                fresh = only_looks or key.id in scopes
+            else:
+                fresh = dated and key.kind in (Kind.CALENDAR, Kind.DATES)
+            if fresh:
+                yield key
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,9 +405,7 @@ class Engine:
                 else:
                     reading.guards |= days.keys()
         if decision.changed or stored is None:
-            reading.put(
-                partition_key(processor, game_date), decision.partition, create=stored is None
-            )
+            reading.put_partition(stored, decision.partition)
         for run in decision.runs:
             created = decision.fired is not None and run.run_id == decision.fired.run_id
             reading.put(run_key(run.run_id), run, create=created)
@@ -538,6 +573,34 @@ class Engine:
             if not wanted:
                 decided = zip(targets, found, strict=True)
                 return [t for t, c in decided if c is not None and c.decision.changed]
+
+
+FOLLOWS_FROM_ITSELF = frozenset(
+    {
+        *("processor", "game_date", "created_at", "revision"),
+        *("arrivals", "met_since", "latest", "waivers"),
+        *("refires", "live", "outcome", "forced", "dirty_since"),
+        *("consumed", "consumed_at", "consumed_games"),
+        *("outbox", "notified", "history"),
+        *("status", "flags", "wake_at", "watching"),
+    }
+)
+"""The fields of a partition that follow from its own loads and runs and from its other fields, or
+that the next evaluation works out again. What changes any other field may rest on the calendar and
+on pauses, and is committed only on what the store says of those now; so is a field that is added."""
+
+
+def _resting_fields(of: Any, prefix: str = "") -> Iterable[str]:
+    for f in fields(of):
+        group: Any = f.default_factory
+        if is_dataclass(group):
+            yield from _resting_fields(group, f"{prefix}{f.name}.")
+        elif f.name not in FOLLOWS_FROM_ITSELF:
+            yield prefix + f.name
+
+
+_surroundings = attrgetter(*_resting_fields(Partition))
+"""What of a partition may rest on its surroundings."""
 
 
 def _rests_on_windows(before: Partition, decision: Decision) -> bool:

@@ -206,6 +206,7 @@ class Loads:
                 work[arrival.table].add(Work.GAMES_NOT_KEPT)
         if fold is Fold.SUPERSEDED and not revised:
             outcome = "superseded"
+            reading.turned_away = True
             warnings = (*warnings, _older(folded, arrival, grain))
         elif not targets and not is_calendar and table.name not in self.in_windows:
             outcome = "ignored"

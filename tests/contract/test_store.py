@@ -663,8 +663,18 @@ async def test_two_stores_over_one_state_see_each_other(outliving_factory: Store
     await second.close()
 
 
-async def test_a_guard_holds_what_a_decision_rests_on(outliving_factory: StoreFactory) -> None:
-    """One writes a partition by what it read of a table's date, the other that by the partition."""
+@pytest.mark.parametrize("declared", [True, False])
+async def test_a_guard_holds_what_a_decision_rests_on(
+    outliving_factory: StoreFactory, declared: bool
+) -> None:
+    """One writes a partition by what it read of a table's date, the other that by the partition.
+
+    A step that declares no guards rests on everything that it read.
+    """
+
+    def guard(key: Key) -> frozenset[Key] | None:
+        return frozenset({key}) if declared else None
+
     one, other = outliving_factory(), outliving_factory()
     await one.open()
     await other.open()
@@ -675,12 +685,12 @@ async def test_a_guard_holds_what_a_decision_rests_on(outliving_factory: StoreFa
             def decides(docs: Docs, left: Key = left, right: Key = right) -> Changes[None]:
                 if docs[right] is not None:
                     return Changes(None)
-                return Changes(None, {left: PARTITION}, guards=frozenset({right}))
+                return Changes(None, {left: PARTITION}, guards=guard(right))
 
             def loads(docs: Docs, left: Key = left, right: Key = right) -> Changes[None]:
                 if docs[left] is not None:
                     return Changes(None)
-                return Changes(None, {right: SAMPLES[Kind.TABLE_DATE]}, guards=frozenset({left}))
+                return Changes(None, {right: SAMPLES[Kind.TABLE_DATE]}, guards=guard(left))
 
             await asyncio.gather(
                 one.transact([left, right], decides), other.transact([left, right], loads)

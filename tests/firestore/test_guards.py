@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from coordinator.adapters.firestore.store import Outside
+from coordinator.core.facts import Ticked
 from coordinator.core.model import Control
 from coordinator.documents import control_key
 from coordinator.errors import Unavailable
@@ -43,6 +44,16 @@ processors:
     phase: 4
     output: out.p
     requires: [{table: raw.t0}, {table: raw.g, dates: {window_days: 1, min_ready: 1.0}}]
+"""
+
+
+GAMES = """
+version: 1
+timezone: America/New_York
+calendar: {table: raw.schedule, known_from: "2025-01-01"}
+tables: {raw.schedule: {grain: date}, raw.g: {grain: game}}
+processors:
+  P: {phase: 3, output: out.p, grace: 0s, debounce: 0s, requires: [{table: raw.g}]}
 """
 
 
@@ -115,6 +126,34 @@ async def test_an_older_load_is_not_turned_away_on_a_remembered_calendar(
         await there.ingest.take(event("raw.schedule", 2, game_ids=["g1", "g2"], record_count=2))
         whole = await here.ingest.take(event("raw.g", 3, timestamp=older))
         assert whole.outcome == "applied"
+
+
+async def test_a_partition_does_not_fire_by_a_remembered_calendar(
+    factory: FirestoreFactory,
+) -> None:
+    """Only another process knows of the second game that its load must cover."""
+    async with services(factory, parse(GAMES), 2) as (here, there):
+        await here.ingest.take(event("raw.schedule", 0, game_ids=["g1"], record_count=1))
+        await there.ingest.take(event("raw.schedule", 1, game_ids=["g1", "g2"], record_count=2))
+        await here.ingest.take(event("raw.g", 2, game_ids=["g1"]))
+        assert not await runs(here)
+        await here.ingest.take(event("raw.g", 3, game_ids=["g2"]))
+        assert list(await runs(here)) == [f"P:{DAY}:1"]
+
+
+async def test_an_evaluation_that_changes_nothing_rests_on_no_remembered_pause(
+    factory: FirestoreFactory,
+) -> None:
+    """The resume is committed elsewhere, and the first to evaluate what it held is this process."""
+    async with services(factory, registry(1), 2) as (here, there):
+        await here.operate.pause(None, reason="storm", actor="ann")
+        await here.ingest.take(event("raw.t0", 0))
+        key = control_key("_all")
+        ended: dict[Key, Document] = {key: Control(scope="_all", resume_pending=True)}
+        await there.store.transact([key], lambda _: Changes(None, ended))
+        spec = here.engine.registry.processors["P0"]
+        decision = await here.engine.apply(spec, DAY, (Ticked(),))
+        assert decision.fired is not None
 
 
 async def test_a_caller_whose_patience_ends_takes_nobody_with_it(

@@ -79,9 +79,10 @@ async def test_an_answer_that_was_overtaken_does_not_bring_the_past_back(
     async def listed(date: str) -> None:
         def step(docs: Mapping[Key, Document | None]) -> Changes[None]:
             known: Dates | None = docs[key]
-            return Changes(None, {key: (known or Dates(name="games")).having(date, True)})
+            listed = (known or Dates(name="games")).having(date, True)
+            return Changes(None, {key: listed}, guards=frozenset(), fresh=frozenset())
 
-        # As a load of the calendar does: it decides, so the list is no document of its own to it.
+        # As a load of the calendar does: it declares what it rests on, and that is not the list.
         await store.transact([key, event_key("raw.schedule", date, "e")], step)
 
     first = asyncio.ensure_future(listed("2025-01-01"))
@@ -106,3 +107,26 @@ async def test_parts_of_a_large_document_are_not_remembered(store: FirestoreStor
     await store.transact([key], step)
     assert not [p for p in store._remembered if "/parts/" in p]
     assert remembered(store, Key(Kind.CONTROL, "_all")) is None
+
+
+async def test_a_step_that_declares_nothing_rests_on_nothing_remembered(
+    factory: FirestoreFactory,
+) -> None:
+    here, there = factory(), factory()
+    await here.open()
+    await there.open()
+    key = dates_key("games")
+
+    def listed(date: str) -> Any:
+        return lambda _: Changes(None, {key: Dates(name="games", dates=(date,))})
+
+    def dates(docs: Mapping[Key, Document | None]) -> Changes[Any]:
+        known: Dates | None = docs[key]
+        return Changes(() if known is None else known.dates)
+
+    await here.transact([key], listed("2025-01-01"))
+    assert remembered(here, key) is not None
+    await there.transact([key], listed("2025-01-02"))
+    assert await here.transact([key], dates) == ("2025-01-02",)
+    await here.close()
+    await there.close()

@@ -991,20 +991,41 @@ STORES = (
         "law 3",
         replace(
             TRANSACTION,
-            "self._hold |= {path(k) for k in changes.guards}",
-            "self._hold |= {path(k) for k in changes.guards if False}",
+            "self._hold |= {path(k) for k in guards}",
+            "self._hold |= {path(k) for k in guards if False}",
         ),
         by=FIRESTORE_TESTS
         + "test_guards.py::test_a_partition_committed_after_a_load_in_its_window_was_taken_in_sees_it",
+    ),
+    tested(
+        "windows-not-guarded",
+        "a partition that begins to watch its windows overlooks the load that is committed meanwhile",
+        "law 3",
+        replace(
+            ENGINE, "                    reading.guards |= days.keys()", "                    pass"
+        ),
+        by=FIRESTORE_TESTS
+        + "test_guards.py::test_a_partition_committed_after_a_load_in_its_window_was_taken_in_sees_it",
+    ),
+    tested(
+        "undeclared-guards-dropped",
+        "what was decided on documents that changed meanwhile is committed",
+        "law 2",
+        replace(
+            TRANSACTION,
+            "guards = docs.keys() if changes.guards is None else changes.guards",
+            "guards = changes.guards or ()",
+        ),
+        by="tests/contract/test_store.py::test_a_guard_holds_what_a_decision_rests_on",
     ),
     tested(
         "ended-pause-set",
         "a partition is held by a pause that ended while it was judged",
         "law 8",
         replace(
-            TRANSACTION,
-            "                    if pause not in known:\n",
-            "                    if not pause:\n",
+            ENGINE,
+            "{control_key(p.scope) for p in after.pauses if p not in known}",
+            "{control_key(p.scope) for p in after.pauses if not p}",
         ),
         by=FIRESTORE_TESTS
         + "test_guards.py::test_a_pause_that_ended_meanwhile_is_not_set_on_a_partition",
@@ -1014,9 +1035,9 @@ STORES = (
         "a load is superseded by a calendar that another process has changed",
         "3.1, Order",
         replace(
-            TRANSACTION,
-            "rests = all_controls or bool(moved) or turned_away",
-            "rests = all_controls or bool(moved)",
+            ENGINE,
+            "dated = only_looks or bool(self.moved) or self.turned_away",
+            "dated = only_looks or bool(self.moved)",
         ),
         by=FIRESTORE_TESTS
         + "test_guards.py::test_an_older_load_is_not_turned_away_on_a_remembered_calendar",
@@ -1025,9 +1046,49 @@ STORES = (
         "memory-believed",
         "a pause that another process set holds nothing here",
         "law 8",
-        replace(TRANSACTION, "if rests and path(key) in self.cached:", "if not key:"),
+        replace(ENGINE, "only_looks or key.id in scopes", "only_looks"),
         by=FIRESTORE_TESTS
         + "test_service.py::test_a_pause_elsewhere_holds_though_none_is_remembered_here",
+    ),
+    tested(
+        "remembered-calendar-fires",
+        "a partition fires without a game that another process has added to the calendar",
+        "2, min_coverage",
+        replace(
+            ENGINE,
+            "dated = only_looks or bool(self.moved) or self.turned_away",
+            "dated = only_looks or self.turned_away",
+        ),
+        by=FIRESTORE_TESTS
+        + "test_guards.py::test_a_partition_does_not_fire_by_a_remembered_calendar",
+    ),
+    tested(
+        "memory-keeps-what-is-held",
+        "a pause that ended elsewhere goes on holding what is evaluated here",
+        "law 8",
+        replace(ENGINE, "only_looks = not self.puts and", "only_looks = False and"),
+        by=FIRESTORE_TESTS
+        + "test_guards.py::test_an_evaluation_that_changes_nothing_rests_on_no_remembered_pause",
+    ),
+    tested(
+        "freshness-not-executed",
+        "what a decision must not rest on memory for comes from memory",
+        "law 8",
+        replace(TRANSACTION, "{path(k) for k in fresh} & self.cached", "set()"),
+        by=FIRESTORE_TESTS
+        + "test_service.py::test_a_pause_elsewhere_holds_though_none_is_remembered_here",
+    ),
+    tested(
+        "undeclared-freshness-dropped",
+        "a change that declares nothing is decided on what a process remembers",
+        "law 2",
+        replace(
+            TRANSACTION,
+            "fresh = docs.keys() if changes.fresh is None else changes.fresh",
+            "fresh = changes.fresh or ()",
+        ),
+        by=FIRESTORE_TESTS
+        + "test_memory.py::test_a_step_that_declares_nothing_rests_on_nothing_remembered",
     ),
     tested(
         "one-late-caller-fails-its-group",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -11,11 +12,13 @@ import pytest
 
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.app import Application, build
+from coordinator.core.model import Partition
 from coordinator.core.spec import LaunchKind
 from coordinator.documents import QuarantineState, calendar_key
 from coordinator.errors import Unavailable
 from coordinator.ports import Key, Kind, Query, Step
 from coordinator.registry import parse
+from coordinator.service.engine import FOLLOWS_FROM_ITSELF
 from coordinator.settings import Settings
 from tests.api.support import envelope
 from tests.service.test_adopt import DATE, HEAD, ONE, Launches, load
@@ -190,3 +193,16 @@ async def test_a_replayed_message_that_is_bad_again_is_open_again() -> None:
         await one.quarantine.settle(entry, QuarantineState.REPLAYED, "ana", "x")
         await one.ingest.push(unknown)
         assert (await one.quarantine.get(entry)).state == "open"
+
+
+# ── what a decision rests on ─────────────────────────────────────────────────────────────────
+
+
+def test_what_follows_from_a_partition_itself_is_named_by_fields_that_it_has() -> None:
+    """Any other field, also one that is added, makes a decision rest on its surroundings."""
+
+    def names(of: Any) -> set[str]:
+        groups = [f.default_factory for f in fields(of) if is_dataclass(f.default_factory)]
+        return {f.name for f in fields(of)}.union(*map(names, groups))
+
+    assert names(Partition) >= FOLLOWS_FROM_ITSELF

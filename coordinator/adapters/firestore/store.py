@@ -627,7 +627,7 @@ class FirestoreStore:
     async def _try(self, tries: _Tries) -> list[Answer]:
         """Read, call the steps, commit: once. Raises ``Again``, ``_TooMuch``."""
         wanted = {path(k): k for wants in tries.wants.values() for k in wants}
-        rows = {} if tries.fresh else self._recall(tries.jobs, wanted)
+        rows = {} if tries.fresh else self._recall(wanted)
         cached = set(rows)
         unread = {*wanted, *tries.written} - cached
         rows |= await self._read(unread)
@@ -748,9 +748,7 @@ class FirestoreStore:
 
     # ── memory ───────────────────────────────────────────────────────────────────────────────
 
-    def _recall(self, jobs: Sequence[Job], wanted: Mapping[str, Key]) -> dict[str, Row]:
-        if not all(job.decides for job in jobs):
-            return {}
+    def _recall(self, wanted: Mapping[str, Key]) -> dict[str, Row]:
         oldest = self._outside.monotonic() - self._remember_seconds
         found = {}
         for p, key in wanted.items():

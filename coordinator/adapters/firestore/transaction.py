@@ -3,32 +3,19 @@
 Pure: ``store`` reads the rows and sends the writes. Everything that is written carries a
 precondition on the version that was read, so the commit is refused where another came between.
 
-What is read and not written carries none as a rule, because each precondition is a billed write
-and makes a document contended that everything looks at. That is right for these reasons, and made
-right by these means (docs/decisions, "Firestore"):
-
-- A partition's decision looks at the calendar, at pauses and at the loads inside its windows.
-  Whoever changes those looks at the partitions again afterwards. A decision made just before reads
-  as made before the change.
-- A decision that *sets* a pause on a partition could commit after the resume has looked for held
-  partitions, and nobody would look again. So it carries a precondition on that pause.
-- A decision from which on a partition watches its windows could commit after a load inside one has
-  looked for the partitions that do. So its step names the documents of those windows as ``guards``,
-  which carry a precondition. One that watched before is found by such a load.
-- Calendar and pauses may come from this process's memory. They are read again, in truth, before any
-  commit that fires, creates a partition, or changes what one knows of its surroundings, and where
-  an older load is turned away.
-- A transaction over no partition and no event carries preconditions on everything it read.
+What is read and not written carries one where its step says so (``Changes.guards``): each is a
+billed write, and makes a document contended that everything reads. What comes from this process's
+memory is read again before the commit where its step says so (``Changes.fresh``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final
 
-from coordinator.adapters.firestore.combine import DECIDES, SURROUNDINGS, Job
+from coordinator.adapters.firestore.combine import Job
 from coordinator.adapters.firestore.layout import (
     BODY,
     CHUNK_BYTES_MAX,
@@ -58,15 +45,20 @@ from coordinator.adapters.firestore.layout import (
     split_event,
     unpack_chunk,
 )
-from coordinator.core.model import Partition, Run
-from coordinator.documents import INDEXES, TYPES, LedgerEntry, encode, partition_key
+from coordinator.core.model import Run
+from coordinator.documents import (
+    INDEXES,
+    LedgerEntry,
+    carried_run,
+    check_changes,
+    encode,
+    partition_key,
+)
 from coordinator.errors import Bug, CoordinatorError
 from coordinator.ports import Changes, Document, Key, Kind, Need
 
 ROUNDS_MAX: Final = 16
 """How often one transaction's step may be called: more is a step that never decides."""
-_RELAXED: Final = SURROUNDINGS | DECIDES
-_ALL = "_all"
 
 
 Puts = Mapping[Key, Document]
@@ -133,10 +125,8 @@ def document_of(key: Key, rows: Mapping[str, Row]) -> Document | None:
 
 def live_run(run: Run, rows: Mapping[str, Row]) -> Run:
     """A live run as its partition carries it; its own document is written again when it ended."""
-    key = partition_key(run.processor, run.game_date)
-    row = rows.get(path(key))
-    partition: Partition | None = None if row is None else row.document(Kind.PARTITION, rows)
-    live = None if partition is None else partition.live
+    row = rows.get(path(partition_key(run.processor, run.game_date)))
+    live = carried_run(None if row is None else row.document(Kind.PARTITION, rows))
     if live is None or live.run_id != run.run_id:
         return run
     same = replace(live, transitions=run.transitions) == run
@@ -195,7 +185,7 @@ class Batch:
     missing: dict[Job, list[Key]] = field(default_factory=dict)
     more_paths: set[str] = field(default_factory=set)
     prove: set[str] = field(default_factory=set)
-    """Cached rows on which a decision rests that must not rest on memory."""
+    """Rows from memory that are to be read before the commit."""
     unread_creates: dict[Job, list[Key]] = field(default_factory=dict)
     decided: list[Puts] = field(default_factory=list)
     """What each transaction puts, in their order; without those that put nothing."""
@@ -220,6 +210,7 @@ class Batch:
             bug.__cause__ = error
             return Answer(error=bug)
         except Exception as error:  # noqa: BLE001 - it is handed to the caller
+            self.prove |= {path(key) for key in self.wants[job]} & self.cached
             return Answer(error=error)
 
     def _view(self, key: Key) -> Document | None:
@@ -236,7 +227,7 @@ class Batch:
             if not missing:
                 raise Bug("a step needs only documents that it was given")
             return self._ask(job, missing)
-        check(answer)
+        check_changes(answer, docs)
         known = [k for k in answer.creates if k not in docs and self._exists(k)]
         if known:
             return self._ask(job, known)
@@ -276,10 +267,12 @@ class Batch:
                 raise
             except Exception as error:
                 raise Bug(f"a document cannot be stored: {error!r}") from error
-        self._watch(job, docs, puts)
         if puts:
-            self._hold |= {path(k) for k in changes.guards}
+            guards = docs.keys() if changes.guards is None else changes.guards
+            self._hold |= {path(k) for k in guards}
             self.decided.append(puts)
+        fresh = docs.keys() if changes.fresh is None else changes.fresh
+        self.prove |= {path(k) for k in fresh} & self.cached
         for key, document in puts.items():
             self._puts[key] = document
             self._views[key] = document
@@ -287,43 +280,6 @@ class Batch:
                 self._creates.add(key)
                 self.unread_creates.setdefault(job, []).append(key)
         self._bodies.update(bodies)
-
-    # ── what carries a precondition, and what must be proved ─────────────────────────────────
-
-    def _watch(
-        self, job: Job, docs: Mapping[Key, Document | None], puts: Mapping[Key, Document]
-    ) -> None:
-        """Note what this transaction's decision rests on beyond what it writes."""
-        if not job.decides and not any(k.kind in DECIDES for k in docs):
-            if puts:
-                self._hold |= {path(k) for k in docs}
-            return
-        if puts:
-            self._hold |= {path(k) for k in docs if k.kind not in _RELAXED}
-        moved: set[str] = set()
-        for key, document in puts.items():
-            if key.kind is Kind.PARTITION:
-                before: Partition | None = docs.get(key)
-                if rests_on_surroundings(before, document):
-                    moved |= {document.processor, _ALL}
-                known = () if before is None else before.pauses
-                for pause in document.pauses:
-                    if pause not in known:
-                        self._hold.add(path(Key(Kind.CONTROL, pause.scope)))
-        all_controls = not puts and not any(k.kind is Kind.EVENT for k in docs)
-        turned_away = any(
-            k.kind is Kind.EVENT and d.outcome == "superseded" for k, d in puts.items()
-        )
-        for key in docs:
-            match key.kind:
-                case Kind.CONTROL:
-                    rests = all_controls or key.id in moved
-                case Kind.CALENDAR | Kind.DATES:
-                    rests = all_controls or bool(moved) or turned_away
-                case _:
-                    rests = False
-            if rests and path(key) in self.cached:
-                self.prove.add(path(key))
 
     # ── what is written ──────────────────────────────────────────────────────────────────────
 
@@ -355,14 +311,13 @@ class Batch:
 
         Such a run's own document is written when it is created and when it ended.
         """
-        run = self._puts[key]
+        run: Run = self._puts[key]
         if key.kind is not Kind.RUN or not run.live or key in self._creates:
             return False
         row = self.rows.get(path(key))
         if row is not None and not row.exists:
             return False
-        partition = self._puts.get(partition_key(run.processor, run.game_date))
-        return partition is not None and partition.live == run
+        return carried_run(self._puts.get(partition_key(run.processor, run.game_date))) == run
 
     def _document_writes(self, key: Key, op: str) -> Iterable[Write]:
         document, target = self._puts[key], path(key)
@@ -428,38 +383,3 @@ class Batch:
             correlations = dict.fromkeys(correlations_of(ledger.entries.values()))
         fields = ledger_fields(ledger, table, date, correlations)
         return fields, {n: pack_chunk(c, str(table), str(date)) for n, c in moved.items()}
-
-
-def rests_on_surroundings(before: Partition | None, after: Partition) -> bool:
-    """Whether a decision may rest on the calendar or on pauses in a way that lasts.
-
-    What is left out follows from the partition's own arrivals and runs, or is worked out again at
-    the next look: the dates of its waits, its history, its outbox.
-    """
-    if before is None:
-        return True
-    return _surroundings(before) != _surroundings(after)
-
-
-_surroundings: Final[Callable[[Partition], tuple[Any, ...]]] = lambda p: (  # noqa: E731
-    p.generation,
-    p.games,
-    p.window_states,
-    p.windows_due,
-    p.pauses,
-    p.skip,
-    p.deadline_done,
-    p.deadline_done_at,
-    p.overdue,
-    p.schedule_done_at,
-    p.registry_hash,
-)
-
-
-def check(changes: Changes[Any]) -> None:
-    """Raise ``Bug`` for changes that no store could keep."""
-    for key, document in changes.puts.items():
-        if not isinstance(document, TYPES[key.kind]):
-            raise Bug(f"{key.kind.value} cannot hold a {type(document).__name__}")
-    if not changes.creates <= changes.puts.keys():
-        raise Bug("a step creates a document that it does not put")

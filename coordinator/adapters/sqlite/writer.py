@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from coordinator.adapters.sqlite.jobs import Transaction, from_sqlite
 from coordinator.adapters.sqlite.queries import UPSERT, Cell, Cells, body_of, cells_of, update
 from coordinator.adapters.sqlite.schema import connect_writer, pragma
-from coordinator.documents import TYPES, decode, encode
+from coordinator.documents import check_changes, decode, encode
 from coordinator.errors import Bug, CoordinatorError
 from coordinator.ports import Changes, Document, Key, Need
 
@@ -236,7 +236,7 @@ class Writer:
                 docs[key] = self._read(connection, key, batch)
             taken = [key for key in answer.creates if docs[key] is not None]
             if not taken:
-                _check(answer)
+                check_changes(answer, docs)
                 for key, document in answer.puts.items():
                     if document is not docs.get(key):
                         batch.puts[key] = document
@@ -262,12 +262,3 @@ class Writer:
                 self._cache.put(key, held)
         batch.read[key] = held
         return None if held is None else held.document
-
-
-def _check(changes: Changes[Any]) -> None:
-    """Raise ``Bug`` for changes that no store could keep."""
-    for key, document in changes.puts.items():
-        if not isinstance(document, TYPES[key.kind]):
-            raise Bug(f"{key.kind.value} cannot hold a {type(document).__name__}")
-    if not changes.creates <= changes.puts.keys():
-        raise Bug("a step creates a document that it does not put")
