@@ -36,7 +36,7 @@ from coordinator.documents import (
     partition_key,
     table_date_key,
 )
-from coordinator.ports import Changes, Document, Key
+from coordinator.ports import Attempt, Changes, Document, Key, Transaction
 
 NOON = datetime(2025, 11, 15, 12, tzinfo=UTC)
 TABLES = ("nba_raw.nbac_gamebook_player_stats", "nba_raw.bigdataball_play_by_play")
@@ -138,7 +138,8 @@ class Load:
             return Changes(None, puts, frozenset({ledger_key}))
 
         began = time.perf_counter()
-        await self.store.transact(keys, step)
+        (answer,) = await self.store.attempt(Attempt([Transaction(tuple(keys), step)]))
+        assert answer.error is None
         self.seconds.append(time.perf_counter() - began)
 
     async def caller(self, until: float) -> None:

@@ -91,6 +91,7 @@ class Application(Coordinator):
         """Open the store, take the registry into use, find what was going on, and go."""
         await self.store.open()
         self.resources.push_async_callback(self.store.close)
+        self.resources.push_async_callback(self.engine.commits.finish)
         await self.sweeper.adoption.take_up()
         await self._resume_local()
         self._tasks = [

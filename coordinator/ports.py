@@ -14,6 +14,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkabl
 
 from coordinator.core.model import Arrival, Partition, Run
 from coordinator.core.spec import LaunchTarget, ProcessorSpec
+from coordinator.errors import CONTENDED, CoordinatorError, Unavailable
 
 T = TypeVar("T")
 
@@ -77,6 +78,60 @@ class Changes(Generic[T]):
 
 Step = Callable[[Mapping[Key, Document | None]], Changes[T] | Need]
 """A pure function of the documents read; it may be called again on newer ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """What reads ``keys`` and is decided by ``step``: all of it is written, or nothing."""
+
+    keys: tuple[Key, ...]
+    step: Step[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a transaction: its step's result, or the error that kept it from being written."""
+
+    value: Any = None
+    error: Exception | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """Transactions to be committed together, in order, each deciding on what those before it put.
+
+    It may be handed to a store again, which remembers in ``memory`` what it needs for that.
+    """
+
+    transactions: Sequence[Transaction]
+    seconds: float = float("inf")
+    """How long this attempt may take."""
+    ask_only: bool = False
+    """Only find out whether an earlier, unconfirmed attempt was carried out."""
+    memory: Any = None
+
+
+class Interrupted(Unavailable):
+    """Nothing was written. Another attempt may succeed."""
+
+
+class Contended(Interrupted):
+    """Nothing was written, since another commit came between."""
+
+    code = CONTENDED
+
+    def __init__(self, detail: str, written: frozenset[Key] = frozenset()) -> None:
+        super().__init__(detail)
+        self.written = written
+        """The documents that it read and meant to write, or whose change it guards against."""
+
+
+class Unconfirmed(Unavailable):
+    """It may or may not have been written. Another attempt finds out, and makes up for it."""
+
+
+class DoNotFit(CoordinatorError):
+    """Nothing was written, since the transactions do not fit one commit together."""
 
 
 class Op(StrEnum):
@@ -147,8 +202,13 @@ class Store(Protocol):
 
     async def close(self) -> None: ...
 
-    async def transact(self, keys: Sequence[Key], step: Step[T]) -> T:
-        """Read ``keys``, call ``step``, and commit what it returns; durable when this returns."""
+    async def attempt(self, attempt: Attempt) -> Sequence[Answer]:
+        """Read, call the steps, and commit what they return, once; durable when this returns.
+
+        A step that raises gives its error as its answer and harms no other. Raises
+        ``Interrupted``, ``Contended``, ``Unconfirmed`` and ``DoNotFit``. Commits go through ``service.commits``, which does what
+        those ask for.
+        """
         ...
 
     async def get(self, keys: Sequence[Key]) -> Mapping[Key, Document | None]: ...

@@ -23,7 +23,6 @@ from coordinator.core.facts import Ticked
 from coordinator.core.schedule import shift
 from coordinator.core.spec import ProcessorSpec
 from coordinator.documents import Dates, dates_key
-from coordinator.errors import CONTENDED, Unavailable
 from coordinator.ports import Changes, Document, Kind, Notice, Op, Query, Where
 from coordinator.registry import Registry
 from coordinator.service.engine import Docs, Engine, Target
@@ -147,28 +146,10 @@ class Adoption:
         targets = sorted(await _targets(engine, changed)) if changed else []
         looked = 0
         for start in range(0, len(targets), PER_TRANSACTION):
-            looked += await self._refill(targets[start : start + PER_TRANSACTION])
+            work = {t: (Ticked(),) for t in targets[start : start + PER_TRANSACTION]}
+            looked += len(await engine.apply_each(work, refill=True))
         log.info("partitions were looked at again", partitions=looked, processors=sorted(changed))
         return looked
-
-    async def _refill(self, targets: list[Target]) -> int:
-        """Judge partitions by the ledger, in one commit or in as many as it takes.
-
-        One that cannot be judged is a bug, and is logged; it must not keep the registry from the
-        others. Raises ``Unavailable``.
-        """
-        work = {target: (Ticked(),) for target in targets}
-        try:
-            return len(await self._engine.apply_each(work, refill=True))
-        except Unavailable as error:
-            if len(targets) == 1 or error.code != CONTENDED:
-                raise
-        except Exception:
-            if len(targets) == 1:
-                log.exception("a partition cannot be judged", target=targets[0])
-                return 0
-        half = len(targets) // 2
-        return await self._refill(targets[:half]) + await self._refill(targets[half:])
 
 
 def unchanged(registry: Registry, others: Iterable[Registry | None]) -> set[str]:
@@ -216,7 +197,7 @@ async def _add_dates(engine: Engine, name: str, dates: list[str]) -> None:
             return Changes(None)
         return Changes(None, {key: Dates(name=name, dates=every)})
 
-    await engine.transact([key], step)
+    await engine.transact([key], step, [key])
 
 
 async def _targets(engine: Engine, processors: Set[str]) -> set[Target]:

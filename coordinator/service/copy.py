@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from coordinator.documents import encode
 from coordinator.errors import Refused
 from coordinator.ports import Changes, Document, Key, Kind, Query, Store
+from coordinator.service.commits import Commits
 from coordinator.service.pages import pages
 
 PAGE = 500
@@ -103,10 +104,11 @@ async def copy(
     if found.more or (found.differ and not overwrite):
         raise Refused(found.words(overwrite), code="target_differs")
     done.stage, done.seen = "copying", 0
+    commits = Commits(target)
     for kind in ORDER:
         done.kind = kind
         async for batch in _batches(source, kind):
-            await _put(target, batch, overwrite, done)
+            await _put(commits, batch, overwrite, done)
             done.seen += len(batch)
             tell()
     done.stage, done.seen = "verifying", 0
@@ -223,7 +225,9 @@ async def _batches(store: Store, kind: Kind) -> AsyncIterator[Mapping[Key, Docum
         yield batch
 
 
-async def _put(target: Store, batch: Mapping[Key, Document], overwrite: bool, done: Copied) -> None:
+async def _put(
+    commits: Commits, batch: Mapping[Key, Document], overwrite: bool, done: Copied
+) -> None:
     def step(docs: Mapping[Key, Document | None]) -> Changes[int]:
         puts = {k: d for k, d in batch.items() if docs[k] != d}
         changed = [k for k in puts if docs[k] is not None]
@@ -235,6 +239,6 @@ async def _put(target: Store, batch: Mapping[Key, Document], overwrite: bool, do
             )
         return Changes(len(puts), puts)
 
-    written = await target.transact(list(batch), step)
+    written = await commits.transact(list(batch), step)
     done.written += written
     done.skipped += len(batch) - written

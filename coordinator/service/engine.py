@@ -51,6 +51,7 @@ from coordinator.documents import (
     run_key,
     table_date_key,
 )
+from coordinator.errors import Unavailable
 from coordinator.ports import (
     Changes,
     Clock,
@@ -67,6 +68,7 @@ from coordinator.ports import (
     Where,
 )
 from coordinator.registry import Registry
+from coordinator.service.commits import Commits, Item
 from coordinator.service.in_force import InForce, Parse, parse_in_thread
 
 NAMES_ASKED_FOR = 30
@@ -75,6 +77,12 @@ NAMES_ASKED_FOR = 30
 WINDOW_READS_MAX = 150
 """Documents of history windows that the transaction of a load or a report reads at the most: two for
 each game date. Longer windows are evaluated by the sweep, in transactions of their own."""
+
+PARTITIONS_TOGETHER = 50
+"""Partitions that are handed in for one commit."""
+
+WINDOWED_TOGETHER = 10
+"""The same, where windows are read: each may fire a run that names hundreds of dates as its inputs."""
 
 READS_PER_DATE = 2
 """The load of a date and its calendar."""
@@ -226,12 +234,14 @@ class Engine:
         clock: Clock,
         entropy: Entropy,
         parse: Parse = parse_in_thread,
+        commits: Commits | None = None,
     ) -> None:
         self.store = store
+        self.commits = commits or Commits(store, monotonic=clock.monotonic, sleep=clock.sleep)
         self.registry = registry
         self.clock = clock
         self.entropy = entropy
-        self.in_force = InForce(store, registry, clock, parse)
+        self.in_force = InForce(store, registry, clock, self.commits, parse)
         names = tuple(registry.processors)
         self.portions = [
             (Where("processor", Op.IN, names[n : n + NAMES_ASKED_FOR]),)
@@ -241,6 +251,8 @@ class Engine:
         self.mine = self.portions[0] if len(self.portions) == 1 else ()
         """Restricts a look at partitions to processors that the registry has, if they are few."""
         self._listeners: list[Listener] = []
+        self.stuck: set[Target] = set()
+        """Partitions that could not be decided on when this process last tried."""
         self.pending: Callable[[Iterable[tuple[str, str]]], None] = lambda _: None
         """Called with the (table, date) of loads that were committed and leave work to be done."""
 
@@ -250,6 +262,10 @@ class Engine:
 
     def committed(self, decisions: Sequence[Committed]) -> None:
         """Tell the listeners (the relay, the sweeper, the stream) what has become durable."""
+        if self.stuck:
+            self.stuck -= {
+                (c.decision.partition.processor, c.decision.partition.game_date) for c in decisions
+            }
         for listener in self._listeners:
             try:
                 listener(decisions)
@@ -277,12 +293,12 @@ class Engine:
         more = len(found) > query.limit or any(one.next_page_token is not None for one in pages)
         return found[: query.limit], more
 
-    async def transact(self, keys: Sequence[Key], step: Step[T]) -> T:
+    async def transact(self, keys: Sequence[Key], step: Step[T], writes: Iterable[Key]) -> T:
         """Commit decisions, knowing which registries are served. Raises ``Unavailable``."""
         await self.in_force.keep()
-        return await self.store.transact(keys, step)
+        return await self.commits.transact(keys, step, writes=writes)
 
-    # ── one partition ────────────────────────────────────────────────────────────────────────
+    # ── partitions ───────────────────────────────────────────────────────────────────────────
 
     async def apply(
         self,
@@ -290,54 +306,86 @@ class Engine:
         game_date: str,
         facts: Sequence[Fact],
         *,
-        dry_run: bool = False,
         also: Also | None = None,
     ) -> Decision:
-        """Apply facts to one partition, durably. With ``dry_run`` decide and write nothing.
+        """Apply facts to one partition, durably.
 
-        ``also`` gives further documents to write in the same transaction, such as an audit entry.
+        ``also`` gives further documents to write in the same commit, such as an audit entry.
         """
-        work = {(spec.name, game_date): facts}
-        return (await self.apply_each(work, dry_run=dry_run, also=also))[0]
+        target, now = (spec.name, game_date), self.clock.now()
+
+        def step(docs: Docs) -> Changes[Committed] | Need:
+            reading = Reading(docs)
+            found = self.decide_in(reading, target, facts, now)
+            if found is None:
+                return Need(tuple(reading.missing))
+            if also is not None:
+                for key, document in also(found.decision).items():
+                    reading.put(key, document)
+            return reading.changes(found)
+
+        committed = await self.transact(self.keys_of(target), step, [partition_key(*target)])
+        self.committed([committed])
+        return committed.decision
+
+    async def preview(
+        self, spec: ProcessorSpec, game_date: str, facts: Sequence[Fact] = ()
+    ) -> Decision:
+        """What would be decided if these facts were applied now; nothing is written."""
+        target = (spec.name, game_date)
+        (found,) = await self._decided_now([target], facts)
+        return found.decision
 
     async def apply_each(
         self,
         work: Mapping[Target, Sequence[Fact]],
         *,
-        dry_run: bool = False,
-        also: Also | None = None,
         refill: bool = False,
         windows: bool = False,
     ) -> list[Decision]:
-        """Apply facts to several partitions in one transaction.
+        """Apply facts to several partitions, together where that can be.
 
         With ``refill`` their inputs are read from the ledger anew, with ``windows`` their windows.
+        One that cannot be decided on is a bug: it is logged, and keeps nothing from the others.
+        Raises ``Unavailable``.
         """
+        windowed = any(self.registry.processors[name].windows for name, _ in work)
+        most = WINDOWED_TOGETHER if windowed else PARTITIONS_TOGETHER
+        targets = list(work)
+        decisions: list[Decision] = []
+        for start in range(0, len(targets), most):
+            some = {t: work[t] for t in targets[start : start + most]}
+            decisions += await self._apply_together(some, refill=refill, windows=windows)
+        return decisions
+
+    async def _apply_together(
+        self, work: Mapping[Target, Sequence[Fact]], *, refill: bool, windows: bool
+    ) -> list[Decision]:
         now = self.clock.now()
 
-        def step(docs: Docs) -> Changes[list[Committed]] | Need:
-            reading = Reading(docs)
-            found = [
-                self.decide_in(reading, target, facts, now, refill=refill, windows=windows)
-                for target, facts in work.items()
-            ]
-            if reading.missing:
-                return Need(tuple(reading.missing))
-            decisions = [f for f in found if f is not None]
-            if dry_run:
-                return Changes(decisions)
-            if also is not None:
-                for key, document in also(decisions[0].decision).items():
-                    reading.put(key, document)
-            return reading.changes(decisions)
+        def decide_all(targets: Sequence[Target]) -> Step[Sequence[Committed]]:
+            def step(docs: Docs) -> Changes[Sequence[Committed]] | Need:
+                reading = Reading(docs)
+                found = [
+                    self.decide_in(reading, t, work[t], now, refill=refill, windows=windows)
+                    for t in targets
+                ]
+                if reading.missing:
+                    return Need(tuple(reading.missing))
+                return reading.changes([f for f in found if f is not None])
 
-        keys = [k for target in work for k in self.keys_of(target)]
-        if dry_run:
-            committed = await self.store.transact(keys, step)
-        else:
-            committed = await self.transact(keys, step)
-            self.committed(committed)
-        return [c.decision for c in committed]
+            return step
+
+        items = [Item(t, self.keys_of(t), [partition_key(*t)]) for t in work]
+        await self.in_force.keep()
+        answers = await self.commits.together(decide_all, items, self.committed)
+        for target, answer in zip(work, answers, strict=True):
+            if isinstance(answer, Unavailable):
+                raise answer
+            if isinstance(answer, Exception):
+                log.error("a partition cannot be judged", target=target, exc_info=answer)
+                self.stuck.add(target)
+        return [a.decision for a in answers if isinstance(a, Committed)]
 
     def keys_of(self, target: Target) -> list[Key]:
         """The documents a decision on this partition reads, but for those inside its windows."""
@@ -536,7 +584,7 @@ class Engine:
         key = partition_key(spec.name, game_date)
         partition: Partition | None = (await self.store.get([key]))[key]
         if partition is None:
-            decision = await self.apply(spec, game_date, (), dry_run=True)
+            decision = await self.preview(spec, game_date)
             partition, _ = unheard(decision, spec)
         days = (await self.windows_now([(spec.name, game_date)]))[spec.name, game_date]
         return shown_now(partition, spec, self.clock.now(), days)
@@ -563,16 +611,22 @@ class Engine:
 
         Nothing is written: to find that nothing changes, which is the rule, takes no transaction.
         """
+        decided = await self._decided_now(targets, (Ticked(),), windows=True)
+        return [t for t, c in zip(targets, decided, strict=True) if c.decision.changed]
+
+    async def _decided_now(
+        self, targets: Sequence[Target], facts: Sequence[Fact], *, windows: bool = False
+    ) -> list[Committed]:
+        """What would be decided on each of these now; nothing is written."""
         docs: dict[Key, Document | None] = {}
         wanted = [k for t in targets for k in self.keys_of(t)]
         while True:
             docs.update(await self.store.get(list(dict.fromkeys(wanted))))
             reading, now = Reading(docs), self.clock.now()
-            found = [self.decide_in(reading, t, (Ticked(),), now, windows=True) for t in targets]
+            found = [self.decide_in(reading, t, facts, now, windows=windows) for t in targets]
             wanted = reading.missing
             if not wanted:
-                decided = zip(targets, found, strict=True)
-                return [t for t, c in decided if c is not None and c.decision.changed]
+                return [c for c in found if c is not None]
 
 
 FOLLOWS_FROM_ITSELF = frozenset(

@@ -20,6 +20,7 @@ from coordinator.documents import RegistryRecord
 from coordinator.errors import BadInput, Unavailable
 from coordinator.ports import Changes, Clock, Document, Key, Kind, Op, Query, Store, Where
 from coordinator.registry import Registry, parse
+from coordinator.service.commits import Commits
 from coordinator.service.set_since import SetSince, compare, dated
 
 LOOK_EVERY = timedelta(seconds=60)
@@ -48,9 +49,15 @@ class InForce:
     """The registries that count as served, as seen by one instance."""
 
     def __init__(
-        self, store: Store, registry: Registry, clock: Clock, parse: Parse = parse_in_thread
+        self,
+        store: Store,
+        registry: Registry,
+        clock: Clock,
+        commits: Commits,
+        parse: Parse = parse_in_thread,
     ) -> None:
         self._store = store
+        self._commits = commits
         self._registry = registry
         self._clock = clock
         self._key = Key(Kind.REGISTRY, registry.registry_hash)
@@ -169,7 +176,7 @@ class InForce:
                     record = replace(record, set_since=set_since)
             return Changes(record, {self._key: record})
 
-        return await self._store.transact([self._key], step)
+        return await self._commits.transact([self._key], step)
 
     async def say_leaving(self, registry_hash: str) -> None:
         """Ask whether another registry is still served; who serves it takes this back."""
@@ -211,4 +218,4 @@ class InForce:
             after = change(before)
             return Changes(None, {} if after is None or after == before else {key: after})
 
-        await self._store.transact([key], step)
+        await self._commits.transact([key], step)

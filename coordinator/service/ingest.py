@@ -2,15 +2,13 @@
 
 Owns the outcome of every event (contract 3.3): one transaction over its ledger, its table's date,
 the calendar where it sets one, and every dependent partition. Events that wait at the same time
-are combined into one transaction, so a burst on one date costs far fewer commits than events.
-What cannot be read goes to quarantine whole; nothing is dropped.
+share commits (``commits``), so a burst on one date costs far fewer of them than events. What cannot be read goes to quarantine whole; nothing is dropped.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -20,19 +18,18 @@ from coordinator.core.effects import OUTPUT
 from coordinator.core.facts import Fact
 from coordinator.core.model import Arrival
 from coordinator.core.spec import TableSpec
-from coordinator.documents import GAME_DATES
 from coordinator.errors import (
-    CONTENDED,
     QUEUE_FULL,
     BadInput,
     CoordinatorError,
     Mistake,
     Unavailable,
 )
-from coordinator.ports import Changes, Key, Need
+from coordinator.ports import Changes, Need, Step
 from coordinator.registry import Registry
+from coordinator.service.commits import Item
 from coordinator.service.engine import Committed, Docs, Engine, Reading, Target
-from coordinator.service.loads import Load, Loads
+from coordinator.service.loads import Folded, Load, Loads
 from coordinator.service.quarantine import Quarantine
 from coordinator.service.runs import Runs, UnknownProcessor
 from coordinator.wire import (
@@ -47,18 +44,10 @@ from coordinator.wire import (
 
 log = structlog.get_logger(__name__)
 
-BATCH_LIMIT = 256
-"""Events that share one transaction at the most."""
-PARTITIONS_PER_COMMIT = 150
-"""Partitions in one commit of a store whose commits should be small."""
-DIVIDED_SECONDS = 8.0
-"""How long a batch that too many want is divided further: who pushes waits for ten."""
 WAITING_MAX = 20_000
 """Events that may wait for the store, each counted with the game ids that it names: some tens of
 megabytes. More are answered 503 at once, so that a store that stalls does not fill the memory;
 senders try again."""
-CONSIDERED = 2000
-"""Waiting events that are looked at to find the next batches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,30 +72,15 @@ class Outcome:
     quarantine_id: str | None = None
 
 
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    load: Load
-    future: asyncio.Future[Outcome]
-    size: int = 1
-    """It, and the game ids that it names."""
-
-
-@dataclass(slots=True, eq=False)
-class Part:
-    """Events that hang together, in the order in which they came, and what they may write."""
-
-    events: list[_Waiting]
-    documents: set[object]
-
-
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What one commit of events did."""
+    """What became of a load in its transaction."""
 
-    outcomes: list[Outcome]
-    committed: list[Committed]
-    pending: list[tuple[str, str]]
+    outcome: Outcome
+    pending: tuple[tuple[str, str], ...]
     """(table, date) of what it left to be done."""
+    committed: tuple[Committed, ...] = ()
+    """What was decided in that transaction; with its first load."""
 
 
 class Ingest:
@@ -117,17 +91,11 @@ class Ingest:
         self._loads = loads
         self._runs = runs
         self._quarantine = quarantine
-        self._queue: list[_Waiting] = []
-        self._starting: asyncio.Handle | None = None
         self.waiting = 0
         """Events that were taken from their senders and are not committed yet."""
         self._waiting_size = 0
         self.turned_away = 0
         """Events that were answered 503 because too many waited, since the start."""
-        self._busy: set[object] = set()
-        """What the batches on their way may write."""
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._small_commits = engine.store.profile.small_commits
         self.counts = loads.counts
 
     @property
@@ -192,7 +160,7 @@ class Ingest:
                 f"the table {shown(name)}", lambda other: other is None or name in other.tables
             )
         message, table = self._loads.announced(arrival, processor)
-        return await self._enqueue(message, table, self._engine.clock.now(), own=True)
+        return await self._record(message, table, self._engine.clock.now(), own=True)
 
     async def _take(self, event: Any, received_at: datetime, message_id: str | None) -> Outcome:
         message = read_event(event, received_at, message_id)
@@ -212,7 +180,7 @@ class Ingest:
             await in_force.unknown_here(
                 unknown, lambda other: other is None or other.table_for(names[0]) is not None
             )
-        return await self._enqueue(message, table, received_at)
+        return await self._record(message, table, received_at)
 
     def _table(self, message: LoadMessage) -> TableSpec:
         """The table a message names. Raises ``BadMessage`` where it names none that is declared."""
@@ -281,9 +249,9 @@ class Ingest:
             quarantine_id=quarantined.quarantine_id,
         )
 
-    # ── combining ────────────────────────────────────────────────────────────────────────────
+    # ── committing ───────────────────────────────────────────────────────────────────────────
 
-    async def _enqueue(
+    async def _record(
         self, message: LoadMessage, table: TableSpec, received_at: datetime, *, own: bool = False
     ) -> Outcome:
         size = 1 + len(message.game_ids)
@@ -295,13 +263,13 @@ class Ingest:
                 code=QUEUE_FULL,
             )
         load = self._loads.load(message, table, received_at, own=own)
-        future = asyncio.get_running_loop().create_future()
-        self._queue.append(_Waiting(load, future, size))
         self.waiting += 1
         self._waiting_size += size
-        if self._starting is None:
-            self._starting = asyncio.get_running_loop().call_soon(self._start)
-        outcome: Outcome = await future
+        try:
+            outcome = await self._commit(load)
+        finally:
+            self.waiting -= 1
+            self._waiting_size -= size
         self._loads.count(table.name, outcome.outcome)
         if outcome.outcome == "conflict":
             raise BadMessage(
@@ -340,153 +308,54 @@ class Ingest:
         )
         return outcome
 
-    def _start(self) -> None:
-        """Begin to commit what waits, but for what shares documents with a batch on its way."""
-        self._starting = None
-        considered, self._queue = self._queue[:CONSIDERED], self._queue[CONSIDERED:]
-        kept: list[_Waiting] = []
-        for part in parted(considered, self._documents):
-            if self._busy.isdisjoint(part.documents):
-                batch = part.events[: self._fitting(part.events)]
-                kept += part.events[len(batch) :]
-                self._busy |= part.documents
-                task = asyncio.create_task(self._serve(batch, part.documents))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-            else:
-                kept += part.events
-        order = {waiting: place for place, waiting in enumerate(considered)}
-        self._queue[:0] = sorted(kept, key=order.__getitem__)
+    async def _commit(self, load: Load) -> Outcome:
+        """Fold a load into the ledger and decide on every dependent partition, atomically.
 
-    async def _serve(self, batch: Sequence[_Waiting], documents: Set[object]) -> None:
-        try:
-            await self._settle(batch)
-        finally:
-            self.waiting -= len(batch)
-            self._waiting_size -= sum(waiting.size for waiting in batch)
-            self._busy -= documents
-            if self._queue and self._starting is None:
-                self._start()
-
-    def _documents(self, load: Load) -> Set[object]:
-        """What this load writes and others may write too: they are to share a commit.
-
-        A store whose commits gain nothing from being small takes one batch after the other.
+        Loads that wait for the same documents share a commit, and one decision on each partition.
         """
-        if not self._small_commits:
-            return {None}
-        arrival = load.arrival
-        found: set[object] = {*load.targets, (arrival.table, arrival.game_date, None)}
-        if arrival.table == self.registry.calendar_table:
-            found.add(GAME_DATES)
-        return found
+        engine, arrival = self._engine, load.arrival
+        keys = self._loads.keys_of(arrival.table, arrival.game_date, arrival.event_id)
+        keys += [key for target in load.targets for key in engine.keys_of(target)]
+        await engine.in_force.keep()
+        item = Item(load, keys, self._loads.writes_of(load))
+        return (await engine.commits.merged(self._decide, item, self._committed)).outcome
 
-    def _fitting(self, events: Sequence[_Waiting]) -> int:
-        """How many of these events go into one commit, at least one."""
-        if not self._small_commits:
-            return BATCH_LIMIT
-        partitions: set[Target] = set()
-        for place, waiting in enumerate(events):
-            partitions.update(waiting.load.targets)
-            if place and (len(partitions) > PARTITIONS_PER_COMMIT or place >= BATCH_LIMIT):
-                return place
-        return len(events)
+    def _decide(self, loads: Sequence[Load]) -> Step[Sequence[Taken]]:
+        """Decide on loads in one transaction, in the order in which they came."""
+        now = self._engine.clock.now()
 
-    async def _settle(self, batch: Sequence[_Waiting], until: float | None = None) -> None:
-        """Commit a batch, in parts where it cannot be whole until then, and tell every waiter."""
-        monotonic = self._engine.clock.monotonic
-        until = monotonic() + DIVIDED_SECONDS if until is None else until
-        try:
-            outcomes = await self._commit([w.load for w in batch])
-        except Exception as error:  # noqa: BLE001 - handed to the waiters, never swallowed
-            over = isinstance(error, Unavailable) and (
-                error.code != CONTENDED or monotonic() >= until
-            )
-            if len(batch) == 1 or over:
-                for waiting in batch:
-                    if not waiting.future.done():
-                        waiting.future.set_exception(error)
-                return
-            # One bad event must not take its neighbours down, and fewer documents are less wanted.
-            half = len(batch) // 2
-            await self._settle(batch[:half], until)
-            await self._settle(batch[half:], until)
-            return
-        for waiting, outcome in zip(batch, outcomes, strict=True):
-            if not waiting.future.done():
-                waiting.future.set_result(outcome)
+        def step(docs: Docs) -> Changes[Sequence[Taken]] | Need:
+            reading = Reading(docs)
+            facts: dict[Target, list[Fact]] = {}
+            results = [self._loads.fold(reading, load, facts) for load in loads]
+            committed = self._loads.decide(reading, facts, now)
+            if reading.missing:
+                return Need(tuple(reading.missing))
+            affected = {t: _affected(c) for t, c in committed.items()}
+            taken = [
+                Taken(_outcome(load, folded, affected), folded.pending)
+                for load, folded in zip(loads, results, strict=True)
+            ]
+            taken[0] = replace(taken[0], committed=tuple(committed.values()))
+            return reading.changes(taken)
 
-    async def _commit(self, batch: Sequence[Load]) -> list[Outcome]:
-        """Fold a batch into the ledger and decide on every dependent partition, atomically."""
-        engine = self._engine
-        now = engine.clock.now()
-        targets: dict[Target, None] = {}
-        for load in batch:
-            targets.update(dict.fromkeys(load.targets))
+        return step
 
-        def step(docs: Docs) -> Changes[Taken] | Need:
-            return self._step(Reading(docs), batch, now)
-
-        keys: dict[Key, None] = {}
-        for load in batch:
-            a = load.arrival
-            keys.update(dict.fromkeys(self._loads.keys_of(a.table, a.game_date, a.event_id)))
-        for target in targets:
-            keys.update(dict.fromkeys(engine.keys_of(target)))
-        taken = await engine.transact(list(keys), step)
-        engine.committed(taken.committed)
-        if taken.pending:
-            engine.pending(taken.pending)
-        return taken.outcomes
-
-    # ── one transaction ──────────────────────────────────────────────────────────────────────
-
-    def _step(
-        self,
-        reading: Reading,
-        batch: Sequence[Load],
-        now: datetime,
-    ) -> Changes[Taken] | Need:
-        facts: dict[Target, list[Fact]] = {}
-        results = [self._loads.fold(reading, load, facts) for load in batch]
-        committed = self._loads.decide(reading, facts, now)
-        if reading.missing:
-            return Need(tuple(reading.missing))
-        affected = {t: _affected(c) for t, c in committed.items()}
-        outcomes = [
-            Outcome(
-                outcome=folded.outcome,
-                event_id=load.arrival.event_id,
-                affected=tuple([affected[t] for t in folded.targets]),
-                warnings=folded.warnings,
-            )
-            for load, folded in zip(batch, results, strict=True)
-        ]
-        pending = [p for folded in results for p in folded.pending]
-        return reading.changes(Taken(outcomes, list(committed.values()), pending))
+    def _committed(self, taken: Sequence[Taken]) -> None:
+        """Pass on what the loads of one transaction did, whether or not their senders still wait."""
+        self._engine.committed([c for one in taken for c in one.committed])
+        pending = [p for one in taken for p in one.pending]
+        if pending:
+            self._engine.pending(pending)
 
 
-def parted(waiting: Sequence[_Waiting], documents: Callable[[Load], Set[object]]) -> list[Part]:
-    """Events by what hangs together: those that share no document need no common commit."""
-    owner: dict[object, Part] = {}
-    parts: dict[Part, None] = {}
-    for one in waiting:
-        wanted = documents(one.load)
-        joined = list({owner[d]: None for d in wanted if d in owner})
-        part = joined[0] if joined else Part([], set())
-        for other in joined[1:]:
-            part.events += other.events
-            part.documents |= other.documents
-            owner |= dict.fromkeys(other.documents, part)
-            del parts[other]
-        part.events.append(one)
-        part.documents |= wanted
-        owner |= dict.fromkeys(wanted, part)
-        parts[part] = None
-    order = {one: place for place, one in enumerate(waiting)}
-    for part in parts:
-        part.events.sort(key=order.__getitem__)
-    return list(parts)
+def _outcome(load: Load, folded: Folded, affected: Mapping[Target, Affected]) -> Outcome:
+    return Outcome(
+        outcome=folded.outcome,
+        event_id=load.arrival.event_id,
+        affected=tuple([affected[t] for t in folded.targets]),
+        warnings=folded.warnings,
+    )
 
 
 def _affected(committed: Committed) -> Affected:

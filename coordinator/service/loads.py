@@ -34,6 +34,7 @@ from coordinator.documents import (
     calendar_key,
     dates_key,
     event_key,
+    partition_key,
     pending_key,
     table_date_key,
 )
@@ -158,6 +159,15 @@ class Loads:
         if table == self._engine.registry.calendar_table:
             keys += [dates_key(GAME_DATES), dates_key(OFF_DATES)]
         return keys
+
+    def writes_of(self, load: Load) -> list[Key]:
+        """The documents that others may write too and that a load is expected to write."""
+        arrival = load.arrival
+        writes = [table_date_key(arrival.table, arrival.game_date)]
+        writes += [partition_key(*target) for target in load.targets]
+        if arrival.table == self._engine.registry.calendar_table:
+            writes += [calendar_key(arrival.game_date), dates_key(GAME_DATES), dates_key(OFF_DATES)]
+        return writes
 
     # ── one transaction ──────────────────────────────────────────────────────────────────────
 

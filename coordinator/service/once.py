@@ -20,4 +20,4 @@ async def first_time(engine: Engine, kind: str, what: str) -> bool:
             return Changes(False)
         return Changes(True, {key: Dates(name=key.id, dates=(*known.dates, what)[-KEPT:])})
 
-    return await engine.store.transact([key], step)
+    return await engine.commits.transact([key], step)

@@ -225,7 +225,7 @@ class Operate:
             )
 
         # A dry run first: a refused act must leave no new partition behind.
-        decision = await self._engine.apply(spec, game_date, (fact,), dry_run=True)
+        decision = await self._engine.preview(spec, game_date, (fact,))
         reply = reply_of(decision)
         if not dry_run and reply.ok:
             decision = await self._engine.apply(spec, game_date, (fact,), also=audited)
@@ -255,18 +255,22 @@ class Operate:
         def step(docs: Docs) -> Changes[bool]:
             known: Control | None = docs[key]
             already = known is not None and known.pause is not None
-            if dry_run:
-                return Changes(already)
             puts: dict[Key, Document] = dict(entry)
             if not already:
                 puts[key] = Control(scope=scope, pause=pause)
             return Changes(already, puts)
 
         entry = self._entry("pause", reason, actor, processor=name, detail={"scope": scope})
-        already = await self._engine.store.transact([key], step)
-        if not dry_run:
+        if dry_run:
+            already = await self._is_paused(key)
+        else:
+            already = await self._engine.commits.transact([key], step)
             await self._mark_held(scope)
         return Act(act="pause", dry_run=dry_run, detail={"scope": scope, "already": already})
+
+    async def _is_paused(self, key: Key) -> bool:
+        control: Control | None = (await self._engine.store.get([key]))[key]
+        return control is not None and control.pause is not None
 
     async def _mark_held(self, scope: str) -> None:
         """Show the pause on every open partition (it holds the others when they are decided on)."""
@@ -298,18 +302,17 @@ class Operate:
         def step(docs: Docs) -> Changes[bool]:
             known: Control | None = docs[key]
             paused = known is not None and known.pause is not None
-            if dry_run:
-                return Changes(paused)
             puts: dict[Key, Document] = dict(entry)
             if paused:
                 puts[key] = Control(scope=scope, resume_pending=True)
             return Changes(paused, puts)
 
         entry = self._entry("resume", reason, actor, processor=name, detail={"scope": scope})
-
-        paused = await self._engine.store.transact([key], step)
         fired: Sequence[str] = ()
-        if not dry_run:
+        if dry_run:
+            paused = await self._is_paused(key)
+        else:
+            paused = await self._engine.commits.transact([key], step)
             fired = await self._sweeper.release(scope)
         return Act(
             act="resume",
@@ -403,7 +406,7 @@ class Operate:
         return {Key(Kind.AUDIT, entry.audit_id): entry}
 
     async def _write(self, documents: Mapping[Key, Document]) -> None:
-        await self._engine.store.transact([], lambda _: Changes(None, documents))
+        await self._engine.commits.transact([], lambda _: Changes(None, documents))
 
     def _check_reason(self, reason: str) -> None:
         if not reason or not reason.strip():

@@ -10,12 +10,11 @@ until the work is done.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
-from coordinator.core.facts import Fact, Ticked
+from coordinator.core.facts import Ticked
 from coordinator.core.machine import Decision
 from coordinator.core.model import CalendarDate, Grain, TableDate
 from coordinator.core.schedule import shift
@@ -40,8 +39,6 @@ log = structlog.get_logger(__name__)
 RECORDS_PER_PAGE = 100
 WATCHERS_PER_PAGE = 50
 """Partitions that are evaluated at once to find which of them change; nothing is written by that."""
-PER_COMMIT = 10
-"""Partitions in one commit: each may fire a run that names hundreds of dates as its inputs."""
 LEDGER_PAGE = 500
 REFOLD_TRIES = 20
 LAST_DATE = "9999-12-31"
@@ -49,20 +46,11 @@ LAST_DATE = "9999-12-31"
 Tell = Callable[[Notice], None]
 
 
-class Apply(Protocol):
-    """Decides on partitions together, in a transaction."""
-
-    def __call__(
-        self, work: Mapping[Target, Sequence[Fact]], *, refill: bool = False, windows: bool = False
-    ) -> Awaitable[list[Decision]]: ...
-
-
 class Pending:
     """Finishes what loads left to be done."""
 
-    def __init__(self, engine: Engine, apply: Apply) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._apply = apply
         self._hints: dict[tuple[str, str], None] = {}
         """Dates of which a load came again: who looks back at them is evaluated, should it be
         stuck. Nothing is lost with these."""
@@ -149,7 +137,7 @@ class Pending:
                     )
             return Changes(None, puts)
 
-        await self._engine.store.transact(list(done), step)
+        await self._engine.commits.transact(list(done), step)
 
     # ── windows ──────────────────────────────────────────────────────────────────────────────
 
@@ -171,7 +159,8 @@ class Pending:
             )
             async for page in pages(self._engine.store, query):
                 watchers = [(p.processor, p.game_date) for _, p in page.items]
-                decisions += await self._decide(await self._changing(watchers), windows=True)
+                changing = {t: (Ticked(),) for t in await self._changing(watchers)}
+                decisions += await self._engine.apply_each(changing, windows=True)
         return decisions
 
     async def _changing(self, targets: Sequence[Target]) -> Sequence[Target]:
@@ -230,16 +219,7 @@ class Pending:
     async def _deliver(self, table: TableSpec, game_date: str) -> list[Decision]:
         """Bring what the ledger knows of a date to every partition that names the table."""
         targets = dependent_partitions(self._engine.registry, table, game_date)
-        return await self._decide(targets, refill=True)
-
-    async def _decide(
-        self, targets: Sequence[Target], *, refill: bool = False, windows: bool = False
-    ) -> list[Decision]:
-        decisions: list[Decision] = []
-        for start in range(0, len(targets), PER_COMMIT):
-            work = {t: (Ticked(),) for t in targets[start : start + PER_COMMIT]}
-            decisions += await self._apply(work, refill=refill, windows=windows)
-        return decisions
+        return await self._engine.apply_each({t: (Ticked(),) for t in targets}, refill=True)
 
     # ── folding again ────────────────────────────────────────────────────────────────────────
 
@@ -286,7 +266,7 @@ class Pending:
                 return Changes(False)
             return Changes(True, {} if docs[key] == folded else {key: folded})
 
-        return await self._engine.store.transact(list(read), step)
+        return await self._engine.commits.transact(list(read), step)
 
     # ── notices ──────────────────────────────────────────────────────────────────────────────
 

@@ -62,7 +62,7 @@ class Quarantine:
                 kept = replace(entry, times_seen=known.times_seen + 1)
             return Changes(kept, {key: kept})
 
-        kept = await self._engine.store.transact([key], step)
+        kept = await self._engine.commits.transact([key], step)
         if kept.times_seen == 1:
             self._notices.send(
                 Notice(
@@ -116,5 +116,5 @@ class Quarantine:
             )
             return Changes(done, {key: done})
 
-        settled: Quarantined = await self._engine.store.transact([key], step)
+        settled: Quarantined = await self._engine.commits.transact([key], step)
         return settled

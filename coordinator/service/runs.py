@@ -17,7 +17,7 @@ from coordinator.core.facts import Claimed, Completed, Delivered, Fact, Heartbea
 from coordinator.core.machine import TRANSITIONS_PER_RUN_LIMIT, Reply
 from coordinator.core.model import ANNOUNCED, Partition, Run, RunStatus, Transition
 from coordinator.core.spec import ProcessorSpec
-from coordinator.documents import partition_key, run_key
+from coordinator.documents import partition_key, run_key, table_date_key
 from coordinator.errors import Bug, NotFound, Refused, TooLarge, Unavailable
 from coordinator.ports import Changes, Document, Key, Need
 from coordinator.service.engine import (
@@ -159,12 +159,13 @@ class Runs:
         target = (spec.name, date)
         key = partition_key(*target)
         now = engine.clock.now()
-        keys = engine.keys_of(target)
+        keys, writes = engine.keys_of(target), [key]
         if announce:
             output = engine.registry.tables[spec.output]
             targets = dependent_partitions(engine.registry, output, date)[:DEPENDENTS_PER_COMMIT]
             keys += loads.keys_of(spec.output, date, load_id(run_id))
             keys += [k for t in targets for k in engine.keys_of(t)]
+            writes += [table_date_key(spec.output, date), *(partition_key(*t) for t in targets)]
 
         def step(docs: Docs) -> Changes[tuple[list[Committed], Folded | None]] | Need:
             partition: Partition | None = docs[key]
@@ -190,7 +191,7 @@ class Runs:
                 raise Bug(f"the ledger has another load under the id {load_id(run_id)}")
             return reading.changes((committed, folded))
 
-        committed, folded = await engine.transact(keys, step)
+        committed, folded = await engine.transact(keys, step, writes)
         engine.committed(committed)
         if folded is not None:
             loads.count(spec.output, folded.outcome)
@@ -256,4 +257,4 @@ class Runs:
                 puts[place] = replace(partition, live=noted, revision=partition.revision + 1)
             return Changes(None, puts)
 
-        await self._engine.store.transact([key, place], step)
+        await self._engine.commits.transact([key, place], step)

@@ -8,7 +8,7 @@ it. What time does to a partition is the core's to say.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -26,7 +26,7 @@ from coordinator.service.engine import Committed, Docs, Engine, Target
 from coordinator.service.notices import Notices
 from coordinator.service.once import first_time
 from coordinator.service.pages import pages
-from coordinator.service.pending import PER_COMMIT, Pending
+from coordinator.service.pending import Pending
 from coordinator.service.silence import Silence
 from coordinator.service.waiting import time_or_news
 
@@ -71,12 +71,11 @@ class Sweeper:
         self._next: datetime | None = None
         self.last_at: datetime | None = None
         self.limit_reached = 0
-        self.stuck: set[Target] = set()
-        """Partitions that could not be judged when this process last tried."""
+        self.stuck = engine.stuck
         self._late = False
         """The last sweep was late, which was notified; the next notice is after one in time."""
         self._silence = Silence(engine)
-        self._pending = Pending(engine, self._tick)
+        self._pending = Pending(engine)
         self._work_left = False
         engine.pending = self._left_pending
         self.adoption = Adoption(engine, alone=alone)
@@ -85,8 +84,6 @@ class Sweeper:
 
     def _heard(self, committed: Sequence[Committed]) -> None:
         for c in committed:
-            if self.stuck:
-                self.stuck.discard((c.decision.partition.processor, c.decision.partition.game_date))
             wake = c.decision.partition.wake_at
             if wake is not None and (self._next is None or wake < self._next):
                 self._next = wake
@@ -195,7 +192,7 @@ class Sweeper:
                     late = max(late, (now - p.wake_at).total_seconds())
             if work:
                 looked += len(work)
-                for decision in await self._tick(work):
+                for decision in await self._engine.apply_each(work):
                     changed += decision.changed
                     if decision.fired is not None:
                         fired.append(decision.fired.run_id)
@@ -255,41 +252,6 @@ class Sweeper:
             log.exception("work is left pending; it will be tried again")
         return []
 
-    async def _tick(
-        self, work: Mapping[Target, Sequence[Fact]], *, refill: bool = False, windows: bool = False
-    ) -> list[Decision]:
-        """Judge partitions together, or one by one where one of them cannot be judged.
-
-        Such a one is a bug, and is logged; it must not keep time from the others. Raises
-        ``Unavailable``.
-        """
-        if len(work) > PER_COMMIT and any(self._looks_back(target) for target in work):
-            return await self._tick_apart(work, PER_COMMIT, refill=refill, windows=windows)
-        try:
-            return await self._engine.apply_each(work, refill=refill, windows=windows)
-        except Unavailable:
-            raise
-        except Exception:
-            if len(work) == 1:
-                log.exception("a partition cannot be judged", target=next(iter(work)))
-                self.stuck |= work.keys()
-                return []
-        return await self._tick_apart(work, 1, refill=refill, windows=windows)
-
-    async def _tick_apart(
-        self, work: Mapping[Target, Sequence[Fact]], most: int, *, refill: bool, windows: bool
-    ) -> list[Decision]:
-        """Judge so many partitions together at the most."""
-        decisions: list[Decision] = []
-        targets = list(work)
-        for start in range(0, len(targets), most):
-            part = {t: work[t] for t in targets[start : start + most]}
-            decisions += await self._tick(part, refill=refill, windows=windows)
-        return decisions
-
-    def _looks_back(self, target: Target) -> bool:
-        return bool(self._engine.registry.processors[target[0]].windows)
-
     # ── resumes ──────────────────────────────────────────────────────────────────────────────
 
     async def _finish_resumes(self) -> None:
@@ -315,7 +277,7 @@ class Sweeper:
                 if p.processor in known
             }
             if work:
-                decisions = await self._tick(work)
+                decisions = await self._engine.apply_each(work)
                 fired += [d.fired.run_id for d in decisions if d.fired is not None]
         await self._released(scope)
         return fired
@@ -329,7 +291,7 @@ class Sweeper:
                 return Changes(None)
             return Changes(None, {key: replace(control, resume_pending=False)})
 
-        await self._engine.store.transact([key], step)
+        await self._engine.commits.transact([key], step)
 
 
 def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:

@@ -8,22 +8,32 @@ It also reports every change to the record in the order of the commits.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import random
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from coordinator.core.effects import OUTPUT
-from coordinator.errors import Bug, TooLarge, Unavailable
-from coordinator.ports import Changes, Document, Key, Kind, Need, Page, Query, Step, Store
+from coordinator.errors import TooLarge, Unavailable
+from coordinator.ports import (
+    Answer,
+    Attempt,
+    Changes,
+    Document,
+    Key,
+    Kind,
+    Need,
+    Page,
+    Query,
+    Store,
+    Transaction,
+)
 from coordinator.simulation.limits import Limits
 
 if TYPE_CHECKING:
     from coordinator.simulation.process import Process
-
-T = TypeVar("T")
 
 KINDS = (
     "store_refuses",
@@ -93,9 +103,6 @@ Empty it, kind by kind, as the defects are fixed.
 CALL_KINDS = ("call_refused", "call_aborted", "commit_unheard", "call_slow", "crash_in_commit")
 """What goes wrong with one call of a store that is a server of its own."""
 
-DRY: contextvars.ContextVar[bool] = contextvars.ContextVar("dry", default=False)
-"""Set inside a dry run: nothing may be written."""
-
 
 class Faults:
     """Draws faults. Each world has its own mix: some kinds are off, some frequent."""
@@ -156,23 +163,43 @@ class FaultyStore:
     async def close(self) -> None:
         """Nothing: the store outlives the process."""
 
-    async def transact(self, keys: Sequence[Key], step: Step[T]) -> T:
+    async def attempt(self, attempt: Attempt) -> Sequence[Answer]:
         """As the inner store, unless a fault strikes."""
         self._alive()
         await self._linger()
         if self._faults.strikes("store_refuses"):
             raise Unavailable("the store cannot be reached (a fault)")
         await self._maybe_die("crash_before_commit")
-        self._numbers += 1
-        number = self._numbers
-        dry = DRY.get()  # of this caller: a store may run the step of one in the task of another
+        numbers = range(self._numbers + 1, self._numbers + 1 + len(attempt.transactions))
+        self._numbers += len(attempt.transactions)
+        observed = [
+            self._observed(n, t) for n, t in zip(numbers, attempt.transactions, strict=True)
+        ]
+        inner = replace(attempt, transactions=observed)
+        try:
+            answers = await self._inner.attempt(inner)
+        except Exception as error:
+            self._came_to_nothing(numbers, error)
+            raise
+        finally:
+            attempt.memory = inner.memory
+        for number, answer in zip(numbers, answers, strict=True):
+            if answer.error is not None:
+                self._came_to_nothing([number], answer.error)
+        if any(answer.error is None for answer in answers):
+            await self._maybe_die("crash_after_commit")
+            if self._faults.strikes("answer_lost"):
+                raise Unavailable("the answer of the store was lost (a fault)")
+            await self._linger()
+        return answers
 
-        def observed(docs: Mapping[Key, Document | None]) -> Changes[T] | Need:
+    def _observed(self, number: int, transaction: Transaction) -> Transaction:
+        """A transaction whose decisions are recorded, and are refused where they are too large."""
+
+        def step(docs: Mapping[Key, Document | None]) -> Changes[Any] | Need:
             self._alive()
-            answer = step(docs)
+            answer = transaction.step(docs)
             if isinstance(answer, Changes):
-                if answer.puts and dry:
-                    raise Bug("a dry run writes")
                 if _ends_and_announces(answer.puts) and self._faults.strikes("no_room", 3.0):
                     raise TooLarge("a run's end and its output do not fit one commit (a fault)")
                 if self._limits is not None:
@@ -181,18 +208,13 @@ class FaultyStore:
                     self._record(number, self, answer.puts)
             return answer
 
-        try:
-            result = await self._inner.transact(keys, observed)
-        except Exception as error:
-            if self._forget is not None:
+        return Transaction(transaction.keys, step)
+
+    def _came_to_nothing(self, numbers: Iterable[int], error: Exception) -> None:
+        if self._forget is not None:
+            for number in numbers:
                 self._forget(number)
-            self._count(error)
-            raise
-        await self._maybe_die("crash_after_commit")
-        if self._faults.strikes("answer_lost"):
-            raise Unavailable("the answer of the store was lost (a fault)")
-        await self._linger()
-        return result
+        self._count(error)
 
     async def get(self, keys: Sequence[Key]) -> Mapping[Key, Document | None]:
         """As the inner store, unless a fault strikes."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -17,8 +18,10 @@ import structlog
 
 from coordinator.assembly import assemble
 from coordinator.core.spec import LaunchKind, LaunchTarget
+from coordinator.errors import Bug
 from coordinator.ports import Announcer, Clock, Entropy, Launcher, Notifier, Store
 from coordinator.registry import Registry
+from coordinator.service.commits import Commits
 from coordinator.service.engine import Engine
 from coordinator.simulation.registries import parse_once
 
@@ -59,6 +62,19 @@ def outside(coro: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     return asyncio.get_running_loop().create_task(coro, context=context)
 
 
+DRY: contextvars.ContextVar[bool] = contextvars.ContextVar("dry", default=False)
+"""Set inside a dry run: nothing may be written."""
+
+
+class PlayedCommits(Commits):
+    """The unit of work of one process, from which a dry run may ask for nothing."""
+
+    def _piece(self, *what: Any) -> Any:
+        if DRY.get():
+            raise Bug("a dry run writes")
+        return super()._piece(*what)
+
+
 class Process:
     """The service over one store, in a process that can die."""
 
@@ -83,8 +99,14 @@ class Process:
         self._answers: dict[asyncio.Future[Any], None] = {}
         self.on_death: Callable[[str], None] | None = None
         self.registry = registry
+        commits = PlayedCommits(
+            store,
+            monotonic=clock.monotonic,
+            sleep=clock.sleep,
+            uniform=random.Random(name).uniform,
+        )
         wired = assemble(
-            Engine(store, registry, clock, entropy, parse=parse_once),
+            Engine(store, registry, clock, entropy, parse=parse_once, commits=commits),
             lambda _: dict.fromkeys(LaunchKind, launcher),
             LaunchTarget(kind=LaunchKind.LOCAL),
             announcers=announcers,

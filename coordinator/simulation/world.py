@@ -38,7 +38,6 @@ from coordinator.simulation.clock import InstanceClock, VirtualClock, rest, run_
 from coordinator.simulation.edits import changed
 from coordinator.simulation.events import Events
 from coordinator.simulation.faults import (
-    DRY,
     STORE_PERIODS,
     TARGET_PERIODS,
     WAITING_FOR,
@@ -47,6 +46,7 @@ from coordinator.simulation.faults import (
 )
 from coordinator.simulation.limits import Limits
 from coordinator.simulation.process import (
+    DRY,
     Process,
     Unreachable,
     current_process,

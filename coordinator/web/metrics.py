@@ -36,7 +36,6 @@ COUNTED = (
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _STORE_COUNTERS = {
     "commits": "Commits that wrote something.",
-    "failed_commits": "Commits whose callers got an error.",
     "transactions": "Transactions decided, also those that wrote nothing.",
     "cache_hits": "Documents that transactions found decoded.",
     "cache_misses": "Documents that transactions looked for in the file.",
@@ -250,14 +249,19 @@ class _Counters(Collector):
         yield replaced
 
     def _store(self) -> Iterable[Metric]:
-        """The counters that the store in use keeps; another store may keep none."""
-        store = self._application.engine.store
+        """The counters that the store in use keeps, and those of the commits to it."""
+        store, commits = self._application.engine.store, self._application.engine.commits
         for name, words in _STORE_COUNTERS.items():
             value = getattr(store, name, None)
             if isinstance(value, int):
                 yield CounterMetricFamily(f"coordinator_store_{name}", words, value=value)
-        waiting = getattr(store, "waiting", None)
-        if isinstance(waiting, int):
-            yield GaugeMetricFamily(
-                "coordinator_store_waiting", "Transactions that wait for the writer.", value=waiting
-            )
+        for name, words, value in (
+            ("failed_commits", "Commits whose callers got an error.", commits.failed_commits),
+            ("retries", "Commits that were attempted again.", commits.retries),
+        ):
+            yield CounterMetricFamily(f"coordinator_store_{name}", words, value=value)
+        yield GaugeMetricFamily(
+            "coordinator_store_waiting",
+            "Work whose commit has not begun.",
+            value=commits.waiting + int(getattr(store, "waiting", 0)),
+        )

@@ -81,13 +81,13 @@ def test_a_store_that_stalls_fills_no_memory(
     monkeypatch.setattr(ingest, "WAITING_MAX", 5)
     store = service.application.store
     released = asyncio.Event()
-    transact = store.transact
+    attempt = store.attempt
 
     async def stalls(*args: Any) -> Any:
         await released.wait()
-        return await transact(*args)
+        return await attempt(*args)
 
-    monkeypatch.setattr(store, "transact", stalls)
+    monkeypatch.setattr(store, "attempt", stalls)
     events = [service.event(event_id=f"e{n}", game_ids=None) for n in range(12)]
     with ThreadPoolExecutor(12) as pool:
         answers = [pool.submit(service.client.post, "/v1/events", json=one) for one in events]

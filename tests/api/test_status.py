@@ -288,7 +288,7 @@ async def _as_another_instance_stores_it(service: Service) -> None:
         assert known is not None
         return Changes(None, {key: replace(known, pauses=(), flags=(), revision=99)})
 
-    await service.application.store.transact([key], step)
+    await service.application.engine.commits.transact([key], step)
 
 
 async def _only_the_calendar(service: Service, game_date: str) -> None:
@@ -298,7 +298,7 @@ async def _only_the_calendar(service: Service, game_date: str) -> None:
         game_date=game_date, games=("g1",), event_id="e", timestamp=now, received_at=now
     )
     key = calendar_key(game_date)
-    await service.application.store.transact([key], lambda _: Changes(None, {key: entry}))
+    await service.application.engine.commits.transact([key], lambda _: Changes(None, {key: entry}))
 
 
 @pytest.mark.parametrize(

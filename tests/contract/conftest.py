@@ -12,8 +12,8 @@ from typing import Protocol
 
 import pytest
 
-from coordinator.adapters.sqlite import MEMORY, SqliteStore
-from coordinator.ports import Store
+from coordinator.adapters.sqlite import MEMORY
+from tests.contract.transacting import TransactingSqlite, TransactingStore
 from tests.firestore.stores import firestore
 
 
@@ -23,7 +23,7 @@ class StoreFactory(Protocol):
     contenders: int
     """How many callers may fight for one document at once within a test's patience."""
 
-    def __call__(self) -> Store: ...
+    def __call__(self) -> TransactingStore: ...
 
 
 class SqliteFactory:
@@ -33,8 +33,8 @@ class SqliteFactory:
         self.path = path
         self.inline = inline
 
-    def __call__(self) -> SqliteStore:
-        return SqliteStore(self.path, inline=self.inline)
+    def __call__(self) -> TransactingSqlite:
+        return TransactingSqlite(self.path, inline=self.inline)
 
 
 FACTORIES: dict[str, Callable[[Path], Iterator[StoreFactory]]] = {
@@ -62,7 +62,7 @@ def outliving_factory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterato
 
 
 @pytest.fixture
-async def store(store_factory: StoreFactory) -> AsyncIterator[Store]:
+async def store(store_factory: StoreFactory) -> AsyncIterator[TransactingStore]:
     """Every store, open and empty."""
     made = store_factory()
     await made.open()

@@ -12,12 +12,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from coordinator.adapters.sqlite import SqliteStore
 from coordinator.core.model import Control, TableDate
 from coordinator.documents import AuditEntry
 from coordinator.errors import Unavailable
 from coordinator.ports import Changes, Document, Key, Kind
 from tests.contract.samples import NOON
+from tests.contract.transacting import TransactingSqlite as SqliteStore
 
 SHARED = Key(Kind.CONTROL, "shared")
 CALLERS = 16

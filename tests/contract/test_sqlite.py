@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.adapters.sqlite import APPLICATION_ID, MEMORY, SqliteStore, queries, schema
+from coordinator.adapters.sqlite import APPLICATION_ID, MEMORY, queries, schema
 from coordinator.adapters.sqlite.schema import MIGRATIONS
 from coordinator.core.model import Control
 from coordinator.documents import INDEXES, AuditEntry
@@ -26,6 +26,7 @@ from coordinator.errors import BadInput, Bug, Refused, Unavailable
 from coordinator.ports import Changes, Document, Key, Kind, Op, Query, Step, Where
 from tests.contract.process import CALLERS, SHARED, add_one, pair
 from tests.contract.samples import NOON
+from tests.contract.transacting import TransactingSqlite as SqliteStore
 
 pytestmark = pytest.mark.anyio
 

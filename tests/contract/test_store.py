@@ -15,9 +15,10 @@ import pytest
 from coordinator.core.model import Control, Partition, Status, TableDate
 from coordinator.documents import INDEXES, TYPES, Quarantined, decode, encode
 from coordinator.errors import BadInput, Bug, Refused, Unavailable
-from coordinator.ports import Changes, Document, Key, Kind, Need, Op, Page, Query, Store, Where
+from coordinator.ports import Changes, Document, Key, Kind, Need, Op, Page, Query, Where
 from tests.contract.conftest import StoreFactory
 from tests.contract.samples import NOON, PARTITION, RUN, SAMPLES
+from tests.contract.transacting import TransactingStore as Store
 
 pytestmark = pytest.mark.anyio
 

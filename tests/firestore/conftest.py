@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from coordinator.adapters.firestore import FirestoreStore
+from tests.contract.transacting import TransactingFirestore
 from tests.firestore.emulator import emulator_host
 from tests.firestore.proxy import Proxy
 from tests.firestore.stores import FirestoreFactory
@@ -34,7 +34,7 @@ def factory(proxy: Proxy) -> FirestoreFactory:
 
 
 @pytest.fixture
-async def store(factory: FirestoreFactory) -> AsyncIterator[FirestoreStore]:
+async def store(factory: FirestoreFactory) -> AsyncIterator[TransactingFirestore]:
     """A store, open and empty, behind the proxy."""
     made = factory()
     await made.open()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from coordinator.adapters.firestore import FirestoreStore
+from tests.contract.transacting import TransactingFirestore
 from tests.firestore.emulator import emulator_host, new_project
 
 
@@ -21,10 +21,10 @@ class FirestoreFactory:
         self.project = new_project()
         self.options = options
 
-    def __call__(self, **options: Any) -> FirestoreStore:
+    def __call__(self, **options: Any) -> TransactingFirestore:
         # The client reads it when it is made, which is when the store is opened.
         os.environ["FIRESTORE_EMULATOR_HOST"] = self.host
-        return FirestoreStore(self.project, **{**self.options, **options})
+        return TransactingFirestore(self.project, **{**self.options, **options})
 
 
 def firestore(folder: Path) -> Iterator[FirestoreFactory]:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from coordinator.adapters.firestore import FirestoreStore
 from coordinator.app import Application, build
 from coordinator.core.model import Run
 from coordinator.core.spec import LaunchKind, LaunchTarget, ProcessorSpec
 from coordinator.registry import Registry, parse
 from coordinator.settings import Settings
+from tests.contract.transacting import TransactingFirestore
 
 DAY = "2025-11-15"
 
@@ -45,7 +45,7 @@ def registry(tables: int, processors: int = 1, **policy: str) -> Registry:
 
 
 def wired(
-    store: FirestoreStore, registry: Registry, launches: Launches | None = None
+    store: TransactingFirestore, registry: Registry, launches: Launches | None = None
 ) -> Application:
     return build(
         Settings(store=store.name),

@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from coordinator.adapters.firestore import FirestoreStore
-from coordinator.adapters.sqlite import SqliteStore
 from coordinator.cli import app
 from coordinator.core.model import Control, RunStatus
 from coordinator.documents import event_key
@@ -21,6 +19,7 @@ from coordinator.errors import Refused, Unavailable
 from coordinator.ports import Changes, Document, Key, Kind, Query, Store
 from coordinator.service.copy import Copied, copy
 from tests.contract.samples import DATE, NOON, SAMPLES, TABLE
+from tests.contract.transacting import TransactingFirestore, TransactingSqlite
 from tests.firestore.proxy import UNAVAILABLE, Proxy
 from tests.firestore.stores import FirestoreFactory
 from tests.firestore.test_layout import entry
@@ -45,15 +44,15 @@ async def fill(store: Store) -> int:
 
 
 @pytest.fixture
-async def file(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    made = SqliteStore(tmp_path / "state.db")
+async def file(tmp_path: Path) -> AsyncIterator[TransactingSqlite]:
+    made = TransactingSqlite(tmp_path / "state.db")
     await made.open()
     yield made
     await made.close()
 
 
 async def test_there_and_back_again(
-    file: SqliteStore, factory: FirestoreFactory, tmp_path: Path
+    file: TransactingSqlite, factory: FirestoreFactory, tmp_path: Path
 ) -> None:
     total = await fill(file)
     cloud = factory(ledger_bytes_max=40_000, chunk_bytes_max=10_000)
@@ -64,7 +63,7 @@ async def test_there_and_back_again(
     assert list(dict.fromkeys(stages)) == [
         *("counting", "comparing", "copying", "verifying", "done")
     ]
-    other = SqliteStore(tmp_path / "other.db")
+    other = TransactingSqlite(tmp_path / "other.db")
     await other.open()
     back = await copy(cloud, other)
     assert back.digests == done.digests
@@ -75,7 +74,7 @@ async def test_there_and_back_again(
 
 
 async def test_a_copy_cut_short_goes_on_where_it_was(
-    file: SqliteStore, factory: FirestoreFactory, proxy: Proxy
+    file: TransactingSqlite, factory: FirestoreFactory, proxy: Proxy
 ) -> None:
     total = await fill(file)
     cloud = factory(tries=2)
@@ -98,7 +97,7 @@ async def test_a_copy_cut_short_goes_on_where_it_was(
 
 
 async def test_what_differs_is_replaced_only_when_told_to(
-    file: SqliteStore, store: FirestoreStore
+    file: TransactingSqlite, store: TransactingFirestore
 ) -> None:
     key = Key(Kind.CONTROL, "_all")
     await file.transact([], lambda _: Changes(None, {key: Control(scope="_all")}))
@@ -110,7 +109,7 @@ async def test_what_differs_is_replaced_only_when_told_to(
 
 
 async def test_a_target_that_has_more_is_found_out(
-    file: SqliteStore, store: FirestoreStore
+    file: TransactingSqlite, store: TransactingFirestore
 ) -> None:
     await fill(file)
     await store.transact(
@@ -122,12 +121,14 @@ async def test_a_target_that_has_more_is_found_out(
     assert not (await store.find(Query(Kind.CALENDAR))).items, "nothing was written"
 
 
-async def test_an_empty_database_is_no_source(file: SqliteStore, store: FirestoreStore) -> None:
+async def test_an_empty_database_is_no_source(
+    file: TransactingSqlite, store: TransactingFirestore
+) -> None:
     with pytest.raises(Refused, match=f"The source {store.name} holds no documents"):
         await copy(store, file, source_name=store.name)
 
 
-async def test_the_command_copies(file: SqliteStore, store: FirestoreStore) -> None:
+async def test_the_command_copies(file: TransactingSqlite, store: TransactingFirestore) -> None:
     total = await fill(file)
     await file.close()
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from google.auth.exceptions import DefaultCredentialsError
 
-from coordinator.adapters.firestore import FirestoreStore
 from coordinator.core.model import Control, TableDate
 from coordinator.documents import AuditEntry
 from coordinator.errors import Unavailable
 from coordinator.ports import Changes, Document, Key, Kind, Query
 from tests.contract.samples import NOON, RUN
+from tests.contract.transacting import TransactingFirestore
 from tests.firestore.proxy import ABORTED, DEADLINE, LOST, SLOW, UNAVAILABLE, Proxy
 from tests.firestore.stores import FirestoreFactory
 
@@ -38,7 +38,7 @@ def add_one(docs: Mapping[Key, Document | None]) -> Changes[int]:
     return Changes(count, puts, frozenset({Key(Kind.AUDIT, f"a{count}")}))
 
 
-async def count(store: FirestoreStore) -> int:
+async def count(store: TransactingFirestore) -> int:
     docs = await store.get([LEFT, RIGHT])
     left, right = docs[LEFT], docs[RIGHT]
     if left is None or right is None:
@@ -57,7 +57,7 @@ def times(*faults: str | None, method: str = "Commit") -> Callable[[str], str | 
 @pytest.mark.parametrize("fault", [ABORTED, UNAVAILABLE, DEADLINE, LOST, SLOW])
 @pytest.mark.parametrize("method", ["Commit", "BatchGetDocuments"])
 async def test_one_fault_is_not_seen(
-    store: FirestoreStore, proxy: Proxy, fault: str, method: str
+    store: TransactingFirestore, proxy: Proxy, fault: str, method: str
 ) -> None:
     proxy.fault = times(fault, method=method)
     assert await store.transact([LEFT], add_one) == 1
@@ -67,7 +67,7 @@ async def test_one_fault_is_not_seen(
 
 
 async def test_a_commit_whose_answer_was_lost_is_not_repeated(
-    store: FirestoreStore, proxy: Proxy
+    store: TransactingFirestore, proxy: Proxy
 ) -> None:
     proxy.fault = times(LOST)
     assert await store.transact([LEFT], add_one) == 1

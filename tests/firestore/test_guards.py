@@ -150,7 +150,7 @@ async def test_an_evaluation_that_changes_nothing_rests_on_no_remembered_pause(
         await here.ingest.take(event("raw.t0", 0))
         key = control_key("_all")
         ended: dict[Key, Document] = {key: Control(scope="_all", resume_pending=True)}
-        await there.store.transact([key], lambda _: Changes(None, ended))
+        await there.engine.commits.transact([key], lambda _: Changes(None, ended))
         spec = here.engine.registry.processors["P0"]
         decision = await here.engine.apply(spec, DAY, (Ticked(),))
         assert decision.fired is not None

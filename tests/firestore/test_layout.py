@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from coordinator.adapters.firestore import FirestoreStore, layout
+from coordinator.adapters.firestore import layout
 from coordinator.core.model import TableDate
 from coordinator.documents import LedgerEntry, encode, event_key, table_date_key
 from coordinator.errors import BadInput, TooLarge
 from coordinator.ports import Changes, Document, Key, Kind, Op, Query, Where
 from tests.contract.samples import ARRIVAL, DATE, NOON, SAMPLES, TABLE
+from tests.contract.transacting import TransactingFirestore
 from tests.firestore.proxy import Proxy
 from tests.firestore.stores import FirestoreFactory
 
@@ -23,7 +24,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.emulator]
 
 
 @pytest.fixture
-async def rolling(factory: FirestoreFactory) -> AsyncIterator[FirestoreStore]:
+async def rolling(factory: FirestoreFactory) -> AsyncIterator[TransactingFirestore]:
     """A store whose ledgers roll over after about twenty entries."""
     made = factory(ledger_bytes_max=12_000, chunk_bytes_max=4_000)
     await made.open()
@@ -53,11 +54,11 @@ def key(number: int) -> Key:
     return event_key(TABLE, DATE, f"e{number}")
 
 
-async def put(store: FirestoreStore, docs: dict[Key, Document]) -> None:
+async def put(store: TransactingFirestore, docs: dict[Key, Document]) -> None:
     await store.transact([], lambda _: Changes(None, docs))
 
 
-async def record(store: FirestoreStore, number: int) -> str:
+async def record(store: TransactingFirestore, number: int) -> str:
     """Take an event in as the service does: once."""
     home = table_date_key(TABLE, DATE)
 
@@ -75,7 +76,7 @@ async def record(store: FirestoreStore, number: int) -> str:
     "id_",
     ["a/b", "a%2Fb", "%", ".", "..", "__x__", "____", "é🏀/..", "x" * 1400, "_all", "a__b"],
 )
-async def test_any_id_comes_back(store: FirestoreStore, id_: str) -> None:
+async def test_any_id_comes_back(store: TransactingFirestore, id_: str) -> None:
     document = SAMPLES[Kind.CONTROL]
     await put(store, {Key(Kind.CONTROL, id_): document})
     assert (await store.find(Query(Kind.CONTROL))).items == ((id_, document),)
@@ -84,13 +85,15 @@ async def test_any_id_comes_back(store: FirestoreStore, id_: str) -> None:
 
 
 @pytest.mark.parametrize("id_", ["", "x" * 1501, "🏀" * 400])
-async def test_an_id_that_cannot_be_is_bad_input(store: FirestoreStore, id_: str) -> None:
+async def test_an_id_that_cannot_be_is_bad_input(store: TransactingFirestore, id_: str) -> None:
     with pytest.raises(BadInput):
         await store.get([Key(Kind.CONTROL, id_)])
 
 
 @pytest.mark.parametrize("event_id", ["plain", "a/b", "x__2025-01-01__y", "é🏀", "__", "x" * 256])
-async def test_any_event_id_lies_in_its_own_ledger(store: FirestoreStore, event_id: str) -> None:
+async def test_any_event_id_lies_in_its_own_ledger(
+    store: TransactingFirestore, event_id: str
+) -> None:
     made = replace(entry(1), event_id=event_id)
     await put(store, {event_key(TABLE, DATE, event_id): made})
     where = (Where("table", Op.EQ, TABLE), Where("game_date", Op.EQ, DATE))
@@ -100,7 +103,7 @@ async def test_any_event_id_lies_in_its_own_ledger(store: FirestoreStore, event_
 
 
 async def test_a_ledger_rolls_over_and_still_knows_every_event(
-    rolling: FirestoreStore, proxy: Proxy
+    rolling: TransactingFirestore, proxy: Proxy
 ) -> None:
     total = 150
     for number in range(total):
@@ -114,7 +117,9 @@ async def test_a_ledger_rolls_over_and_still_knows_every_event(
     assert (proxy.counts.reads, proxy.counts.writes) == (1, 1)
 
 
-async def test_a_rolled_over_ledger_is_listed_and_traced_whole(rolling: FirestoreStore) -> None:
+async def test_a_rolled_over_ledger_is_listed_and_traced_whole(
+    rolling: TransactingFirestore,
+) -> None:
     total = 90
     for start in range(0, total, 10):
         await put(rolling, {key(n): entry(n) for n in range(start, start + 10)})
@@ -144,7 +149,7 @@ async def test_a_rolled_over_ledger_is_listed_and_traced_whole(rolling: Firestor
         assert found == sorted(key(n).id for n in range(total))
 
 
-async def test_a_ledger_is_listed_however_long_it_is(store: FirestoreStore) -> None:
+async def test_a_ledger_is_listed_however_long_it_is(store: TransactingFirestore) -> None:
     many = [entry(n) for n in range(2_300)]
     for start in range(0, len(many), 500):
         puts = {event_key(TABLE, DATE, e.event_id): e for e in many[start : start + 500]}
@@ -165,7 +170,7 @@ async def test_a_ledger_is_listed_however_long_it_is(store: FirestoreStore) -> N
         assert [e.event_id for e in found] == [e.event_id for e in wanted]
 
 
-async def test_ledgers_of_many_dates_are_listed_in_order(store: FirestoreStore) -> None:
+async def test_ledgers_of_many_dates_are_listed_in_order(store: TransactingFirestore) -> None:
     days = [f"2025-{m:02}-{d:02}" for m in (1, 2, 3) for d in range(1, 25)]
     docs: dict[Key, Document] = {}
     for n, day in enumerate(days):
@@ -191,7 +196,7 @@ async def test_ledgers_of_many_dates_are_listed_in_order(store: FirestoreStore) 
         assert found == sorted(wanted, reverse=descending)
 
 
-async def test_a_message_of_several_mebibytes_is_kept_whole(store: FirestoreStore) -> None:
+async def test_a_message_of_several_mebibytes_is_kept_whole(store: TransactingFirestore) -> None:
     where = Key(Kind.QUARANTINE, "large")
     for size in (1_500_000, 900_000, 10):
         large = replace(SAMPLES[Kind.QUARANTINE], raw=os.urandom(size))
@@ -201,7 +206,7 @@ async def test_a_message_of_several_mebibytes_is_kept_whole(store: FirestoreStor
 
 
 async def test_what_no_commit_can_hold_is_too_large_and_harms_nobody(
-    store: FirestoreStore,
+    store: TransactingFirestore,
 ) -> None:
     large = replace(SAMPLES[Kind.QUARANTINE], raw=os.urandom(9_000_000))
     where, other = Key(Kind.QUARANTINE, "large"), Key(Kind.CONTROL, "c")
@@ -210,7 +215,7 @@ async def test_what_no_commit_can_hold_is_too_large_and_harms_nobody(
     assert set((await store.get([where, other])).values()) == {None}
 
 
-async def test_a_document_near_the_bound_is_kept(store: FirestoreStore) -> None:
+async def test_a_document_near_the_bound_is_kept(store: TransactingFirestore) -> None:
     near = replace(SAMPLES[Kind.AUDIT], detail={"noise": os.urandom(420_000).hex()})
     assert 800_000 < len(encode(near)) < 900_000
     where = Key(Kind.AUDIT, "near")
@@ -218,7 +223,7 @@ async def test_a_document_near_the_bound_is_kept(store: FirestoreStore) -> None:
     assert (await store.get([where]))[where] == near
 
 
-async def test_what_may_go_carries_the_instant_when(store: FirestoreStore) -> None:
+async def test_what_may_go_carries_the_instant_when(store: TransactingFirestore) -> None:
     settled = replace(SAMPLES[Kind.QUARANTINE], state="replayed", settled_at=NOON)
     await put(
         store,
@@ -234,7 +239,7 @@ async def test_what_may_go_carries_the_instant_when(store: FirestoreStore) -> No
     assert rows["quarantine/settled"].fields["expire_at"] == NOON + layout.SETTLED_KEPT
 
 
-async def test_long_texts_are_found_by_all_of_their_characters(store: FirestoreStore) -> None:
+async def test_long_texts_are_found_by_all_of_their_characters(store: TransactingFirestore) -> None:
     docs = {
         Key(Kind.RUN, f"r{n}"): replace(SAMPLES[Kind.RUN], correlation_id="é" * 2000 + str(n))
         for n in range(3)

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from coordinator.adapters.firestore import FirestoreStore
 from coordinator.adapters.firestore.layout import path
 from coordinator.documents import Dates, calendar_key, dates_key, event_key
 from coordinator.ports import Changes, Document, Key, Kind
 from coordinator.registry import parse
+from tests.contract.transacting import TransactingFirestore
 from tests.firestore.proxy import Proxy
 from tests.firestore.stores import FirestoreFactory
 from tests.firestore.support import DAY, event, wired
@@ -31,7 +31,7 @@ processors:
 """)
 
 
-def remembered(store: FirestoreStore, key: Key) -> Document | None:
+def remembered(store: TransactingFirestore, key: Key) -> Document | None:
     found = store._remembered.get(path(key))
     return None if found is None else found[1].document(key.kind, {})
 
@@ -46,13 +46,13 @@ async def test_what_a_process_has_written_itself_is_not_read_again(
     await app.ingest.take(event("raw.box", 2, game_ids=["g1"]))
     counts = proxy.take()
     assert (counts.calls.total(), counts.reads, counts.writes) == (2, 1 + 1, 1 + 1)
-    assert isinstance(app.store, FirestoreStore)
+    assert isinstance(app.store, TransactingFirestore)
     key = calendar_key(DAY)
     assert remembered(app.store, key) == (await app.store.get([key]))[key]
     await app.store.close()
 
 
-class Late(FirestoreStore):
+class Late(TransactingFirestore):
     """The answer of its first commit is long on its way."""
 
     def __init__(self, project: str) -> None:
@@ -82,8 +82,9 @@ async def test_an_answer_that_was_overtaken_does_not_bring_the_past_back(
             listed = (known or Dates(name="games")).having(date, True)
             return Changes(None, {key: listed}, guards=frozenset(), fresh=frozenset())
 
-        # As a load of the calendar does: it declares what it rests on, and that is not the list.
-        await store.transact([key, event_key("raw.schedule", date, "e")], step)
+        # Nothing tells beforehand that it writes the list too, as with a table's first load.
+        event = event_key("raw.schedule", date, "e")
+        await store.unit.transact([key, event], step, writes=[event])
 
     first = asyncio.ensure_future(listed("2025-01-01"))
     await store.carried_out.wait()
@@ -97,7 +98,7 @@ async def test_an_answer_that_was_overtaken_does_not_bring_the_past_back(
     await store.close()
 
 
-async def test_parts_of_a_large_document_are_not_remembered(store: FirestoreStore) -> None:
+async def test_parts_of_a_large_document_are_not_remembered(store: TransactingFirestore) -> None:
     key = dates_key("games")
     many = tuple(f"{n:010}-{n * 7919 % 10**10:010}" for n in range(120_000))
 

@@ -17,6 +17,7 @@ from coordinator.documents import event_key, partition_key
 from coordinator.errors import CoordinatorError, Refused
 from coordinator.ports import Kind, Query
 from coordinator.registry import Registry, parse
+from coordinator.service.commits import GROUPS_AT_ONCE
 from coordinator.web.health import readiness
 from tests.firestore.proxy import UNAVAILABLE, Proxy
 from tests.firestore.stores import FirestoreFactory
@@ -131,7 +132,7 @@ async def test_first_loads_of_a_windowed_table_at_once_settle(factory: Firestore
         outcomes = await asyncio.gather(*(app.ingest.take(load) for load in loads))
         assert {o.outcome for o in outcomes} == {"applied"}
         store: Any = app.store
-        assert store.conflicts < 2 * store._commits_at_once  # those that began beside each other
+        assert store.conflicts < 2 * GROUPS_AT_ONCE  # those that began beside each other
 
 
 async def test_an_event_costs_two_round_trips_and_its_documents(

@@ -18,6 +18,7 @@ INGEST = "coordinator/service/ingest.py"
 RUNS = "coordinator/service/runs.py"
 SWEEP = "coordinator/service/sweep.py"
 ENGINE = "coordinator/service/engine.py"
+COMMITS = "coordinator/service/commits.py"
 OPERATE = "coordinator/service/operate.py"
 QUARANTINE = "coordinator/service/quarantine.py"
 ADOPT = "coordinator/service/adopt.py"
@@ -672,7 +673,7 @@ INTAKE = (
         "neighbours-fail-together",
         "one event that breaks fails every event that shares its commit",
         "law 5",
-        replace(INGEST, "if len(batch) == 1 or over:", "if batch:"),
+        replace(COMMITS, "if len(pieces) == 1 or isinstance(error, Unavailable):", "if pieces:"),
         by=SERVICE + "test_guards.py::test_an_event_that_breaks_takes_none_of_its_batch_with_it",
     ),
     tested(
@@ -798,7 +799,11 @@ DECIDING = (
         "dry-run-writes",
         "a rehearsal does what it should only say",
         "5.4",
-        replace(ENGINE, "            if dry_run:\n", "            if dry_run and not decisions:\n"),
+        replace(
+            OPERATE,
+            "decision = await self._engine.preview(spec, game_date, (fact,))",
+            "decision = await self._engine.apply(spec, game_date, (fact,))",
+        ),
         by=API + "test_operators.py::test_a_rehearsal_says_what_it_would_do_and_changes_nothing",
     ),
     tested(
@@ -870,9 +875,9 @@ DECIDING = (
         "a partition that cannot be judged keeps time from all others",
         "law 4",
         replace(
-            SWEEP,
-            "                self.stuck |= work.keys()\n                return []",
-            "                self.stuck |= work.keys()\n                raise",
+            ENGINE,
+            "            if isinstance(answer, Exception):\n",
+            "            if isinstance(answer, Exception):\n                raise answer\n",
         ),
         by=RACES + "test_a_partition_that_cannot_be_judged_keeps_time_from_no_other",
     ),
@@ -1094,7 +1099,7 @@ STORES = (
         "one-late-caller-fails-its-group",
         "a caller whose patience ends takes with it all that share its commit",
         "law 5",
-        replace(FIRESTORE, "if late and len(late) < len(jobs):", "if not jobs:"),
+        replace(COMMITS, "if late and len(late) < len(pieces):", "if not pieces:"),
         by=FIRESTORE_TESTS
         + "test_guards.py::test_a_caller_whose_patience_ends_takes_nobody_with_it",
     ),
@@ -1127,7 +1132,11 @@ STORES = (
         "one-bad-document-fails-its-commit",
         "a document that cannot be stored fails all that share its commit",
         "law 5",
-        replace(SQLITE_WRITER, "if len(jobs) > 1:  #", "if not jobs:  #"),
+        replace(
+            SQLITE_WRITER,
+            'raise Bug(f"A document cannot be stored:',
+            'raise sqlite3.DataError(f"A document cannot be stored:',
+        ),
         by=SQLITE_TESTS + "test_one_bad_document_in_a_shared_commit_fails_alone",
     ),
     tested(
@@ -1166,7 +1175,7 @@ STORES = (
         replace(
             SQLITE_STORE,
             "if self._writes.qsize() >= self._waiting_max:",
-            "if not keys and not step:",
+            "if attempt is None:",
         ),
         by=SQLITE_TESTS + "test_too_many_waiting_is_unavailable",
     ),

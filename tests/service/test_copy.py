@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.adapters.sqlite import SqliteStore
 from coordinator.core.model import CalendarDate, Control
 from coordinator.errors import Refused
 from coordinator.ports import Changes, Document, Key, Kind, Query, Store
 from coordinator.service.copy import copy
 from tests.contract.samples import SAMPLES
+from tests.contract.transacting import TransactingSqlite
 
 
 def night(date: str, *games: str) -> dict[Key, Document]:
@@ -31,8 +31,8 @@ async def held(store: Store) -> dict[Key, Document]:
 
 
 @pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[tuple[SqliteStore, SqliteStore]]:
-    stores = SqliteStore(tmp_path / "from.db"), SqliteStore(tmp_path / "to.db")
+async def pair(tmp_path: Path) -> AsyncIterator[tuple[TransactingSqlite, TransactingSqlite]]:
+    stores = TransactingSqlite(tmp_path / "from.db"), TransactingSqlite(tmp_path / "to.db")
     for store in stores:
         await store.open()
     yield stores
@@ -40,7 +40,7 @@ async def pair(tmp_path: Path) -> AsyncIterator[tuple[SqliteStore, SqliteStore]]
         await store.close()
 
 
-Pair = tuple[SqliteStore, SqliteStore]
+Pair = tuple[TransactingSqlite, TransactingSqlite]
 
 
 @pytest.mark.parametrize(

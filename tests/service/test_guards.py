@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -16,7 +16,7 @@ from coordinator.core.model import Partition
 from coordinator.core.spec import LaunchKind
 from coordinator.documents import QuarantineState, calendar_key
 from coordinator.errors import Unavailable
-from coordinator.ports import Key, Kind, Query, Step
+from coordinator.ports import Answer, Attempt, Kind, Query
 from coordinator.registry import parse
 from coordinator.service.engine import FOLLOWS_FROM_ITSELF
 from coordinator.settings import Settings
@@ -24,7 +24,6 @@ from tests.api.support import envelope
 from tests.service.test_adopt import DATE, HEAD, ONE, Launches, load
 from tests.service.test_instances import World, world
 
-T = TypeVar("T")
 CALENDAR = """
 version: 1
 timezone: America/New_York
@@ -143,10 +142,10 @@ async def test_a_timestamp_after_its_receipt_counts_as_its_receipt() -> None:
 class Poisoned(SqliteStore):
     """A store that a transaction over one date breaks in."""
 
-    async def transact(self, keys: Sequence[Key], step: Step[T]) -> T:
-        if any(key.id.endswith("__2024-10-25") for key in keys):
+    async def attempt(self, attempt: Attempt) -> Sequence[Answer]:
+        if any(key.id.endswith("__2024-10-25") for t in attempt.transactions for key in t.keys):
             raise ValueError("a bug")
-        return await super().transact(keys, step)
+        return await super().attempt(attempt)
 
 
 async def test_an_event_that_breaks_takes_none_of_its_batch_with_it() -> None:

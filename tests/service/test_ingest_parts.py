@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -13,14 +13,13 @@ from coordinator import outbox
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.app import Application, build
 from coordinator.core.spec import LaunchKind
-from coordinator.errors import CONTENDED, Unavailable
-from coordinator.ports import Key, Kind, Step, StoreProfile
+from coordinator.errors import Unavailable
+from coordinator.ports import Answer, Attempt, Kind, StoreProfile
 from coordinator.registry import parse
 from coordinator.service.engine import Engine
 from coordinator.settings import Settings
 from tests.service.test_adopt import HEAD, ONE, Launches, load
 
-T = TypeVar("T")
 SLOW = "2024-10-22"
 
 
@@ -35,11 +34,12 @@ class Held(SqliteStore):
         self.sizes: list[int] = []
         """How many documents each commit read at first."""
 
-    async def transact(self, keys: Sequence[Key], step: Step[T]) -> T:
+    async def attempt(self, attempt: Attempt) -> Sequence[Answer]:
+        keys = {key for transaction in attempt.transactions for key in transaction.keys}
         if any(key.id.endswith(f"__{SLOW}") for key in keys):
             await self.let_go.wait()
         self.sizes.append(len(keys))
-        return await super().transact(keys, step)
+        return await super().attempt(attempt)
 
 
 def wired(store: Held, registry: str = ONE) -> Application:
@@ -101,17 +101,17 @@ async def test_a_large_batch_is_cut_by_its_partitions_and_keeps_its_order(tmp_pa
     outcomes = await asyncio.gather(*(application.ingest.take(one) for one in loads))
     assert [o.outcome for o in outcomes] == ["applied"] * 12
     assert len(store.sizes) == 4  # 150 partitions and no more are three dates and not four
-    assert not application.ingest._queue
-    assert not application.ingest._busy
+    assert not application.engine.commits.waiting
     await store.close()
 
 
 async def test_a_batch_that_too_many_want_is_divided(tmp_path: Path) -> None:
     class Contended(Held):
-        async def transact(self, keys: Sequence[Key], step: Step[T]) -> T:
+        async def attempt(self, attempt: Attempt) -> Sequence[Answer]:
+            keys = {key for transaction in attempt.transactions for key in transaction.keys}
             if sum(key.kind is Kind.EVENT for key in keys) > 2:
-                raise Unavailable("too many want it", code=CONTENDED)
-            return await super().transact(keys, step)
+                raise Contended("too many want it")
+            return await super().attempt(attempt)
 
     store = Contended(str(tmp_path / "s.db"))
     store.let_go.set()

@@ -15,9 +15,8 @@ from coordinator.app import Application, build
 from coordinator.core.model import Flag, Partition, Run, RunStatus
 from coordinator.core.spec import LaunchKind, LaunchTarget, ProcessorSpec
 from coordinator.errors import Refused, TooLarge, Unavailable
-from coordinator.ports import Kind, Notice, Op, Query, Step, StoreProfile, Where
+from coordinator.ports import Answer, Attempt, Kind, Notice, Op, Query, StoreProfile, Where
 from coordinator.registry import parse
-from coordinator.service import adopt
 from coordinator.service import engine as engine_module
 from coordinator.service import sweep as sweep_module
 from coordinator.service.engine import Engine
@@ -231,11 +230,11 @@ async def test_a_partition_that_cannot_be_judged_keeps_no_instance_from_being_re
         ready, parts = found.ready, found.parts
         assert not ready
 
-        async def broken(self: Engine, *_: Any, **__: Any) -> Any:
+        def broken(self: Engine, *_: Any, **__: Any) -> Any:
             raise ValueError("a bug")
 
         with monkeypatch.context() as patch:
-            patch.setattr(Engine, "apply_each", broken)
+            patch.setattr(Engine, "decide_in", broken)
             await one.sweeper.sweep()
         found = await readiness(one)
         ready, parts = found.ready, found.parts
@@ -253,17 +252,18 @@ async def test_a_change_of_registry_that_is_too_large_for_a_commit_is_made_in_pa
         await old.sweeper.adoption.take_up()
         for day in range(10, 20):
             await old.ingest.take({**w.load("raw.a"), "game_date": f"2024-10-{day}"})
-        real = Engine.transact
+        real = w.store.attempt
         sizes: list[int] = []
 
-        async def small(self: Engine, keys: Any, step: Step[Any]) -> Any:
+        async def small(attempt: Attempt) -> Any:
+            keys = {key for transaction in attempt.transactions for key in transaction.keys}
             partitions = sum(key.kind is Kind.PARTITION for key in keys)
             sizes.append(partitions)
             if partitions > 3:
-                raise TooLarge("a commit is too large")
-            return await real(self, keys, step)
+                return [Answer(error=TooLarge("a commit is too large"))]
+            return await real(attempt)
 
-        monkeypatch.setattr(adopt.Engine, "transact", small)
+        monkeypatch.setattr(w.store, "attempt", small)
         new = w.instance(ONE.replace("phase: 3", "phase: 4"))
         assert await new.sweeper.adoption.take_up() == 10
         assert max(sizes) == 10

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ from coordinator.core.schedule import shift
 from coordinator.core.spec import LaunchKind
 from coordinator.documents import encode, partition_key, pending_key
 from coordinator.errors import Unavailable
-from coordinator.ports import Document, Key, Kind, Op, Query, Store, Where
+from coordinator.ports import Attempt, Document, Key, Kind, Op, Query, Store, Transaction, Where
 from coordinator.registry import parse
-from coordinator.service import pending as pending_module
+from coordinator.service.engine import WINDOWED_TOGETHER
 from coordinator.settings import Settings
 from tests.contract.conftest import FACTORIES, StoreFactory
 from tests.service.test_adopt import Launches
@@ -129,21 +130,26 @@ class Commits:
 
     def __init__(self, app: Application, monkeypatch: pytest.MonkeyPatch) -> None:
         self.puts: list[Mapping[Key, Document]] = []
-        transact = app.store.transact
+        once = app.store.attempt
 
-        async def observed(keys: Any, step: Any) -> Any:
-            last: list[Any] = []
+        async def observed(attempt: Attempt) -> Any:
+            last: dict[int, Any] = {}
 
-            def kept(docs: Any) -> Any:
-                answer = step(docs)
-                last[:] = [getattr(answer, "puts", None)]
-                return answer
+            def kept(number: int, transaction: Transaction) -> Transaction:
+                def step(docs: Any) -> Any:
+                    answer = transaction.step(docs)
+                    last[number] = getattr(answer, "puts", None)
+                    return answer
 
-            result = await transact(keys, kept)
-            self.puts += [p for p in last if p]
-            return result
+                return Transaction(transaction.keys, step)
 
-        monkeypatch.setattr(app.store, "transact", observed)
+            inner = replace(attempt, transactions=[*map(kept, range(999), attempt.transactions)])
+            answers = await once(inner)
+            attempt.memory = inner.memory
+            self.puts += [p for p in last.values() if p]
+            return answers
+
+        monkeypatch.setattr(app.store, "attempt", observed)
 
     def bytes_most(self) -> int:
         return max(sum(len(encode(d)) for d in puts.values()) for puts in self.puts)
@@ -183,14 +189,14 @@ async def test_a_crash_between_batches_loses_nothing(monkeypatch: pytest.MonkeyP
     async with quiet(LAST) as app:
         await take(app, games(FIRST), *(load("raw.a", d) for d in days(60, shift(FIRST, 1))))
         await take(app, load("raw.t", FIRST))
-        real, batches = app.engine.apply_each, iter(range(3))
+        real, batches = app.engine._apply_together, iter(range(3))
 
         async def dies(*args: Any, **said: Any) -> Any:
             if next(batches, None) is None:
                 raise asyncio.CancelledError
             return await real(*args, **said)
 
-        monkeypatch.setattr(app.engine, "apply_each", dies)
+        monkeypatch.setattr(app.engine, "_apply_together", dies)
         with pytest.raises(asyncio.CancelledError):
             await app.sweeper.sweep()
         fired = len(await found(app, Kind.RUN))
@@ -314,7 +320,7 @@ async def test_a_sweep_fires_long_windows_in_small_commits(monkeypatch: pytest.M
         commits = Commits(app, monkeypatch)
         assert len((await app.sweeper.sweep()).fired) == 20
         fired = [sum(k.kind is Kind.RUN for k in puts) for puts in commits.puts]
-        assert max(fired) == pending_module.PER_COMMIT
+        assert max(fired) == WINDOWED_TOGETHER
 
 
 async def test_short_windows_are_read_with_the_load_that_completes_the_rest() -> None:
@@ -436,4 +442,4 @@ async def test_served_they_fire_without_a_sweep_of_all(tmp_path: Path) -> None:
                 break
             await asyncio.sleep(0.02)
         assert (await partition(app, second)).generation == 1
-    assert pending_module.PER_COMMIT <= 50
+    assert WINDOWED_TOGETHER <= 50

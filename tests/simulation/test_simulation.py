@@ -6,9 +6,7 @@ That bugs are caught is shown by ``make planted`` (``tests/planted``).
 """
 
 import asyncio
-import contextvars
 import os
-import random
 import re
 import secrets
 import sqlite3
@@ -16,7 +14,6 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,22 +22,14 @@ from coordinator.core import machine
 from coordinator.core.model import Control, Status
 from coordinator.documents import control_key
 from coordinator.errors import Bug, TooLarge, Unavailable
-from coordinator.ports import Changes
+from coordinator.ports import Attempt, Changes, Transaction
 from coordinator.simulation import run
 from coordinator.simulation.__main__ import main
 from coordinator.simulation.clock import run_virtually
 from coordinator.simulation.edits import EDITS
-from coordinator.simulation.faults import (
-    DRY,
-    KINDS,
-    OF_SQLITE,
-    STORE_PERIODS,
-    WAITING_FOR,
-    Faults,
-    FaultyStore,
-)
+from coordinator.simulation.faults import KINDS, OF_SQLITE, STORE_PERIODS, WAITING_FOR
 from coordinator.simulation.limits import Limits
-from coordinator.simulation.process import quiet_log
+from coordinator.simulation.process import DRY, PlayedCommits, quiet_log
 from coordinator.simulation.stores import Shared, Trouble
 from coordinator.simulation.world import ENDINGS, World
 
@@ -118,7 +107,10 @@ def test_a_store_in_trouble_refuses_and_heals(kind: str, place: str, tmp_path: P
     async def write(letters: str) -> None:
         for letter in letters:
             put = {control_key(letter): Control(scope=letter * 3000)}
-            await store.transact([], lambda _, put=put: Changes(None, put))  # type: ignore[misc]
+            transaction = Transaction((), lambda _, put=put: Changes(None, put))  # type: ignore[misc]
+            (answer,) = await store.attempt(Attempt([transaction]))
+            if answer.error is not None:
+                raise answer.error
 
     async def play() -> None:
         await store.open()
@@ -208,29 +200,17 @@ def test_a_range_that_is_none_is_a_usage_error(seeds: str) -> None:
     assert error.value.code == 2
 
 
-class Combining:
-    """A store that runs each caller's step in a task of its own, as one that combines them does."""
+async def test_a_dry_run_that_writes_is_seen_and_nobody_else_is() -> None:
+    store = SqliteStore(MEMORY, inline=True)
+    await store.open()
+    commits = PlayedCommits(store)
 
-    async def transact(self, keys: Any, step: Any) -> Any:
-        loop, context = asyncio.get_running_loop(), contextvars.Context()
+    async def write(*, dry: bool) -> str:
+        DRY.set(dry)  # of this task alone
+        change = Changes("done", {control_key("_all"): Control(scope="_all")})
+        return await commits.transact([], lambda _: change)
 
-        async def run() -> Any:
-            return step({})
-
-        return (await loop.create_task(run(), context=context)).result
-
-
-@pytest.mark.anyio
-async def test_a_dry_run_that_writes_is_seen_whoever_runs_its_step() -> None:
-    rng = random.Random(1)
-    faults = Faults(rng)
-    faults.on = False
-    store = FaultyStore(Combining(), faults, rng)  # type: ignore[arg-type]
-    change = Changes("done", {control_key("_all"): Control(scope="_all")})
-    assert await store.transact([], lambda _: change) == "done"
-    token = DRY.set(True)
-    try:
-        with pytest.raises(Bug, match="a dry run writes"):
-            await store.transact([], lambda _: change)
-    finally:
-        DRY.reset(token)
+    others, dry = await asyncio.gather(write(dry=False), write(dry=True), return_exceptions=True)
+    assert others == "done"
+    assert isinstance(dry, Bug)
+    await store.close()

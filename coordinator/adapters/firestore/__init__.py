@@ -1,7 +1,7 @@
 """The store in Firestore: what ``adapters.sqlite`` is for one machine, for many instances.
 
 ``layout`` says which document holds what, ``queries`` how a look at a collection is asked,
-``combine`` which transactions share a commit, ``store`` reads, decides, commits and retries.
+``store`` makes one attempt at a commit, and finds.
 """
 
 from coordinator.adapters.firestore.store import FirestoreStore

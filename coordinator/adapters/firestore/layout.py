@@ -109,11 +109,15 @@ def event_id_of(home: str, name: str) -> str:
     return f"{home}__{name}" if name else home
 
 
+def home_of(key: Key) -> Key:
+    """The key of the document that ``key`` lies in: an event lies in its table's date."""
+    return Key(Kind.TABLE_DATE, split_event(key.id)[0]) if key.kind is Kind.EVENT else key
+
+
 def path(key: Key) -> str:
     """The path of the document that holds ``key``, relative to the database. Raises ``BadInput``."""
-    if key.kind is Kind.EVENT:
-        return f"{Kind.TABLE_DATE.value}/{escape(split_event(key.id)[0])}"
-    return f"{key.kind.value}/{escape(key.id)}"
+    kind, id_ = home_of(key)
+    return f"{kind.value}/{escape(id_)}"
 
 
 def chunk_path(home: str, number: int) -> str:

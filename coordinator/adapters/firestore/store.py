@@ -1,17 +1,16 @@
-"""``ports.Store`` over google-cloud-firestore's AsyncClient: reading, committing, retrying, finding.
+"""``ports.Store`` over google-cloud-firestore's AsyncClient: one attempt at a commit, and finding.
 
-How a transaction goes:
+How an attempt goes:
 
-- Transactions that wait for the same documents run, one after the other, inside one commit
-  (``combine``). Its documents are read by one BatchGetDocuments, and everything decided is written
-  by one Commit with preconditions on what was read (``transaction``): two round trips. Read-write
-  transactions of Firestore lock, and collapse where many want one document.
-- A commit that was refused because another came between is tried again on what is there now. So is
-  one that failed on the way. Every document remembers the operations that wrote it last: where the
-  answer of a commit was lost, its operation id tells whether it happened.
-- Tries are jittered and bounded in number and time; then callers get ``Unavailable``.
+- The documents of its transactions are read by one BatchGetDocuments, and everything decided is
+  written by one Commit with preconditions on what was read (``transaction``): two round trips.
+  Read-write transactions of Firestore lock, and collapse where many want one document.
+- A commit that was refused because another came between, or that failed on the way, may be attempted
+  again by whoever handed it in. Every document remembers the operations that wrote it last: where the
+  answer of a commit was lost, its operation id tells the next attempt whether it happened.
 - Every call to Firestore has a deadline of its own (``asyncio.timeout``), and the client's own
-  retries are off: they would hide a commit that happened behind a precondition that failed.
+  retries are off: they would hide a commit that happened behind a precondition that failed. Reads
+  are repeated here, with jitter, a bounded number of times.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ import random
 import secrets
 import time
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import grpc
 import structlog
@@ -41,7 +40,6 @@ from tenacity import (
     wait_exponential,
 )
 
-from coordinator.adapters.firestore.combine import Group, Job, Waiting
 from coordinator.adapters.firestore.layout import (
     CHUNK_BYTES_MAX,
     DOCUMENT_BYTES_MAX,
@@ -81,7 +79,6 @@ from coordinator.adapters.firestore.queries import (
 from coordinator.adapters.firestore.transaction import (
     ROUNDS_MAX,
     Act,
-    Answer,
     Batch,
     PartGone,
     Puts,
@@ -94,15 +91,21 @@ from coordinator.documents import INDEXES, PROOF_KEY, proof
 from coordinator.errors import CONTENDED, BadInput, Bug, CoordinatorError, TooLarge, Unavailable
 from coordinator.ports import (
     PROOF_SECONDS,
+    Answer,
+    Attempt,
     Changes,
+    Contended,
     Document,
+    DoNotFit,
+    Interrupted,
     Key,
     Kind,
     Mark,
     Page,
     Query,
-    Step,
     StoreProfile,
+    Transaction,
+    Unconfirmed,
 )
 
 log = structlog.get_logger(__name__)
@@ -117,8 +120,6 @@ READ_MAX: Final = 500
 COMMIT_BYTES_MAX: Final = 3_500_000
 """Firestore takes 10 MiB in one commit; its emulator 4 MiB in one message."""
 WRITES_MAX: Final = 500
-REFUSALS_TOGETHER: Final = 3
-"""Refusals after which transactions, or the events of one, do not go on in one commit."""
 ROUNDS_TOGETHER: Final = 6
 """Readings after which transactions that still want more do not go on in one commit."""
 SCAN_MAX: Final = 2000
@@ -159,8 +160,6 @@ RENEW_SECONDS: Final = 5.0
 """A client that fails is replaced no more often than this."""
 LEAST_TRY_SECONDS: Final = 0.25
 """With less left, nothing more is tried."""
-LAST_LOOK_SECONDS: Final = 1.0
-"""For the look whether a commit without an answer happened, once patience is over."""
 WAIT_SECONDS_MIN: Final = 0.005
 WAIT: Final = wait_exponential(multiplier=0.025, max=1.5)
 """The longest wait before a try; how much of it is waited is drawn."""
@@ -187,26 +186,15 @@ class Again(Exception):
         """Refused for certain, since another commit came between."""
 
 
-class _TooMuch(Exception):
-    """The transactions of a group do not fit one commit together."""
-
-
-class _Crossed(Exception):
-    """A group was refused that wrote documents which others may mean to write beside it."""
-
-
 @dataclass(slots=True)
-class _Tries:
-    """What is remembered from one try of a group to the next."""
+class _Memory:
+    """What is remembered from one attempt at a commit to the next."""
 
-    jobs: Sequence[Job]
-    wants: dict[Job, dict[Key, None]]
-    contended: Set[str]
+    wants: list[dict[Key, None]]
+    """The keys that each transaction is shown."""
     sent: dict[str, list[Answer]] = field(default_factory=dict)
     """Operations that may have been applied, and what their callers then get."""
     written: set[str] = field(default_factory=set)
-    refused: int = 0
-    """How often another came between."""
     fresh: bool = False
     """Nothing may come from memory."""
 
@@ -216,10 +204,8 @@ class FirestoreStore:
 
     ``project`` and ``database`` name it; with ``FIRESTORE_EMULATOR_HOST`` set, it is that emulator's.
     ``call_seconds`` is the deadline of one call to Firestore; ``tries`` and ``patience_seconds``
-    bound the tries of one commit or read, so that who pushes is answered within the ten seconds in
-    which Pub/Sub wants to hear; ``waiting_max`` is how many transactions may wait before
-    callers get ``Unavailable``; ``remember_seconds`` how long calendar and pauses are remembered
-    (see ``transaction`` for what never rests on memory). ``read_twice`` reads several documents until
+    bound the repetitions of one read; ``remember_seconds`` is how long calendar and pauses are
+    remembered (``Changes.fresh`` says what must not rest on that). ``read_twice`` reads several documents until
     two readings agree: Google's emulator, unlike Firestore, shows a commit to readers document by
     document. ``outside`` replaces clock, sleep and chance. To be used from one event loop: the
     client belongs to the one that opened it.
@@ -235,8 +221,6 @@ class FirestoreStore:
         call_seconds: float = 4.0,
         tries: int = 24,
         patience_seconds: float = 7.5,
-        commits_at_once: int = 32,
-        waiting_max: int = 50_000,
         remember_seconds: float = 600.0,
         ledger_bytes_max: int = LEDGER_BYTES_MAX,
         chunk_bytes_max: int = CHUNK_BYTES_MAX,
@@ -248,8 +232,6 @@ class FirestoreStore:
         self._call_seconds = call_seconds
         self._tries = tries
         self._patience_seconds = patience_seconds
-        self._commits_at_once = commits_at_once
-        self._waiting_max = waiting_max
         self._remember_seconds = remember_seconds
         self._ledger_bytes_max = ledger_bytes_max
         self._chunk_bytes_max = chunk_bytes_max
@@ -257,9 +239,6 @@ class FirestoreStore:
         self._outside = outside or Outside()
         self._client: AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._waiting = Waiting()
-        self._begin_soon = False
-        self._tasks: set[asyncio.Task[None]] = set()
         self._remembered: OrderedDict[str, tuple[float, Row]] = OrderedDict()
         self._calls_of: Counter[AsyncClient] = Counter()
         """The calls that are on their way, by client."""
@@ -276,10 +255,6 @@ class FirestoreStore:
         """Commits that were refused because another came between."""
         self.settled = 0
         """Commits whose answer was lost and which turned out to have happened."""
-        self.retries = 0
-        """Calls that were tried again, for whatever reason."""
-        self.failed_commits = 0
-        """Groups of transactions whose callers all got ``Unavailable``."""
         self.batch_max = 0
         """The most transactions that shared one commit."""
         self.documents_read = 0
@@ -291,11 +266,6 @@ class FirestoreStore:
         """How settings name it: ``firestore:PROJECT[/DATABASE]``."""
         database = "" if self.database == DEFAULT_DATABASE else f"/{self.database}"
         return f"firestore:{self.project}{database}"
-
-    @property
-    def waiting(self) -> int:
-        """Transactions that have not begun."""
-        return len(self._waiting)
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────
 
@@ -314,14 +284,11 @@ class FirestoreStore:
             ) from error
 
     async def close(self) -> None:
-        """Let everything that waits finish, then close. Closing twice is harmless."""
+        """Close. Closing twice is harmless."""
         client = self._client
         if client is None:
             return
         self._loop = None  # nothing new from here on
-        self._begin()
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
         self._client = None
         self._remembered.clear()
         for one in (client, *self._calls_of):
@@ -367,24 +334,38 @@ class FirestoreStore:
 
     # ── the port ─────────────────────────────────────────────────────────────────────────────
 
-    async def transact(self, keys: Sequence[Key], step: Step[T]) -> T:
-        """Read ``keys``, call ``step``, and commit what it returns; durable when this returns.
+    async def attempt(self, attempt: Attempt) -> Sequence[Answer]:
+        """Read, call the steps, and commit what they return, once; durable when this returns.
 
-        Raises what ``step`` raises (then it wrote nothing), ``BadInput`` for an id that cannot be
-        one, ``TooLarge`` for a document that has no room, ``Unavailable`` when Firestore cannot be
-        reached or too many wait, and ``Bug`` for a step that does not decide, creates what it was
-        shown to exist, or writes what cannot be stored.
+        An answer's error is what its step raises, ``BadInput`` for an id that cannot be one,
+        ``TooLarge`` for a document that has no room, or ``Bug`` for a step that does not decide,
+        creates what it was shown to exist, or writes what cannot be stored. Raises ``Interrupted``,
+        ``Contended``, ``Unconfirmed``, ``DoNotFit``, and ``Unavailable`` where another attempt is
+        of no use.
         """
         self._check_open()
-        if len(self._waiting) >= self._waiting_max:
-            raise Unavailable(f"{self._waiting_max} transactions wait already. Try again later.")
-        future = asyncio.get_running_loop().create_future()
-        deadline = self._outside.monotonic() + self._patience_seconds
-        self._waiting.add(Job(tuple(dict.fromkeys(keys)), step, future, deadline))
-        if not self._begin_soon:
-            self._begin_soon = True
-            asyncio.get_running_loop().call_soon(self._begin)
-        return cast(T, await future)
+        if attempt.memory is None:
+            wants = [dict.fromkeys(t.keys) for t in attempt.transactions]
+            attempt.memory = _Memory(wants)
+        given = _deadline.set(self._outside.monotonic() + attempt.seconds)
+        try:
+            answers = await self._try(attempt)
+        except Again as error:
+            if not error.conflict:
+                self._written_at = None
+            kind = Unconfirmed if attempt.memory.sent else Interrupted
+            unavailable = self._unavailable(error)
+            raise kind(unavailable.detail, code=unavailable.code) from error
+        except Contended:
+            raise
+        except Unavailable:
+            self._written_at = None
+            raise
+        finally:
+            _deadline.reset(given)
+        self.transactions += len(answers)
+        self.batch_max = max(self.batch_max, len(answers))
+        return answers
 
     async def get(self, keys: Sequence[Key]) -> Mapping[Key, Document | None]:
         """The committed documents under ``keys`` as of one instant, None where there is none.
@@ -444,7 +425,10 @@ class FirestoreStore:
         written_at = self._written_at
         if written_at is not None and self._outside.monotonic() - written_at < PROOF_SECONDS:
             return
-        await self.transact([PROOF_KEY], lambda _: Changes(None, {PROOF_KEY: proof()}))
+        transaction = Transaction((PROOF_KEY,), lambda _: Changes(None, {PROOF_KEY: proof()}))
+        (answer,) = await self.attempt(Attempt([transaction]))
+        if answer.error is not None:
+            raise answer.error
 
     async def changed_since(self, mark: Mark | None) -> tuple[Sequence[Partition], Mark]:
         """The partitions that any process wrote after a mark, and the next mark.
@@ -487,97 +471,15 @@ class FirestoreStore:
                 return found, following
             after = [rows[-1].fields[WRITTEN_AT]], rows[-1].path.rpartition("/")[2]
 
-    # ── groups ───────────────────────────────────────────────────────────────────────────────
+    # ── retried reads ────────────────────────────────────────────────────────────────────────
 
-    def _begin(self) -> None:
-        self._begin_soon = False
-        room = self._commits_at_once - len(self._tasks)
-        for group in self._waiting.take(room, self._outside.monotonic()):
-            task = asyncio.ensure_future(self._serve(group))
-            self._tasks.add(task)
-            task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._begin()
-
-    async def _serve(self, group: Group) -> None:
-        try:
-            await self._settle_all(group.jobs, group.contended)
-        except _Crossed:
-            self._waiting.put_back(group, self._outside.monotonic())
-        finally:
-            self._waiting.finished(group)
-
-    async def _settle_all(self, jobs: Sequence[Job], contended: Set[str]) -> None:
-        """Commit the transactions together, or where that cannot be, in halves.
-
-        Raises ``_Crossed`` where they are to begin again; ``contended`` is what nobody else in this
-        process writes meanwhile.
-        """
-        jobs = [job for job in jobs if not job.future.done()]
-        if not jobs:
-            return
-        try:
-            answers = await self._settle(jobs, contended)
-        except _Crossed:
-            raise
-        except _TooMuch:
-            half = len(jobs) // 2
-            await self._settle_all(jobs[:half], contended)
-            await self._settle_all(jobs[half:], contended)
-            return
-        except CoordinatorError as error:
-            self.failed_commits += 1
-            self._written_at = None
-            for job in jobs:
-                _settle(job, Answer(error=_copy(error)))
-            return
-        except Exception as error:  # else every caller of the group hangs
-            log.exception("a commit failed unexpectedly")
-            for job in jobs:
-                _settle(job, Answer(error=Bug(f"The store failed: {error!r}.")))
-            return
-        self.transactions += len(jobs)
-        self.batch_max = max(self.batch_max, len(jobs))
-        for job, answer in zip(jobs, answers, strict=True):
-            _settle(job, answer)
-
-    async def _settle(self, jobs: Sequence[Job], contended: Set[str]) -> list[Answer]:
-        tries = _Tries(jobs, {job: dict.fromkeys(job.keys) for job in jobs}, contended)
-        deadline = min(job.deadline for job in jobs)
-        try:
-            return await self._patiently(lambda: self._try(tries), deadline)
-        except Unavailable as error:
-            if not tries.sent:
-                self._expire(jobs, error)
-                raise
-            # The last commit may have happened: look once more before saying that it did not.
-            _deadline.set(self._outside.monotonic() + LAST_LOOK_SECONDS)
-            try:
-                found = self._sent(tries, await self._read(tries.written))
-            except Again:
-                found = None
-            if found is None:
-                raise
-            return found
-
-    def _expire(self, jobs: Sequence[Job], error: Unavailable) -> None:
-        """Where some callers can wait no longer, tell these; raise ``_Crossed`` for the others."""
-        late = [job for job in jobs if not self._time_until(job.deadline)]
-        if late and len(late) < len(jobs):
-            for job in late:
-                _settle(job, Answer(error=_copy(error)))
-            raise _Crossed from error
-
-    async def _patiently(
-        self, work: Callable[[], Awaitable[T]], deadline: float | None = None
-    ) -> T:
-        """Try until it succeeds, or patience runs out. Raises ``Unavailable``."""
-        until = deadline or self._outside.monotonic() + self._patience_seconds
+    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Read until it succeeds, or patience runs out. Raises ``Unavailable``."""
+        until = self._outside.monotonic() + self._patience_seconds
 
         def over(state: RetryCallState) -> bool:
-            return state.attempt_number >= self._tries or not self._time_until(until)
+            late = self._outside.monotonic() + LEAST_TRY_SECONDS > until
+            return late or state.attempt_number >= self._tries
 
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(Again),
@@ -590,17 +492,12 @@ class FirestoreStore:
         try:
             async for attempt in retrying:
                 with attempt:
-                    self.retries += attempt.retry_state.attempt_number > 1
                     return await work()
         except Again as error:
             raise self._unavailable(error) from error
         finally:
             _deadline.reset(given)
         raise Bug("a retry ended without an answer")
-
-    def _time_until(self, deadline: float) -> bool:
-        """Whether there is time for another try."""
-        return self._outside.monotonic() + LEAST_TRY_SECONDS <= deadline
 
     def _wait(self, state: RetryCallState) -> float:
         """Seconds until the next try."""
@@ -615,111 +512,115 @@ class FirestoreStore:
             )
         return Unavailable(f"The store {self.name} is out of reach: {error}. Try again later.")
 
-    def _sent(self, tries: _Tries, rows: Mapping[str, Row]) -> list[Answer] | None:
-        """What an earlier try's callers get, where its operation id is in the documents."""
-        for op, answers in tries.sent.items():
+    # ── one attempt at a commit ──────────────────────────────────────────────────────────────
+
+    def _sent(self, memory: _Memory, rows: Mapping[str, Row]) -> list[Answer] | None:
+        """What an earlier attempt's callers get, where its operation id is in the documents."""
+        for op, answers in memory.sent.items():
             if any(op in row.ops for row in rows.values()):
                 self.settled += 1
-                self._forget(tries.written)
+                self._forget(memory.written)
                 return answers
         return None
 
-    async def _try(self, tries: _Tries) -> list[Answer]:
-        """Read, call the steps, commit: once. Raises ``Again``, ``_TooMuch``."""
-        wanted = {path(k): k for wants in tries.wants.values() for k in wants}
-        rows = {} if tries.fresh else self._recall(wanted)
+    async def _try(self, attempt: Attempt) -> list[Answer]:
+        """Read, call the steps, commit. Raises ``Again``, ``Contended``, ``DoNotFit``."""
+        memory: _Memory = attempt.memory
+        try:
+            wanted = {path(k): k for wants in memory.wants for k in wants}
+        except BadInput as error:
+            return self._alone(attempt, error)
+        rows = {} if memory.fresh else self._recall(wanted)
         cached = set(rows)
-        unread = {*wanted, *tries.written} - cached
+        unread = {*wanted, *memory.written} - cached
         rows |= await self._read(unread)
         self._remember(wanted, rows, cached)
-        if tries.sent:
-            found = self._sent(tries, rows)
+        if memory.sent:
+            found = self._sent(memory, rows)
             if found is not None:
                 return found
+        if attempt.ask_only:
+            raise Again("the last commit was not carried out", conflict=False)
         try:
-            batch = await self._decide(tries, rows, cached)
+            batch = await self._decide(attempt, rows, cached)
             op = self._outside.operation_id()
             writes = batch.writes(op)
         except PartGone as error:
             raise Again("a document changed while it was read", conflict=True) from error
-        except Unavailable:
+        except (Unavailable, DoNotFit):
             raise
         except CoordinatorError as error:
-            return self._one_by_one(tries.jobs, error)
+            return self._alone(attempt, error)
         if not writes:
             return batch.answers
-        self._check_size(tries.jobs, writes)
-        tries.sent[op] = batch.answers
-        tries.written |= {w.path for w in writes}
+        self._check_size(attempt, writes)
+        memory.sent[op] = batch.answers
+        memory.written |= {w.path for w in writes}
         try:
             times = await self._commit(writes, batch.decided)
         except Again as error:
-            tries.fresh = True
+            memory.fresh = True
             if error.conflict:
-                del tries.sent[op]
-                self.conflicts += 1
-                if not tries.sent and not tries.written <= tries.contended:
-                    self._forget(tries.written)
-                    for job, more in batch.unread_creates.items():
-                        tries.wants[job].update(dict.fromkeys(more))
-                    for job in tries.jobs:
-                        job.again(tries.wants[job], tries.written)
-                    raise _Crossed from error
-                for job, keys in batch.unread_creates.items():
-                    tries.wants[job].update(dict.fromkeys(keys))
-                tries.refused += 1
-                if tries.refused >= REFUSALS_TOGETHER and not tries.sent:
-                    # Another process writes some of it all the time. Less of it may get through.
-                    if len(tries.jobs) > 1:
-                        raise _TooMuch from error
-                    if tries.jobs[0].divisible:
-                        raise self._unavailable(error) from error
+                self._refused(memory, op, batch, error)
             raise
         except TooLarge as error:
-            del tries.sent[op]
-            return self._one_by_one(tries.jobs, error)
+            del memory.sent[op]
+            return self._alone(attempt, error)
         self.commits += 1
         self._written_at = self._outside.monotonic()
         self._keep(writes, times)
         return batch.answers
 
-    def _one_by_one(self, jobs: Sequence[Job], error: CoordinatorError) -> list[Answer]:
+    def _refused(self, memory: _Memory, op: str, batch: Batch, error: Again) -> None:
+        """Another commit came between. Raises ``Contended``, unless an earlier attempt may yet turn
+        out to have been carried out."""
+        del memory.sent[op]
+        self.conflicts += 1
+        for number, keys in batch.unread_creates.items():
+            memory.wants[number].update(dict.fromkeys(keys))
+        if not memory.sent:
+            self._forget(memory.written)
+            raise Contended(self._unavailable(error).detail, frozenset(batch.touched)) from error
+
+    def _alone(self, attempt: Attempt, error: CoordinatorError) -> list[Answer]:
         """The fault of one transaction must not take the others down."""
-        if len(jobs) > 1:
-            raise _TooMuch
+        if len(attempt.transactions) > 1:
+            raise DoNotFit(error.detail) from error
         return [Answer(error=error)]
 
-    def _check_size(self, jobs: Sequence[Job], writes: Sequence[Write]) -> None:
+    def _check_size(self, attempt: Attempt, writes: Sequence[Write]) -> None:
+        alone = len(attempt.transactions) == 1
         total = 0
         for write in writes:
             size = field_bytes(write.fields)
             total += size if write.act is not Act.HOLD else write.held_bytes
             if size > WARN_BYTES:
                 log.warning("a document is large", path=write.path, bytes=size)
-            if size > DOCUMENT_BYTES_MAX and len(jobs) == 1:
+            if size > DOCUMENT_BYTES_MAX and alone:
                 raise TooLarge(f"{write.path} would have {size} bytes; Firestore takes 1 MiB.")
-        if (total > COMMIT_BYTES_MAX or len(writes) > WRITES_MAX) and len(jobs) > 1:
-            raise _TooMuch
+        if (total > COMMIT_BYTES_MAX or len(writes) > WRITES_MAX) and not alone:
+            raise DoNotFit(f"{len(writes)} writes of {total} bytes are more than one commit takes")
 
-    async def _decide(self, tries: _Tries, rows: dict[str, Row], cached: set[str]) -> Batch:
+    async def _decide(self, attempt: Attempt, rows: dict[str, Row], cached: set[str]) -> Batch:
         """Call every step, with more documents as they ask for them, until all have decided."""
+        all_wants: list[dict[Key, None]] = attempt.memory.wants
         for round_ in range(2 * ROUNDS_MAX):
-            await self._complete(rows, [k for w in tries.wants.values() for k in w])
+            await self._complete(rows, [k for wants in all_wants for k in wants])
             batch = Batch(
                 rows,
-                tries.wants,
+                all_wants,
                 cached,
                 last_call=round_ >= ROUNDS_MAX - 1,
                 ledger_bytes_max=self._ledger_bytes_max,
                 chunk_bytes_max=self._chunk_bytes_max,
             )
-            batch.run(tries.jobs)
-            if batch.missing and round_ >= ROUNDS_TOGETHER and len(tries.jobs) > 1:
-                raise _TooMuch  # each sees what the one before it puts, and then wants more
+            batch.run(attempt.transactions)
+            if batch.missing and round_ >= ROUNDS_TOGETHER and len(all_wants) > 1:
+                raise DoNotFit("each reads by what the one before it puts, and then needs more")
             if batch.missing or batch.more_paths:
-                for job, keys in batch.missing.items():
-                    tries.wants[job].update(dict.fromkeys(keys))
-                wanted = {path(k): k for w in tries.wants.values() for k in w}
+                for number, keys in batch.missing.items():
+                    all_wants[number].update(dict.fromkeys(keys))
+                wanted = {path(k): k for wants in all_wants for k in wants}
                 more = (set(wanted) | batch.more_paths) - rows.keys()
                 read = await self._read(more)
                 self._remember(wanted, read, set())
@@ -728,7 +629,7 @@ class FirestoreStore:
             if not batch.prove:
                 return batch
             proved = await self._read(batch.prove)
-            wanted = {path(k): k for w in tries.wants.values() for k in w}
+            wanted = {path(k): k for wants in all_wants for k in wants}
             self._remember(wanted, proved, set())
             cached -= batch.prove
             if all(proved[p].version == rows[p].version for p in batch.prove):
@@ -1102,23 +1003,6 @@ def _sortable(value: Any) -> tuple[int, Any]:
     if value is None:
         return (0, 0)
     return (1, value.encode()) if isinstance(value, str) else (1, value)
-
-
-def _settle(job: Job, answer: Answer) -> None:
-    """Tell a caller; one that was cancelled hears nothing."""
-    if job.future.done():
-        return
-    if answer.error is not None:
-        job.future.set_exception(answer.error)
-    else:
-        job.future.set_result(answer.value)
-
-
-def _copy(error: CoordinatorError) -> CoordinatorError:
-    """An error of its own for each caller: tracebacks are not to be shared."""
-    made = type(error)(error.detail, code=error.code)
-    made.__cause__ = error.__cause__
-    return made
 
 
 def _words(error: BaseException) -> str:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final
 
-from coordinator.adapters.firestore.combine import Job
 from coordinator.adapters.firestore.layout import (
     BODY,
     CHUNK_BYTES_MAX,
@@ -37,6 +36,7 @@ from coordinator.adapters.firestore.layout import (
     entry_of,
     expires,
     field_bytes,
+    home_of,
     index_fields,
     index_value,
     ledger_fields,
@@ -55,7 +55,7 @@ from coordinator.documents import (
     partition_key,
 )
 from coordinator.errors import Bug, CoordinatorError
-from coordinator.ports import Changes, Document, Key, Kind, Need
+from coordinator.ports import Answer, Changes, Document, Key, Kind, Need, Transaction
 
 ROUNDS_MAX: Final = 16
 """How often one transaction's step may be called: more is a step that never decides."""
@@ -94,14 +94,6 @@ class Write:
     """How large the document is that stays as it is: a commit's size may count it whole."""
     stamped: bool = False
     """Firestore writes the time into it (``layout.WRITTEN_AT``)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a transaction's caller gets once the commit is durable."""
-
-    value: Any = None
-    error: Exception | None = None
 
 
 class PartGone(Exception):
@@ -172,8 +164,8 @@ class Batch:
     """The transactions of one commit, run in order over one set of rows."""
 
     rows: dict[str, Row]
-    wants: dict[Job, dict[Key, None]]
-    """The keys that each is shown, in the order in which it asked."""
+    wants: Sequence[dict[Key, None]]
+    """The keys that each transaction is shown, in the order in which it asked."""
     cached: set[str]
     """Rows that come from memory and were not proved."""
     last_call: bool = False
@@ -182,11 +174,14 @@ class Batch:
     chunk_bytes_max: int = CHUNK_BYTES_MAX
 
     answers: list[Answer] = field(default_factory=list)
-    missing: dict[Job, list[Key]] = field(default_factory=dict)
+    missing: dict[int, list[Key]] = field(default_factory=dict)
+    """Transaction, by its number → what it asks for."""
     more_paths: set[str] = field(default_factory=set)
     prove: set[str] = field(default_factory=set)
     """Rows from memory that are to be read before the commit."""
-    unread_creates: dict[Job, list[Key]] = field(default_factory=dict)
+    unread_creates: dict[int, list[Key]] = field(default_factory=dict)
+    touched: set[Key] = field(default_factory=set)
+    """The documents that were read and are written or guarded, by the key of the one they lie in."""
     decided: list[Puts] = field(default_factory=list)
     """What each transaction puts, in their order; without those that put nothing."""
     _puts: dict[Key, Document] = field(default_factory=dict)
@@ -195,14 +190,14 @@ class Batch:
     _views: dict[Key, Document | None] = field(default_factory=dict)
     _hold: set[str] = field(default_factory=set)
 
-    def run(self, jobs: Sequence[Job]) -> None:
+    def run(self, transactions: Sequence[Transaction]) -> None:
         """Call every step; afterwards either something is missing, or all is decided."""
-        for job in jobs:
-            self.answers.append(self._answer(job))
+        for number, transaction in enumerate(transactions):
+            self.answers.append(self._answer(number, transaction))
 
-    def _answer(self, job: Job) -> Answer:
+    def _answer(self, number: int, transaction: Transaction) -> Answer:
         try:
-            return Answer(self._run(job))
+            return Answer(self._run(number, transaction))
         except PartGone:
             raise
         except StopIteration as error:  # no future can carry it
@@ -210,7 +205,7 @@ class Batch:
             bug.__cause__ = error
             return Answer(error=bug)
         except Exception as error:  # noqa: BLE001 - it is handed to the caller
-            self.prove |= {path(key) for key in self.wants[job]} & self.cached
+            self.prove |= {path(key) for key in self.wants[number]} & self.cached
             return Answer(error=error)
 
     def _view(self, key: Key) -> Document | None:
@@ -218,19 +213,18 @@ class Batch:
             self._views[key] = document_of(key, self.rows)
         return self._views[key]
 
-    def _run(self, job: Job) -> Any:
-        wants = self.wants[job]
-        docs = {key: self._view(key) for key in wants}
-        answer: Changes[Any] | Need = job.step(dict(docs))
+    def _run(self, number: int, transaction: Transaction) -> Any:
+        docs = {key: self._view(key) for key in self.wants[number]}
+        answer: Changes[Any] | Need = transaction.step(dict(docs))
         if isinstance(answer, Need):
             missing = [key for key in answer.keys if key not in docs]
             if not missing:
                 raise Bug("a step needs only documents that it was given")
-            return self._ask(job, missing)
+            return self._ask(number, missing)
         check_changes(answer, docs)
         known = [k for k in answer.creates if k not in docs and self._exists(k)]
         if known:
-            return self._ask(job, known)
+            return self._ask(number, known)
         taken = [key for key in answer.creates if docs.get(key) is not None]
         if taken:
             raise Bug(f"a step creates what it was shown to exist: {taken}")
@@ -239,13 +233,13 @@ class Batch:
         if unread:
             self.more_paths |= unread
             return None
-        self._take(job, docs, answer)
+        self._take(number, docs, answer)
         return answer.result
 
-    def _ask(self, job: Job, keys: list[Key]) -> None:
+    def _ask(self, number: int, keys: list[Key]) -> None:
         if self.last_call:
             raise Bug(f"a step has not decided after {ROUNDS_MAX} calls")
-        self.missing[job] = keys
+        self.missing[number] = keys
 
     def _exists(self, key: Key) -> bool:
         """Whether it is known already that ``key`` exists, to a step that did not ask."""
@@ -255,7 +249,9 @@ class Batch:
             return False
         return self._view(key) is not None
 
-    def _take(self, job: Job, docs: Mapping[Key, Document | None], changes: Changes[Any]) -> None:
+    def _take(
+        self, number: int, docs: Mapping[Key, Document | None], changes: Changes[Any]
+    ) -> None:
         puts = {k: d for k, d in changes.puts.items() if d is not docs.get(k)}
         bodies: dict[Key, bytes] = {}
         for key, document in puts.items():
@@ -270,6 +266,7 @@ class Batch:
         if puts:
             guards = docs.keys() if changes.guards is None else changes.guards
             self._hold |= {path(k) for k in guards}
+            self.touched |= {home_of(k) for k in {*puts, *guards} & docs.keys()}
             self.decided.append(puts)
         fresh = docs.keys() if changes.fresh is None else changes.fresh
         self.prove |= {path(k) for k in fresh} & self.cached
@@ -278,7 +275,7 @@ class Batch:
             self._views[key] = document
             if key in changes.creates and key not in docs:
                 self._creates.add(key)
-                self.unread_creates.setdefault(job, []).append(key)
+                self.unread_creates.setdefault(number, []).append(key)
         self._bodies.update(bodies)
 
     # ── what is written ──────────────────────────────────────────────────────────────────────

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from coordinator.errors import Bug, CoordinatorError, Unavailable
-from coordinator.ports import Key, Step
+from coordinator.ports import Answer, Transaction
 
 
 class Job:
@@ -42,15 +42,20 @@ class Job:
         return self.value
 
 
-class Transaction(Job):
-    __slots__ = ("keys", "step")
+class Write(Job):
+    """A transaction. Its caller gets an ``Answer``."""
+
+    __slots__ = ("transaction",)
 
     def __init__(
-        self, keys: Sequence[Key], step: Step[Any], future: asyncio.Future[Any] | None = None
+        self, transaction: Transaction, future: asyncio.Future[Answer] | None = None
     ) -> None:
         super().__init__(future)
-        self.keys = keys
-        self.step = step
+        self.transaction = transaction
+
+    def settle(self) -> None:
+        if self.future is not None and not self.future.done():
+            self.future.set_result(Answer(self.value, self.error))
 
 
 class Read(Job):

@@ -13,17 +13,26 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-from coordinator.adapters.sqlite.jobs import Job, Lane, Read, Transaction
+from coordinator.adapters.sqlite.jobs import Job, Lane, Read, Write
 from coordinator.adapters.sqlite.queries import find_page, get_documents
 from coordinator.adapters.sqlite.schema import MEMORY, check_path, connect_reader, pragma
 from coordinator.adapters.sqlite.writer import Cache, Writer
 from coordinator.documents import PROOF_KEY, proof
 from coordinator.errors import Bug, CoordinatorError, Refused, Unavailable
-from coordinator.ports import PROOF_SECONDS, Changes, Document, Key, Page, Query, Step, StoreProfile
-
-T = TypeVar("T")
+from coordinator.ports import (
+    PROOF_SECONDS,
+    Answer,
+    Attempt,
+    Changes,
+    Document,
+    Key,
+    Page,
+    Query,
+    StoreProfile,
+    Transaction,
+)
 
 PROOF_BYTES = 16 * 1024
 """Several pages of a file, as an event takes."""
@@ -184,27 +193,31 @@ class SqliteStore:
 
     # the port
 
-    async def transact(self, keys: Sequence[Key], step: Step[T]) -> T:
-        """Read ``keys``, call ``step``, and commit what it returns; durable when this returns.
+    async def attempt(self, attempt: Attempt) -> Sequence[Answer]:
+        """Commit transactions, in order; those that come at the same time share a commit.
 
-        Raises what ``step`` raises (then it wrote nothing), ``Unavailable`` when the store cannot
-        be reached or too many wait (then nothing was changed), and ``Bug`` for a step that does
-        not decide, creates what it was shown to exist, or writes what cannot be stored.
+        Every answer is durable or an error; one is ``Unavailable`` where its commit failed or too
+        many wait, and ``Bug`` for a step that does not decide, creates what it was shown to exist,
+        or writes what cannot be stored.
         """
         self._check_open()
         if self.inline:
             await asyncio.sleep(0)
             self._check_open()
-            job = Transaction(keys, step)
-            self._writer.commit([job])
-            if job.error is None:  # whoever watches knows of a failure before anything else happens
-                await asyncio.sleep(0)
-            return cast(T, job.answer())
+            jobs = [Write(transaction) for transaction in attempt.transactions]
+            for job in jobs:
+                self._writer.commit([job])
+            if all(job.error is None for job in jobs):
+                await asyncio.sleep(0)  # whoever watches knows of a failure before anything else
+            return [Answer(job.value, job.error) for job in jobs]
         if self._writes.qsize() >= self._waiting_max:
             raise Unavailable(f"{self._waiting_max} transactions wait already. Try again later.")
-        future = asyncio.get_running_loop().create_future()
-        self._writes.put(Transaction(keys, step, future))
-        return cast(T, await future)
+        answers = []
+        for transaction in attempt.transactions:
+            answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            self._writes.put(Write(transaction, answer))
+            answers.append(answer)
+        return [await answer for answer in answers]
 
     async def get(self, keys: Sequence[Key]) -> Mapping[Key, Document | None]:
         """The committed documents under ``keys`` as of one instant, None where there is none.
@@ -242,7 +255,10 @@ class SqliteStore:
             return
         for size in (PROOF_BYTES, 0):
             changes = Changes(None, {PROOF_KEY: proof(size)})
-            await self.transact([PROOF_KEY], partial(_always, changes))
+            transaction = Transaction((PROOF_KEY,), partial(_always, changes))
+            (answer,) = await self.attempt(Attempt([transaction]))
+            if answer.error is not None:
+                raise answer.error
 
     def _prove(self, connection: sqlite3.Connection) -> None:
         pragma(connection, "schema_version")
@@ -266,9 +282,9 @@ class SqliteStore:
         return await future
 
     def _handle_writes(self, batch: list[Job]) -> None:
-        transactions = [job for job in batch if isinstance(job, Transaction)]
-        if transactions:
-            self._writer.commit(transactions)
+        writes = [job for job in batch if isinstance(job, Write)]
+        if writes:
+            self._writer.commit(writes)
         for job in batch:
             if isinstance(job, Read):
                 self._run_read(job)

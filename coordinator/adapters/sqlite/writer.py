@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from coordinator.adapters.sqlite.jobs import Transaction, from_sqlite
+from coordinator.adapters.sqlite.jobs import Write, from_sqlite
 from coordinator.adapters.sqlite.queries import UPSERT, Cell, Cells, body_of, cells_of, update
 from coordinator.adapters.sqlite.schema import connect_writer, pragma
 from coordinator.documents import check_changes, decode, encode
@@ -23,10 +23,6 @@ ROUNDS_MAX: Final = 16
 """How often one transaction's step may be called: more is a step that never decides."""
 
 
-class _Unwritable(Exception):
-    """A document of the batch cannot be stored: the fault of one transaction, not of the store."""
-
-
 class _Held(NamedTuple):
     """A document as the file has it."""
 
@@ -35,6 +31,23 @@ class _Held(NamedTuple):
     """Bytes, encoded."""
     cells: Cells | None
     """None: not worked out yet."""
+
+
+class _Put(NamedTuple):
+    """A document as it is to be written."""
+
+    document: Document
+    body: bytes
+    cells: Cells
+
+    @classmethod
+    def of(cls, key: Key, document: Document) -> _Put:
+        """Raise ``Bug`` where it cannot be stored: the fault of one transaction, not of the store."""
+        try:
+            key.id.encode()
+            return cls(document, encode(document), cells_of(key.kind, document))
+        except Exception as error:
+            raise Bug(f"A document cannot be stored: {type(error).__name__}: {error}.") from error
 
 
 class Cache:
@@ -73,30 +86,18 @@ class _Batch:
     def __init__(self) -> None:
         self.read: dict[Key, _Held | None] = {}
         """As the file has it; a key that nobody asked for is absent."""
-        self.puts: dict[Key, Document] = {}
+        self.puts: dict[Key, _Put] = {}
 
     def write(self, connection: sqlite3.Connection) -> dict[Key, _Held]:
-        """Write the documents; what the file has of them once committed.
-
-        Raises ``_Unwritable`` where one cannot be stored.
-        """
+        """Write the documents; what the file has of them once committed."""
         rows: dict[str, list[tuple[Cell | bytes, ...]]] = {}
         written: dict[Key, _Held] = {}
-        try:
-            for key, document in self.puts.items():
-                body = encode(document)
-                cells = cells_of(key.kind, document)
-                written[key] = _Held(document, len(body), cells)
-                sql, row = self._statement(key, cells, body)
-                rows.setdefault(sql, []).append(row)
-            for sql, of_sql in rows.items():
-                connection.executemany(sql, of_sql)
-        except sqlite3.DataError as error:
-            raise _Unwritable(str(error)) from error
-        except sqlite3.Error:
-            raise
-        except Exception as error:
-            raise _Unwritable(f"{type(error).__name__}: {error}") from error
+        for key, put in self.puts.items():
+            written[key] = _Held(put.document, len(put.body), put.cells)
+            sql, row = self._statement(key, put.cells, put.body)
+            rows.setdefault(sql, []).append(row)
+        for sql, of_sql in rows.items():
+            connection.executemany(sql, of_sql)
         return written
 
     def _statement(
@@ -143,7 +144,7 @@ class Writer:
             self._connection.close()
             self._connection = None
 
-    def commit(self, jobs: Sequence[Transaction]) -> None:
+    def commit(self, jobs: Sequence[Write]) -> None:
         """Run ``jobs`` in order inside one commit, and give each its value or error.
 
         When the commit fails each gets ``Unavailable``, also those whose step raised: what that
@@ -151,13 +152,6 @@ class Writer:
         """
         try:
             self._attempt(jobs)
-        except _Unwritable as error:
-            if len(jobs) > 1:  # find the culprit; the others are not to suffer
-                for job in jobs:
-                    self.commit([job])
-                return
-            jobs[0].error = Bug(f"A document cannot be stored: {error}.")
-            jobs[0].error.__cause__ = error.__cause__
         except sqlite3.Error as error:
             self._fail(jobs, from_sqlite(error, self.path))
         except CoordinatorError as error:  # the connection was lost and cannot be had again
@@ -166,7 +160,7 @@ class Writer:
             self.transactions += len(jobs)
             self.batch_max = max(self.batch_max, len(jobs))
 
-    def _fail(self, jobs: Sequence[Transaction], error: CoordinatorError) -> None:
+    def _fail(self, jobs: Sequence[Write], error: CoordinatorError) -> None:
         self.failed_commits += 1
         self.written_at = None
         for job in jobs:
@@ -174,7 +168,7 @@ class Writer:
             job.error = type(error)(error.detail)
             job.error.__cause__ = error.__cause__
 
-    def _attempt(self, jobs: Sequence[Transaction]) -> None:
+    def _attempt(self, jobs: Sequence[Write]) -> None:
         connection = self.connection()
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -206,7 +200,7 @@ class Writer:
             self._connection = None
             connection.close()
 
-    def _run(self, connection: sqlite3.Connection, job: Transaction, batch: _Batch) -> None:
+    def _run(self, connection: sqlite3.Connection, job: Write, batch: _Batch) -> None:
         job.value, job.error = None, None
         try:
             job.value = self._settle(connection, job, batch)
@@ -218,14 +212,14 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - it is handed to the caller
             job.error = error
 
-    def _settle(self, connection: sqlite3.Connection, job: Transaction, batch: _Batch) -> Any:
+    def _settle(self, connection: sqlite3.Connection, job: Write, batch: _Batch) -> Any:
         """Call the step until it decides, and take its changes into ``batch``."""
         docs: dict[Key, Document | None] = {}
-        missing: Iterable[Key] = job.keys
+        missing: Iterable[Key] = job.transaction.keys
         for _ in range(ROUNDS_MAX):
             for key in missing:
                 docs[key] = self._read(connection, key, batch)
-            answer: Changes[Any] | Need = job.step(docs.copy())
+            answer: Changes[Any] | Need = job.transaction.step(docs.copy())
             if isinstance(answer, Need):
                 missing = [key for key in answer.keys if key not in docs]
                 if not missing:
@@ -237,18 +231,17 @@ class Writer:
             taken = [key for key in answer.creates if docs[key] is not None]
             if not taken:
                 check_changes(answer, docs)
-                for key, document in answer.puts.items():
-                    if document is not docs.get(key):
-                        batch.puts[key] = document
+                changed = [(k, d) for k, d in answer.puts.items() if d is not docs.get(k)]
+                batch.puts |= {k: _Put.of(k, d) for k, d in changed}
                 return answer.result
             if not set(taken) <= set(missing):
                 raise Bug(f"a step creates what it was shown to exist: {taken}")
         raise Bug(f"a step has not decided after {ROUNDS_MAX} calls")
 
     def _read(self, connection: sqlite3.Connection, key: Key, batch: _Batch) -> Document | None:
-        document = batch.puts.get(key)
-        if document is not None:
-            return document
+        put = batch.puts.get(key)
+        if put is not None:
+            return put.document
         held = self._cache.get(key)
         if held is not None:
             self.cache_hits += 1
