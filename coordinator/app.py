@@ -50,6 +50,7 @@ from coordinator.ports import (
 )
 from coordinator.registry import Registry, load, refuse_launches
 from coordinator.service.engine import Committed, Engine
+from coordinator.service.pages import items
 from coordinator.service.runs import Runs
 from coordinator.service.telling import tell_changes
 from coordinator.settings import SEVERITIES, STORE_RULE, Settings, Severity
@@ -141,23 +142,16 @@ class Application(Coordinator):
         if self.local is None:
             return
         live = (RunStatus.DELIVERED.value, RunStatus.RUNNING.value)
-        after: str | None = None
-        while True:
-            page = await self.store.find(
-                Query(Kind.RUN, (Where("status", Op.IN, live),), limit=500, after=after)
-            )
-            for _, run in page.items:
-                spec = self.registry.processors.get(run.processor)
-                if spec is None or run.status not in LIVE_STATUSES:
-                    continue
-                if (spec.launch or default_target(self.settings)).kind is not LaunchKind.LOCAL:
-                    continue
-                log.info("taking up a local run again", run_id=run.run_id, attempt=run.attempt)
-                message = launch_message(run, spec, self.clock.now())
-                self.local.take_up(run.run_id, run.attempt, message)
-            after = page.next_page_token
-            if after is None:
-                return
+        query = Query(Kind.RUN, (Where("status", Op.IN, live),), limit=500)
+        async for _, run in items(self.store, query):
+            spec = self.registry.processors.get(run.processor)
+            if spec is None or run.status not in LIVE_STATUSES:
+                continue
+            if (spec.launch or default_target(self.settings)).kind is not LaunchKind.LOCAL:
+                continue
+            log.info("taking up a local run again", run_id=run.run_id, attempt=run.attempt)
+            message = launch_message(run, spec, self.clock.now())
+            self.local.take_up(run.run_id, run.attempt, message)
 
 
 def _died(task: asyncio.Task[None]) -> None:

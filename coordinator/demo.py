@@ -34,6 +34,7 @@ from coordinator.errors import BadInput, CoordinatorError, Unavailable
 from coordinator.ports import Kind, Notice, Op, Query, Where
 from coordinator.registry import Registry, load
 from coordinator.service.engine import Committed, Target
+from coordinator.service.pages import items
 from coordinator.settings import Settings
 from coordinator.web.api import create_app
 from processors.catalog import CATALOG
@@ -594,16 +595,7 @@ async def _summary(
 
 
 async def _all(application: Application, query: Query) -> list[Any]:
-    found: list[Any] = []
-    after: str | None = None
-    while True:
-        page = await application.store.find(
-            Query(query.kind, query.where, query.order, query.descending, query.limit, after)
-        )
-        found += [document for _, document in page.items]
-        after = page.next_page_token
-        if after is None:
-            return found
+    return [document async for _, document in items(application.store, query)]
 
 
 async def _partition(

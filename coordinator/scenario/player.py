@@ -35,6 +35,7 @@ from coordinator.scenario.story import (
     registry_inside,
 )
 from coordinator.service.engine import Engine
+from coordinator.service.pages import items
 from coordinator.simulation.clock import run_virtually
 from coordinator.simulation.process import Process, quiet_log
 from coordinator.wire import instant_text, report_status
@@ -575,14 +576,7 @@ class _Player:
         ]
 
     async def _documents(self, kind: Kind) -> list[Any]:
-        found: list[Any] = []
-        after: str | None = None
-        while True:
-            page = await self.stage.store.find(Query(kind, limit=1000, after=after))
-            found += [d for _, d in page.items]
-            after = page.next_page_token
-            if after is None:
-                return found
+        return [d async for _, d in items(self.stage.store, Query(kind, limit=1000))]
 
     # ── comparing ────────────────────────────────────────────────────────────────────────────
 

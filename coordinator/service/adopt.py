@@ -13,7 +13,7 @@ at once more after that, so a start that is cut short begins again, whichever re
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Set
+from collections.abc import Iterable, Set
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -23,11 +23,11 @@ from coordinator.core.facts import Ticked
 from coordinator.core.schedule import shift
 from coordinator.core.spec import ProcessorSpec
 from coordinator.documents import Dates, dates_key
-from coordinator.ports import Changes, Document, Kind, Notice, Op, Query, Where
+from coordinator.ports import Changes, Kind, Notice, Op, Query, Where
 from coordinator.registry import Registry
 from coordinator.service.engine import Docs, Engine, Target
 from coordinator.service.in_force import GONE_AFTER, LOOK_AHEAD, LOOK_EVERY
-from coordinator.service.pages import pages
+from coordinator.service.pages import items
 
 log = structlog.get_logger(__name__)
 
@@ -176,15 +176,9 @@ async def _list_dates(engine: Engine) -> None:
     """Bring the lists of dates that windows read up to date with the ledger and the calendar."""
     tables = {r.sources[0] for s in engine.registry.processors.values() for r in s.windows}
     for table in sorted(tables):
-        where = (Where("table", Op.EQ, table),)
-        dates = [d.game_date async for d in _every(engine, Kind.TABLE_DATE, where)]
+        query = Query(Kind.TABLE_DATE, (Where("table", Op.EQ, table),), limit=500)
+        dates = [d.game_date async for _, d in items(engine.store, query)]
         await _add_dates(engine, table, dates)
-
-
-async def _every(engine: Engine, kind: Kind, where: tuple[Where, ...]) -> AsyncIterator[Document]:
-    async for page in pages(engine.store, Query(kind, where, limit=500)):
-        for _, document in page.items:
-            yield document
 
 
 async def _add_dates(engine: Engine, name: str, dates: list[str]) -> None:
@@ -204,14 +198,14 @@ async def _targets(engine: Engine, processors: Set[str]) -> set[Target]:
     """Every partition of these that is stored, or that the ledger or the calendar gives rise to."""
     registry = engine.registry
     found: set[Target] = set()
-    async for p in _every(engine, Kind.PARTITION, ()):
+    async for _, p in items(engine.store, Query(Kind.PARTITION, limit=500)):
         if p.processor in processors:
             found.add((p.processor, p.game_date))
-    async for table_date in _every(engine, Kind.TABLE_DATE, ()):
+    async for _, table_date in items(engine.store, Query(Kind.TABLE_DATE, limit=500)):
         for dependency in registry.dependents(table_date.table):
             if dependency.window is None and dependency.spec.name in processors:
                 date = shift(table_date.game_date, -(dependency.offset or 0))
                 found.add((dependency.spec.name, date))
-    async for calendar in _every(engine, Kind.CALENDAR, ()):
+    async for _, calendar in items(engine.store, Query(Kind.CALENDAR, limit=500)):
         found.update((name, calendar.game_date) for name in processors)
     return found

@@ -96,7 +96,8 @@ class _Piece:
     """It must not be on its way beside another piece that has one of these."""
     then: Then
     future: asyncio.Future[Any]
-    deadline: float
+    deadline: float | None = None
+    """Until when its caller waits; None until its first attempt begins."""
 
 
 @dataclass(slots=True, eq=False)
@@ -162,7 +163,7 @@ class Commits:
     ) -> T:
         """Read ``keys``, call ``step``, and commit what it returns; durable when this returns.
 
-        ``writes`` are the documents that it is expected to write; left out, all that it reads.
+        Patience begins with the call. ``writes`` are the documents that it is expected to write; left out, all that it reads.
         Raises what ``step`` raises (then it wrote nothing), ``BadInput`` for an id that cannot be
         one, ``TooLarge`` for a document that has no room, ``Unavailable`` when the store cannot be
         reached or too much waits, and ``Bug`` for a step that no store could commit.
@@ -173,6 +174,7 @@ class Commits:
             await self._settle([piece], set())
         else:
             piece = self._piece(Item(None, keys, keys if writes is None else writes), decide)
+            piece.deadline = self._monotonic() + self._patience_seconds
             self._submit([piece])
         return cast(T, await piece.future)
 
@@ -181,7 +183,8 @@ class Commits:
     ) -> T:
         """Commit an item; those that wait with the same ``decide`` are decided on by one step.
 
-        Where that step fails, they are divided until the error is the item's own. Raises as
+        Where that step fails, they are divided until the error is the item's own. Patience begins
+        with the first attempt, so that a burst is worked off and not sent again. Raises as
         ``transact``.
         """
         piece = self._piece(item, decide, then)
@@ -225,7 +228,6 @@ class Commits:
             then=then,
             documents=documents,
             future=asyncio.get_running_loop().create_future(),
-            deadline=self._monotonic() + self._patience_seconds,
         )
 
     def _submit(self, pieces: Sequence[_Piece]) -> None:
@@ -297,7 +299,10 @@ class Commits:
         """
         runs = _runs(pieces)
         attempt = Attempt([_transaction(run) for run in runs])
-        deadline = min(p.deadline for p in pieces)
+        latest = self._monotonic() + self._patience_seconds
+        for piece in pieces:
+            piece.deadline = latest if piece.deadline is None else piece.deadline
+        deadline = min(p.deadline or latest for p in pieces)
         refused = 0
         over: Interrupted | Unconfirmed
         answers: Sequence[Answer]
@@ -347,7 +352,7 @@ class Commits:
         if isinstance(error, Unconfirmed):
             attempt.seconds, attempt.ask_only = LAST_LOOK_SECONDS, True
             return await self._store.attempt(attempt)
-        late = [p for p in pieces if not self._time_until(p.deadline)]
+        late = [p for p in pieces if not self._time_until(p.deadline or 0.0)]
         if late and len(late) < len(pieces):
             for piece in late:
                 _answer(piece, error=error)

@@ -16,7 +16,7 @@ from coordinator.documents import encode
 from coordinator.errors import Refused
 from coordinator.ports import Changes, Document, Key, Kind, Query, Store
 from coordinator.service.commits import Commits
-from coordinator.service.pages import pages
+from coordinator.service.pages import items
 
 PAGE = 500
 BATCH_DOCUMENTS = 100
@@ -191,15 +191,9 @@ async def _compare(
     return found
 
 
-async def _documents(store: Store, kind: Kind) -> AsyncIterator[tuple[str, Document]]:
-    async for page in pages(store, Query(kind, limit=PAGE)):
-        for item in page.items:
-            yield item
-
-
 async def _digest(store: Store, kind: Kind, done: Copied, tell: Callable[[], None]) -> Digest:
     count = total = 0
-    async for id_, document in _documents(store, kind):
+    async for id_, document in items(store, Query(kind, limit=PAGE)):
         mark = hashlib.sha256(id_.encode() + b"\0" + encode(document)).digest()
         total = (total + int.from_bytes(mark, "big")) % _MODULUS
         count += 1
@@ -214,7 +208,7 @@ async def _batches(store: Store, kind: Kind) -> AsyncIterator[Mapping[Key, Docum
     """Documents in portions that one commit of any store takes."""
     batch: dict[Key, Document] = {}
     size = 0
-    async for id_, document in _documents(store, kind):
+    async for id_, document in items(store, Query(kind, limit=PAGE)):
         bytes_ = len(encode(document))
         if batch and (len(batch) >= BATCH_DOCUMENTS or size + bytes_ > BATCH_BYTES):
             yield batch

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -83,6 +84,9 @@ PARTITIONS_TOGETHER = 50
 
 WINDOWED_TOGETHER = 10
 """The same, where windows are read: each may fire a run that names hundreds of dates as its inputs."""
+
+TARGETS_KEPT = 4096
+"""Partitions of which it is remembered what a decision on them reads."""
 
 READS_PER_DATE = 2
 """The load of a date and its calendar."""
@@ -251,6 +255,8 @@ class Engine:
         self.mine = self.portions[0] if len(self.portions) == 1 else ()
         """Restricts a look at partitions to processors that the registry has, if they are few."""
         self._listeners: list[Listener] = []
+        self.keys_of = lru_cache(TARGETS_KEPT)(self._keys_of)
+        """The documents that a decision on a partition reads, but for those inside its windows."""
         self.stuck: set[Target] = set()
         """Partitions that could not be decided on when this process last tried."""
         self.pending: Callable[[Iterable[tuple[str, str]]], None] = lambda _: None
@@ -387,8 +393,7 @@ class Engine:
                 self.stuck.add(target)
         return [a.decision for a in answers if isinstance(a, Committed)]
 
-    def keys_of(self, target: Target) -> list[Key]:
-        """The documents a decision on this partition reads, but for those inside its windows."""
+    def _keys_of(self, target: Target) -> tuple[Key, ...]:
         processor, game_date = target
         spec = self.registry.processors[processor]
         keys = [partition_key(processor, game_date), control_key(ALL), control_key(processor)]
@@ -397,7 +402,7 @@ class Engine:
             names = {GAME_DATES, OFF_DATES, *(r.sources[0] for r in spec.windows)}
             keys += [dates_key(n) for n in sorted(names)]
         keys += [calendar_key(d) for d in sorted(dates)]
-        return keys
+        return tuple(keys)
 
     def decide_in(
         self,
@@ -632,7 +637,7 @@ class Engine:
 FOLLOWS_FROM_ITSELF = frozenset(
     {
         *("processor", "game_date", "created_at", "revision"),
-        *("arrivals", "met_since", "latest", "waivers"),
+        *("arrivals", "committed", "met_since", "latest", "waivers"),
         *("refires", "live", "outcome", "forced", "dirty_since"),
         *("consumed", "consumed_at", "consumed_games"),
         *("outbox", "notified", "history"),

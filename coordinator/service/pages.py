@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from coordinator.ports import Page, Query, Store
+from coordinator.ports import Document, Page, Query, Store
 
 
 async def pages(store: Store, query: Query) -> AsyncIterator[Page]:
@@ -16,3 +16,10 @@ async def pages(store: Store, query: Query) -> AsyncIterator[Page]:
         if page.next_page_token is None:
             return
         query = replace(query, after=page.next_page_token)
+
+
+async def items(store: Store, query: Query) -> AsyncIterator[tuple[str, Document]]:
+    """Every document that a query finds, with its id. Raises ``Unavailable``."""
+    async for page in pages(store, query):
+        for item in page.items:
+            yield item

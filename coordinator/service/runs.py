@@ -159,7 +159,7 @@ class Runs:
         target = (spec.name, date)
         key = partition_key(*target)
         now = engine.clock.now()
-        keys, writes = engine.keys_of(target), [key]
+        keys, writes = [*engine.keys_of(target)], [key]
         if announce:
             output = engine.registry.tables[spec.output]
             targets = dependent_partitions(engine.registry, output, date)[:DEPENDENTS_PER_COMMIT]

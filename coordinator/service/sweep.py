@@ -8,9 +8,10 @@ it. What time does to a partition is the core's to say.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import structlog
 
@@ -158,51 +159,25 @@ class Sweeper:
         looked = changed = 0
         late = 0.0
         fired = [d.fired.run_id for d in finished if d.fired is not None]
-        after: str | None = None
         more = False
         # One look at one partition is all that an idle sweep needs.
         next_wake = await self.next_wake(BEFORE_ALL)
-        due = next_wake is not None and next_wake <= now
-        mine, portions = self._engine.mine, []
-        while due:
-            if looked >= limit:
-                more = True
-                self.limit_reached += 1
-                log.warning("the sweep reached its limit", limit=limit)
-                break
-            page = await self._engine.store.find(
-                Query(
-                    Kind.PARTITION,
-                    (Where("wake_at", Op.LE, now), *mine),
-                    order="wake_at",
-                    limit=PER_TRANSACTION,
-                    after=after,
-                )
-            )
-            known = self._engine.registry.processors
-            if not mine and any(p.processor not in known for _, p in page.items):
-                # Partitions of removed processors stay due for ever: ask by name from here on.
-                mine, *portions = self._engine.portions
-                after = None
-                continue
-            work: dict[Target, Sequence[Fact]] = {}
-            for _, p in page.items:
-                if p.processor in known:
-                    work[p.processor, p.game_date] = (Ticked(),)
-                    late = max(late, (now - p.wake_at).total_seconds())
-            if work:
-                looked += len(work)
+        if next_wake is not None and next_wake <= now:
+            async for partitions in self._due(now):
+                if looked >= limit:
+                    more = True
+                    self.limit_reached += 1
+                    log.warning("the sweep reached its limit", limit=limit)
+                    break
+                looked += len(partitions)
+                late = max(late, *((now - p.wake_at).total_seconds() for p in partitions))
+                work = {(p.processor, p.game_date): (Ticked(),) for p in partitions}
                 for decision in await self._engine.apply_each(work):
                     changed += decision.changed
                     if decision.fired is not None:
                         fired.append(decision.fired.run_id)
-            after = page.next_page_token
-            if after is None:
-                if portions:
-                    mine = portions.pop(0)
-                    continue
+            else:
                 next_wake = await self.next_wake(now)
-                break
         await self._silence.look(self._notices.send)
         await self._tell_late(late, now)
         return Swept(
@@ -214,6 +189,24 @@ class Sweeper:
             more=more,
             next_wake=next_wake,
         )
+
+    async def _due(self, now: datetime) -> AsyncIterator[list[Any]]:
+        """The partitions whose ``wake_at`` has come and whose processor is known, page by page."""
+        engine, known = self._engine, self._engine.registry.processors
+        due = Where("wake_at", Op.LE, now)
+        portions = [engine.mine]
+        while portions:
+            query = Query(
+                Kind.PARTITION, (due, *portions.pop(0)), order="wake_at", limit=PER_TRANSACTION
+            )
+            async for page in pages(engine.store, query):
+                found = [p for _, p in page.items if p.processor in known]
+                if len(found) < len(page.items) and len(query.where) == 1:
+                    # Those of removed processors stay due for ever: ask by name from here on.
+                    portions = list(engine.portions)
+                    break
+                if found:
+                    yield found
 
     async def _tell_late(self, late: float, now: datetime) -> None:
         """Notify of a sweep that came late, once until one is in time again."""

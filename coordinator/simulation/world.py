@@ -24,6 +24,7 @@ from coordinator.errors import BadInput
 from coordinator.judge.observations import Explained, Observation, Served, Stopped
 from coordinator.ports import Document, Key, Kind, Query
 from coordinator.registry import Registry
+from coordinator.service.pages import items
 from coordinator.service.queries import Queries
 from coordinator.simulation import registries
 from coordinator.simulation.actors import (
@@ -821,14 +822,8 @@ class World:
     async def _compare(self) -> None:
         """The store holds what the record saw committed, and nothing else."""
         for kind in Kind:
-            after: str | None = None
-            stored: dict[str, Document] = {}
-            while True:
-                page = await self._stores.truth.find(Query(kind, limit=500, after=after))
-                stored.update(page.items)
-                after = page.next_page_token
-                if after is None:
-                    break
+            found = items(self._stores.truth, Query(kind, limit=500))
+            stored = {id_: document async for id_, document in found}
             known = {k.id: d for k, d in self.record.docs.items() if k.kind is kind}
             if known.keys() != stored.keys():
                 strange = sorted(known.keys() ^ stored.keys())[:3]

@@ -51,7 +51,7 @@ def key(name: str) -> Key:
 def piece(*ids: str, reads: Sequence[Key] = ()) -> _Piece:
     keys = [key(id_) for id_ in ids]
     future = asyncio.get_running_loop().create_future()
-    return _Piece(None, lambda _: None, [*keys, *reads], {*keys}, lambda _: None, future, 0.0)  # type: ignore[arg-type, return-value]
+    return _Piece(None, lambda _: None, [*keys, *reads], {*keys}, lambda _: None, future)  # type: ignore[arg-type, return-value]
 
 
 def queued(*pieces: _Piece) -> Queue:
