@@ -2,7 +2,8 @@
 
 Owns the outcome of every event (contract 3.3): one transaction over its ledger, its table's date,
 the calendar where it sets one, and every dependent partition. Events that wait at the same time
-share commits (``commits``), so a burst on one date costs far fewer of them than events. What cannot be read goes to quarantine whole; nothing is dropped.
+share commits (``commits``), so a burst on one date costs far fewer of them than events. What cannot
+be read goes to quarantine whole; nothing is dropped.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Stores that can be told to commit one change: each through a unit of work of its own."""
+"""Stores that commit one change when asked: each through a unit of work of its own."""
 
 from __future__ import annotations
 
