@@ -23,6 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.core.model import (
     Arrival,
+    Inputs,
+    Journal,
     LoadStatus,
     Partition,
     TableDate,
@@ -69,17 +71,21 @@ def partition(processor: str, game_date: str) -> Partition:
         game_date=game_date,
         created_at=NOON,
         registry_hash="f" * 16,
-        arrivals={
-            arrivals_key(table, game_date): TableDate(
-                table=table, game_date=game_date, arrivals={"a": loaded}, whole="a"
+        inputs=Inputs(
+            arrivals={
+                arrivals_key(table, game_date): TableDate(
+                    table=table, game_date=game_date, arrivals={"a": loaded}, whole="a"
+                )
+                for table in TABLES
+            },
+            games={game_date: tuple(f"00225002{n:02}" for n in range(8))},
+            met_since={f"{n}/{table}": NOON for n, table in enumerate(TABLES)},
+        ),
+        journal=Journal(
+            history=tuple(
+                Transition(at=NOON, what="arrived", detail=f"{TABLES[0]} loaded 450 rows")
+                for _ in range(5)
             )
-            for table in TABLES
-        },
-        games={game_date: tuple(f"00225002{n:02}" for n in range(8))},
-        met_since={f"{n}/{table}": NOON for n, table in enumerate(TABLES)},
-        history=tuple(
-            Transition(at=NOON, what="arrived", detail=f"{TABLES[0]} loaded 450 rows")
-            for _ in range(5)
         ),
         wake_at=NOON,
     )

@@ -7,10 +7,11 @@ fields. Every store uses this one list, so that what is indexed cannot differ be
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from operator import attrgetter
+from typing import Any, get_type_hints
 
 import msgspec
 
@@ -18,9 +19,13 @@ from coordinator.core.model import (
     Arrival,
     CalendarDate,
     Control,
+    Execution,
+    Inputs,
+    Journal,
     Partition,
     Run,
     TableDate,
+    Timers,
     partition_id,
 )
 from coordinator.errors import Bug
@@ -254,15 +259,57 @@ def check_changes(changes: Changes[Any], docs: Mapping[Key, Document | None]) ->
         raise Bug("a step rests on a document that it did not read")
 
 
+_GROUPS: Mapping[str, type] = {
+    "inputs": Inputs,
+    "execution": Execution,
+    "timers": Timers,
+    "journal": Journal,
+}
+
+
+def _fields(of: type) -> list[Field[Any]]:
+    return [f for f in fields(of) if f.name not in _GROUPS]
+
+
+def _flat_type() -> type[msgspec.Struct]:
+    """A partition's document: the fields of ``Partition`` and of its groups, side by side."""
+    found: list[tuple[str, Any, Any]] = []
+    for owner in (Partition, *_GROUPS.values()):
+        types = get_type_hints(owner)
+        for f in _fields(owner):
+            default: Any = msgspec.NODEFAULT if f.default is MISSING else f.default
+            if f.default_factory is not MISSING:
+                default = msgspec.field(default_factory=f.default_factory)
+            found.append((f.name, types[f.name], default))
+    return msgspec.defstruct("PartitionDocument", found)
+
+
+_Flat: Any = _flat_type()
+_OWN = [f.name for f in _fields(Partition)]
+_NAMES = {name: [f.name for f in fields(group)] for name, group in _GROUPS.items()}
+_values = attrgetter(*_OWN, *(f"{group}.{n}" for group, names in _NAMES.items() for n in names))
+
+
+def _grouped(flat: Any) -> Partition:
+    groups = {
+        group: _GROUPS[group](**{n: getattr(flat, n) for n in names})
+        for group, names in _NAMES.items()
+    }
+    return Partition(**{n: getattr(flat, n) for n in _OWN}, **groups)
+
+
 _ENCODER = msgspec.json.Encoder()
 _DECODERS: Mapping[Kind, msgspec.json.Decoder[Any]] = {
-    kind: msgspec.json.Decoder(type_) for kind, type_ in TYPES.items()
+    kind: msgspec.json.Decoder(_Flat if type_ is Partition else type_)
+    for kind, type_ in TYPES.items()
 }
 
 
 def encode(document: Document) -> bytes:
-    """A document's bytes."""
-    return _ENCODER.encode(document)
+    """A document's bytes. A partition's are flat, however its fields are grouped in memory."""
+    return _ENCODER.encode(
+        _Flat(*_values(document)) if isinstance(document, Partition) else document
+    )
 
 
 def decode(kind: Kind, data: bytes) -> Document:
@@ -271,9 +318,10 @@ def decode(kind: Kind, data: bytes) -> Document:
     Raises ``Bug`` when they are not of this kind: a store that was written by something else.
     """
     try:
-        return _DECODERS[kind].decode(data)
+        found = _DECODERS[kind].decode(data)
     except msgspec.MsgspecError as error:
         raise Bug(f"a stored {kind.value} document cannot be read: {error}") from error
+    return _grouped(found) if kind is Kind.PARTITION else found
 
 
 def partition_key(processor: str, game_date: str) -> Key:

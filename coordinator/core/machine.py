@@ -53,8 +53,11 @@ from coordinator.core.model import (
     Attempt,
     Bypass,
     EffectKind,
+    Execution,
     Flag,
     Input,
+    Inputs,
+    Journal,
     Latest,
     OutboxEntry,
     Outcome,
@@ -64,6 +67,7 @@ from coordinator.core.model import (
     Skip,
     Status,
     TableDate,
+    Timers,
     Transition,
     Trigger,
     Waiver,
@@ -299,34 +303,34 @@ class _Work:
         self.now = now
         self.runs: dict[str, Run] = {}
         self.fired: Run | None = None
-        self.arrivals: Mapping[str, TableDate] = partition.arrivals
-        self.games = partition.games
-        self.window_states = partition.window_states
+        self.arrivals: Mapping[str, TableDate] = partition.inputs.arrivals
+        self.games = partition.inputs.games
+        self.window_states = partition.inputs.window_states
         self.days: Mapping[str, tuple[WindowDay, ...]] | None = None
-        self.windows_due = partition.windows_due
-        self.met_since = partition.met_since
-        self.latest = partition.latest
-        self.committed = partition.committed
-        self.pauses = partition.pauses
-        self.waivers = partition.waivers
-        self.generation = partition.generation
-        self.refires = partition.refires
-        self.live = partition.live
-        self.outcome = partition.outcome
-        self.skip = partition.skip
-        self.forced = partition.forced
-        self.consumed = partition.consumed
-        self.consumed_at = partition.consumed_at
-        self.consumed_games = partition.consumed_games
-        self.newer_after = partition.newer_after
-        self.dirty_since = partition.dirty_since
-        self.deadline_done = partition.deadline_done
-        self.deadline_done_at = partition.deadline_done_at
-        self.overdue = partition.overdue
-        self.schedule_done_at = partition.schedule_done_at
-        self.outbox = partition.outbox
-        self.notified = partition.notified
-        self.history = partition.history
+        self.windows_due = partition.inputs.windows_due
+        self.met_since = partition.inputs.met_since
+        self.latest = partition.inputs.latest
+        self.committed = partition.inputs.committed
+        self.pauses = partition.inputs.pauses
+        self.waivers = partition.inputs.waivers
+        self.generation = partition.execution.generation
+        self.refires = partition.execution.refires
+        self.live = partition.execution.live
+        self.outcome = partition.execution.outcome
+        self.skip = partition.execution.skip
+        self.forced = partition.execution.forced
+        self.consumed = partition.execution.consumed
+        self.consumed_at = partition.execution.consumed_at
+        self.consumed_games = partition.execution.consumed_games
+        self.newer_after = partition.execution.newer_after
+        self.dirty_since = partition.execution.dirty_since
+        self.deadline_done = partition.timers.deadline_done
+        self.deadline_done_at = partition.timers.deadline_done_at
+        self.overdue = partition.timers.overdue
+        self.schedule_done_at = partition.timers.schedule_done_at
+        self.outbox = partition.journal.outbox
+        self.notified = partition.journal.notified
+        self.history = partition.journal.history
         self.status = partition.status
         self.flags = partition.flags
         self.wake_at = partition.wake_at
@@ -1073,7 +1077,7 @@ class _Work:
         if deadline is None or self._deadline_at() is not None:
             return
         at = instant(self.before.game_date, deadline.at, self.spec.timezone)
-        if at <= self.now and not self.draft().deadline_over(at):
+        if at <= self.now and not self.draft().timers.deadline_over(at):
             self.deadline_done, self.deadline_done_at = True, at
 
     def _deadline_over(self) -> None:
@@ -1085,7 +1089,7 @@ class _Work:
         at = self._deadline_at()
         if at is None or self.now < at or self.outcome is not None:
             return None
-        return None if self.draft().deadline_over(at) else at
+        return None if self.draft().timers.deadline_over(at) else at
 
     def _on_off_day(self) -> bool:
         """Whether the calendar has no games that date, and the processor skips such dates."""
@@ -1297,37 +1301,45 @@ class _Work:
             created_at=before.created_at,
             registry_hash=self.spec.registry_hash,
             revision=before.revision if revision is None else revision,
-            arrivals=self.arrivals,
-            games=self.games,
-            window_states=self.window_states,
-            met_since=self.met_since,
-            latest=self.latest,
-            committed=self.committed,
-            pauses=self.pauses,
-            waivers=self.waivers,
-            generation=self.generation,
-            refires=self.refires,
-            live=self.live,
-            outcome=self.outcome,
-            skip=self.skip,
-            forced=self.forced,
-            consumed=self.consumed,
-            consumed_at=self.consumed_at,
-            consumed_games=self.consumed_games,
-            newer_after=self.newer_after,
-            dirty_since=self.dirty_since,
-            deadline_done=self.deadline_done,
-            deadline_done_at=self.deadline_done_at,
-            overdue=self.overdue,
-            schedule_done_at=self.schedule_done_at,
-            outbox=self.outbox,
-            notified=self.notified,
-            history=self.history,
+            inputs=Inputs(
+                arrivals=self.arrivals,
+                games=self.games,
+                window_states=self.window_states,
+                windows_due=self.windows_due,
+                met_since=self.met_since,
+                latest=self.latest,
+                committed=self.committed,
+                pauses=self.pauses,
+                waivers=self.waivers,
+            ),
+            execution=Execution(
+                generation=self.generation,
+                refires=self.refires,
+                live=self.live,
+                outcome=self.outcome,
+                skip=self.skip,
+                forced=self.forced,
+                consumed=self.consumed,
+                consumed_at=self.consumed_at,
+                consumed_games=self.consumed_games,
+                newer_after=self.newer_after,
+                dirty_since=self.dirty_since,
+            ),
+            timers=Timers(
+                deadline_done=self.deadline_done,
+                deadline_done_at=self.deadline_done_at,
+                overdue=self.overdue,
+                schedule_done_at=self.schedule_done_at,
+            ),
+            journal=Journal(
+                outbox=self.outbox,
+                notified=self.notified,
+                history=self.history,
+            ),
             status=self.status,
             flags=self.flags,
             wake_at=self.wake_at,
             watching=self.watching,
-            windows_due=self.windows_due,
         )
 
     def freeze(self, verdict: Verdict) -> Partition:

@@ -632,20 +632,9 @@ class Latest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Partition:
-    """One (processor, game date): the unit of decision, one state document each.
+class Inputs:
+    """What is known of a partition's inputs, and what people said about them."""
 
-    The facts come first, the derived and query fields (status, flags, wake_at) last. Only
-    ``machine.decide`` makes a changed one.
-    """
-
-    processor: str
-    game_date: str
-    created_at: datetime
-    registry_hash: str = ""
-    revision: int = 0
-
-    # what is known of the inputs
     arrivals: Mapping[str, TableDate] = field(default_factory=dict)
     """``table@date`` → the folded loads, for every table that a non-window requirement names."""
     games: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -653,6 +642,9 @@ class Partition:
     window_states: Mapping[str, WindowState] = field(default_factory=dict)
     """Requirement → its window when it was last evaluated. One that is absent was not, or may have
     changed while nothing depended on it."""
+    windows_due: bool = False
+    """Its windows matter and were too long for the transaction that found so; the sweep evaluates
+    them at once, and nothing is decided before."""
     met_since: Mapping[str, datetime] = field(default_factory=dict)
     """``requirement/table`` → receipt time since when that source has been met without a break."""
     latest: Latest | None = None
@@ -662,7 +654,11 @@ class Partition:
     pauses: tuple[Pause, ...] = ()
     waivers: tuple[Waiver, ...] = ()
 
-    # the live run and the last outcome
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """The live run, the last outcome, and what the latest generation consumed."""
+
     generation: int = 0
     refires: int = 0
     live: Run | None = None
@@ -678,7 +674,11 @@ class Partition:
     fired → the receipt up to which loads are no newer data to it."""
     dirty_since: datetime | None = None
 
-    # time
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timers:
+    """Which instants of the deadline and the schedule are over."""
+
     deadline_done: bool = False
     """The deadline acted, or was not for this partition."""
     deadline_done_at: datetime | None = None
@@ -687,34 +687,93 @@ class Partition:
     schedule_done_at: datetime | None = None
     """Schedule instants up to here have acted or were not for this partition."""
 
-    # intents and memory
-    outbox: tuple[OutboxEntry, ...] = ()
-    notified: tuple[str, ...] = ()
-    history: tuple[Transition, ...] = ()
-
-    # derived
-    status: Status = Status.WAITING
-    flags: tuple[Flag, ...] = ()
-    wake_at: datetime | None = None
-    watching: bool = False
-    """Only its windows keep it from firing, so it is evaluated when a date inside them changes."""
-    windows_due: bool = False
-    """Its windows matter and were too long for the transaction that found so; the sweep evaluates
-    them at once, and nothing is decided before."""
-
-    @property
-    def id(self) -> str:
-        return partition_id(self.processor, self.game_date)
-
     def deadline_over(self, at: datetime) -> bool:
         """Whether a deadline at this instant has acted, or will not act on this partition."""
         done_at = self.deadline_done_at
         return self.deadline_done and (done_at is None or at <= done_at)
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journal:
+    """Effects that are to be delivered, and what is remembered of past ones."""
+
+    outbox: tuple[OutboxEntry, ...] = ()
+    notified: tuple[str, ...] = ()
+    """Kind and cause of the notices that were sent, so that each is sent once."""
+    history: tuple[Transition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """One (processor, game date): the unit of decision, one state document each.
+
+    Four groups are stored as facts; status, flags, ``wake_at`` and ``watching`` are derived from
+    them. Only ``machine.decide`` makes a changed one.
+    """
+
+    processor: str
+    game_date: str
+    created_at: datetime
+    registry_hash: str = ""
+    revision: int = 0
+    inputs: Inputs = field(default_factory=Inputs)
+    execution: Execution = field(default_factory=Execution)
+    timers: Timers = field(default_factory=Timers)
+    journal: Journal = field(default_factory=Journal)
+    status: Status = Status.WAITING
+    flags: tuple[Flag, ...] = ()
+    wake_at: datetime | None = None
+    watching: bool = False
+    """Only its windows keep it from firing, so it is evaluated when a date inside them changes."""
+
+    @property
+    def id(self) -> str:
+        return partition_id(self.processor, self.game_date)
+
+    @property
+    def arrivals(self) -> Mapping[str, TableDate]:
+        return self.inputs.arrivals
+
+    @property
+    def games(self) -> Mapping[str, tuple[str, ...]]:
+        return self.inputs.games
+
+    @property
+    def pauses(self) -> tuple[Pause, ...]:
+        return self.inputs.pauses
+
+    @property
+    def waivers(self) -> tuple[Waiver, ...]:
+        return self.inputs.waivers
+
+    @property
+    def generation(self) -> int:
+        return self.execution.generation
+
+    @property
+    def live(self) -> Run | None:
+        return self.execution.live
+
+    @property
+    def outcome(self) -> Outcome | None:
+        return self.execution.outcome
+
+    @property
+    def skip(self) -> Skip | None:
+        return self.execution.skip
+
+    @property
+    def outbox(self) -> tuple[OutboxEntry, ...]:
+        return self.journal.outbox
+
     @property
     def outbox_due(self) -> datetime | None:
         """When the outbox next needs the relay; None when it is empty."""
         return min((e.due_at for e in self.outbox), default=None)
+
+    @property
+    def history(self) -> tuple[Transition, ...]:
+        return self.journal.history
 
     @property
     def run_id(self) -> str | None:

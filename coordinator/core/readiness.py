@@ -235,12 +235,12 @@ def judge(
     without them windows stand as the partition remembers them.
     """
     if freshness is None:
-        freshness = partition.generation == 0
+        freshness = partition.execution.generation == 0
     requirements = tuple(
         _requirement(partition, spec, r, now, freshness, days) for r in spec.requirements
     )
     critical = [r for r in requirements if r.requirement.critical]
-    arrived = any(_has_rows(t) for t in partition.arrivals.values())
+    arrived = any(_has_rows(t) for t in partition.inputs.arrivals.values())
     usable = arrived or any(r.window.ready for r in requirements if r.window is not None)
     own = [r for r in requirements if r.requirement.window is None]
     if critical:
@@ -250,19 +250,19 @@ def judge(
         critical_met = arrived or any(r.used for r in own or requirements)
         rest_met = arrived or any(r.used for r in own) or not own
     optional_met = all(r.met for r in requirements if not r.requirement.critical)
-    today = partition.games.get(partition.game_date)
+    today = partition.inputs.games.get(partition.game_date)
     off_day = today == () and spec.policy.off_day is OffDay.SKIP
     ready_since = _ready_since(partition, critical, requirements) if critical_met else None
     dirty: tuple[Dirt, ...] = ()
-    latest = partition.latest
-    if partition.outcome is not None:
+    latest = partition.inputs.latest
+    if partition.execution.outcome is not None:
         dirty = _dirt(partition, spec, requirements)
         latest = _last_committed(partition, dirty)
     newer_ready = critical_met and any(d.ready for d in dirty)
-    spent = newer_ready and partition.refires >= spec.policy.max_refires
-    could_run = not off_day if partition.outcome is None else any(d.ready for d in dirty)
+    spent = newer_ready and partition.execution.refires >= spec.policy.max_refires
+    could_run = not off_day if partition.execution.outcome is None else any(d.ready for d in dirty)
     holds: list[Hold] = []
-    if partition.outcome is None and ready_since is not None and not off_day:
+    if partition.execution.outcome is None and ready_since is not None and not off_day:
         holds = _first_holds(partition, spec, requirements, ready_since, optional_met, now)
         holds += _common_holds(partition, spec, latest, now)
     elif newer_ready:
@@ -311,7 +311,7 @@ def _requirement(
         if requirement.offset
         else (partition.game_date)
     )
-    expected = partition.games.get(date)
+    expected = partition.inputs.games.get(date)
     if requirement.offset and expected == ():
         return RequirementVerdict(
             requirement=requirement,
@@ -328,15 +328,15 @@ def _requirement(
             requirement,
             table,
             date,
-            partition.arrivals.get(arrivals_key(table, date)),
+            partition.inputs.arrivals.get(arrivals_key(table, date)),
             spec.grains.get(table, Grain.DATE),
             expected,
             now,
             freshness=freshness,
-            met_since=partition.met_since.get(f"{requirement.key}/{table}"),
+            met_since=partition.inputs.met_since.get(f"{requirement.key}/{table}"),
             producer=spec.producers.get(table),
         )
-        for waiver in partition.waivers:
+        for waiver in partition.inputs.waivers:
             if waiver.table == table and waiver.open_at(now):
                 source = replace(
                     source,
@@ -668,7 +668,7 @@ def _window(
     assert requirement.window is not None
     table = requirement.sources[0]
     if days is None:
-        known = partition.window_states.get(requirement.key)
+        known = partition.inputs.window_states.get(requirement.key)
     else:
         known = window_state(requirement, days, spec, partition.created_at)
     state = State.MISSING
@@ -680,7 +680,9 @@ def _window(
             warnings = (f"{table}: no game dates before {partition.game_date} are known",)
     elif known is not None and known.ready:
         state = State.INCOMPLETE
-    waiver = next((w for w in partition.waivers if w.table == table and w.open_at(now)), None)
+    waiver = next(
+        (w for w in partition.inputs.waivers if w.table == table and w.open_at(now)), None
+    )
     unwaived = state
     sources: tuple[SourceVerdict, ...] = ()  # a window's leaves are its days
     if waiver is not None:
@@ -719,7 +721,9 @@ def _ready_since(
     """The moment the critical requirements were met, by receipt times alone."""
     if critical:
         return max((r.since for r in critical if r.since is not None), default=partition.created_at)
-    receipts = [a.received_at for t in partition.arrivals.values() for a in t.arrivals.values()]
+    receipts = [
+        a.received_at for t in partition.inputs.arrivals.values() for a in t.arrivals.values()
+    ]
     # An arrival is needed, so a waiver alone begins nothing.
     receipts += [r.since for r in requirements if r.window is not None and r.since is not None]
     return min(receipts, default=partition.created_at)
@@ -746,8 +750,10 @@ def _first_holds(
         until = r.prefer_until if r.requirement.critical else min(r.prefer_until, grace_end)
         if until > now:
             holds.append(Hold(kind=HoldKind.PREFER, until=until, detail=r.requirement.sources[0]))
-    if partition.latest is not None and policy.debounce:
-        until = min(partition.latest.received_at + policy.debounce, ready_since + policy.max_settle)
+    if partition.inputs.latest is not None and policy.debounce:
+        until = min(
+            partition.inputs.latest.received_at + policy.debounce, ready_since + policy.max_settle
+        )
         if until > now:
             holds.append(Hold(kind=HoldKind.DEBOUNCE, until=until))
     return holds
@@ -757,16 +763,16 @@ def _late_holds(
     partition: Partition, spec: ProcessorSpec, latest: Latest | None, now: datetime, spent: bool
 ) -> list[Hold]:
     """What still holds the generation that newer data asks for."""
-    assert partition.outcome is not None
+    assert partition.execution.outcome is not None
     policy = spec.policy
     holds: list[Hold] = []
     if spent:
         holds.append(Hold(kind=HoldKind.BUDGET, detail=counted(policy.max_refires, "re-fire")))
-    cool = partition.outcome.at + policy.cooldown
+    cool = partition.execution.outcome.at + policy.cooldown
     if cool > now:
         holds.append(Hold(kind=HoldKind.COOLDOWN, until=cool))
     if latest is not None and policy.debounce:
-        since = partition.dirty_since or latest.received_at
+        since = partition.execution.dirty_since or latest.received_at
         until = min(latest.received_at + policy.debounce, since + policy.max_settle)
         if until > now:
             holds.append(Hold(kind=HoldKind.DEBOUNCE, until=until))
@@ -782,7 +788,7 @@ def _common_holds(
             yield Hold(kind=HoldKind.NOT_BEFORE, until=earliest)
     if latest is not None and latest.quiet:
         yield Hold(kind=HoldKind.QUIET, detail=latest.event_id)
-    for pause in partition.pauses:
+    for pause in partition.inputs.pauses:
         yield Hold(kind=HoldKind.PAUSE, detail=f"{pause.actor}: {pause.reason}")
 
 
@@ -795,8 +801,10 @@ def _wake_at(
 ) -> datetime | None:
     """When time alone could change this judgement."""
     instants = [h.until for h in holds if h.until is not None]
-    instants += [w.until for w in partition.waivers if w.until is not None and w.open_at(now)]
-    if freshness and partition.live is None:
+    instants += [
+        w.until for w in partition.inputs.waivers if w.until is not None and w.open_at(now)
+    ]
+    if freshness and partition.execution.live is None:
         instants += [
             s.stale_at
             for r in requirements
@@ -836,7 +844,7 @@ def consume(
             used=r.used,
             marks={
                 s.table: marks_of(
-                    partition.arrivals.get(arrivals_key(s.table, s.game_date)),
+                    partition.inputs.arrivals.get(arrivals_key(s.table, s.game_date)),
                     spec.grains.get(s.table, Grain.DATE),
                 )
                 for s in r.sources
@@ -844,7 +852,8 @@ def consume(
             received={
                 s.table: newest.received_at
                 for s in r.sources
-                if (known := partition.arrivals.get(arrivals_key(s.table, s.game_date))) is not None
+                if (known := partition.inputs.arrivals.get(arrivals_key(s.table, s.game_date)))
+                is not None
                 and (newest := known.latest) is not None
             },
         )
@@ -861,17 +870,22 @@ def _dirt(
     for r in requirements:
         if r.requirement.window is not None:
             continue
-        consumed = partition.consumed.get(r.key) if partition.consumed is not None else None
+        consumed = (
+            partition.execution.consumed.get(r.key)
+            if partition.execution.consumed is not None
+            else None
+        )
         for source in _sources_that_count(r, consumed):
             if source.table == spec.calendar_table:
                 continue
-            known = partition.arrivals.get(arrivals_key(source.table, source.game_date))
+            known = partition.inputs.arrivals.get(arrivals_key(source.table, source.game_date))
             if known is None:
                 continue
             grain = spec.grains.get(source.table, Grain.DATE)
             if consumed is None:
                 name = f"{r.key}/{source.table}"
-                after = partition.newer_after.get(name, partition.consumed_at)
+                execution = partition.execution
+                after = execution.newer_after.get(name, execution.consumed_at)
                 games = _received_after(known, after)
             else:
                 # What an optional requirement lacked was not consumed: no mark is equal to it.
@@ -890,7 +904,7 @@ def _dirt(
                     key=r.key,
                     table=source.table,
                     game_date=source.game_date,
-                    games=_game_names(games, known, partition.games.get(source.game_date)),
+                    games=_game_names(games, known, partition.inputs.games.get(source.game_date)),
                     ready=ready,
                     latest=latest,
                 )
@@ -900,14 +914,14 @@ def _dirt(
 
 def _last_committed(partition: Partition, dirty: Sequence[Dirt]) -> Latest | None:
     """The load behind newer data that was committed last, whatever clocks say."""
-    places = {key: place for place, key in enumerate(partition.committed)}
-    last = partition.latest
+    places = {key: place for place, key in enumerate(partition.inputs.committed)}
+    last = partition.inputs.latest
     found: list[tuple[int, datetime, Latest]] = []
     for d in dirty:
         date = arrivals_key(d.table, d.game_date)
         place = places.get(load_key(date, d.latest.event_id), -1)
         found.append((place, d.latest.received_at, d.latest))
-        if last is not None and last.event_id not in partition.arrivals[date].arrivals:
+        if last is not None and last.event_id not in partition.inputs.arrivals[date].arrivals:
             place = places.get(load_key(date, last.event_id), -1)
             if place >= 0:  # of games that nobody expects only a sample is kept
                 found.append((place, last.received_at, last))
@@ -921,10 +935,10 @@ def _met_by_calendar(
     game_date: str,
 ) -> bool:
     """Whether an optional requirement is met since the calendar changed, by what was there before."""
-    before = partition.consumed_games
+    before = partition.execution.consumed_games
     if r.requirement.critical or consumed is None or consumed.met or before is None:
         return False
-    games = partition.games.get(game_date)
+    games = partition.inputs.games.get(game_date)
     return bool(games) and games != before.get(game_date)
 
 

@@ -31,7 +31,9 @@ from coordinator.core.facts import (
 from coordinator.core.machine import Decision, Reply, blank, decide, status_of
 from coordinator.core.model import (
     CalendarDate,
+    Execution,
     Grain,
+    Journal,
     Partition,
     TableDate,
     WindowDay,
@@ -434,9 +436,10 @@ class Engine:
         if (
             arrivals is not None and spec.windows
         ):  # what is remembered of them may be another rule's
-            before = replace(before, window_states={}, watching=False)
+            inputs = replace(before.inputs, window_states={})
+            before = replace(before, inputs=inputs, watching=False)
         by_person = any(isinstance(f, BY_PERSON) for f in facts)
-        asked = windows or before.windows_due or by_person
+        asked = windows or before.inputs.windows_due or by_person
         decision = None
         if not asked or not spec.windows:
             decision = decide(before, (survey, *facts), spec, now)
@@ -677,7 +680,11 @@ def _rests_on_windows(before: Partition, decision: Decision) -> bool:
 
 def _instants_over(partition: Partition) -> tuple[object, ...]:
     """Which instants of its deadline and its schedule have acted, or found nothing to do."""
-    return partition.deadline_done, partition.deadline_done_at, partition.schedule_done_at
+    return (
+        partition.timers.deadline_done,
+        partition.timers.deadline_done_at,
+        partition.timers.schedule_done_at,
+    )
 
 
 def shown_now(
@@ -707,13 +714,8 @@ def unheard(decision: Decision, spec: ProcessorSpec) -> tuple[Partition, Verdict
     partition = replace(
         decision.partition,
         revision=0,
-        generation=0,
-        live=None,
-        consumed=None,
-        consumed_at=None,
-        newer_after={},
-        outbox=(),
-        history=(),
+        execution=Execution(),
+        journal=Journal(),
         wake_at=None,
     )
     verdict = judge(partition, spec, decision.verdict.at)

@@ -254,7 +254,10 @@ class Runs:
             puts: dict[Key, Document] = {key: noted}
             live = None if partition is None else partition.live
             if partition is not None and live is not None and live.run_id == run_id:
-                puts[place] = replace(partition, live=noted, revision=partition.revision + 1)
+                execution = replace(partition.execution, live=noted)
+                puts[place] = replace(
+                    partition, execution=execution, revision=partition.revision + 1
+                )
             return Changes(None, puts)
 
         await self._engine.commits.transact([key, place], step)

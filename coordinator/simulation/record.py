@@ -292,7 +292,7 @@ class Record:
     def _bounds(self, new: Partition, process: Any) -> None:
         sizes = {
             "history": (len(new.history), HISTORY_MOST),
-            "memory of notices": (len(new.notified), HISTORY_MOST),
+            "memory of notices": (len(new.journal.notified), HISTORY_MOST),
             "waivers": (len(new.waivers), WAIVERS_MOST),
             "outbox": (len(new.outbox), OUTBOX_MOST),
         }

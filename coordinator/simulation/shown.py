@@ -50,7 +50,7 @@ def public(key: Key, document: Document, docs: Mapping[Key, Document]) -> Iterab
                 tuple(f.value for f in shown.flags),
                 document.generation,
                 document.registry_hash,
-                document.refires,
+                document.execution.refires,
             )
         case _:
             pass

@@ -286,7 +286,8 @@ async def _as_another_instance_stores_it(service: Service) -> None:
     def step(docs: Mapping[Key, Document | None]) -> Changes[None]:
         known: Partition | None = docs[key]
         assert known is not None
-        return Changes(None, {key: replace(known, pauses=(), flags=(), revision=99)})
+        inputs = replace(known.inputs, pauses=())
+        return Changes(None, {key: replace(known, inputs=inputs, flags=(), revision=99)})
 
     await service.application.engine.commits.transact([key], step)
 

@@ -87,7 +87,9 @@ async def test_a_change_of_this_process_is_not_sent_again_by_the_store() -> None
     await asyncio.sleep(0)
     stream.heard([committed(at(5), at(6))])
     await asyncio.sleep(0.2)
-    others.partitions = (at(9, status=Status.FIRING, generation=PARTITION.generation + 1),)
+    others.partitions = (
+        at(9, status=Status.FIRING, execution=replace(PARTITION.execution, generation=2)),
+    )
     heard = await listener
     assert [c["revision"] for c in heard] == [6, 9]
     assert heard[1]["before"] == "waiting"

@@ -12,8 +12,11 @@ from coordinator.core.model import (
     ConsumedRequirement,
     Control,
     EffectKind,
+    Execution,
     Flag,
     Input,
+    Inputs,
+    Journal,
     Latest,
     LoadStatus,
     Mark,
@@ -26,6 +29,7 @@ from coordinator.core.model import (
     Skip,
     Status,
     TableDate,
+    Timers,
     Transition,
     Trigger,
     Waiver,
@@ -113,51 +117,59 @@ PARTITION = Partition(
     created_at=NOON,
     registry_hash="f00",
     revision=7,
-    arrivals={f"{TABLE}@{DATE}": TABLE_DATE},
-    games={DATE: ("0022500225", "0022500226"), "2025-11-14": ()},
-    window_states={
-        "3": WindowState(dates=9, ready=8, met=True, since=NOON, unmet=("2025-11-14",)),
-    },
-    met_since={f"0/{TABLE}": NOON},
-    latest=Latest(event_id="e1", received_at=NOON, quiet=False),
-    pauses=(Pause(scope="_all", reason="storm", actor="ann", at=NOON),),
-    waivers=(Waiver(table=TABLE, reason="known", actor="ann", at=NOON, until=NOON),),
-    generation=1,
-    refires=1,
-    live=RUN,
-    outcome=Outcome(status=RunStatus.FAILED, generation=1, attempt=1, at=NOON, error="x"),
-    skip=Skip(reason="off", actor="ann", at=NOON),
-    forced=True,
-    consumed={
-        "0": ConsumedRequirement(
-            met=True, used=(TABLE,), marks={TABLE: {"*": Mark(event_id="e1", content_hash="h")}}
-        )
-    },
-    consumed_at=NOON,
-    consumed_games={DATE: ("0022500225",)},
-    newer_after={f"1/{TABLE}": NOON},
-    dirty_since=NOON,
-    deadline_done=True,
-    deadline_done_at=NOON,
-    overdue=True,
-    schedule_done_at=NOON,
-    outbox=(
-        OutboxEntry(
-            effect_id="launch:1",
-            kind=EffectKind.ANNOUNCE,
-            subject=RUN.run_id,
-            due_at=NOON,
-            created_at=NOON,
-            announcement=ARRIVAL,
-        ),
+    inputs=Inputs(
+        arrivals={f"{TABLE}@{DATE}": TABLE_DATE},
+        games={DATE: ("0022500225", "0022500226"), "2025-11-14": ()},
+        window_states={
+            "3": WindowState(dates=9, ready=8, met=True, since=NOON, unmet=("2025-11-14",)),
+        },
+        met_since={f"0/{TABLE}": NOON},
+        latest=Latest(event_id="e1", received_at=NOON, quiet=False),
+        pauses=(Pause(scope="_all", reason="storm", actor="ann", at=NOON),),
+        waivers=(Waiver(table=TABLE, reason="known", actor="ann", at=NOON, until=NOON),),
+        windows_due=True,
     ),
-    notified=("deadline",),
-    history=(Transition(at=NOON, what="arrived"),),
+    execution=Execution(
+        generation=1,
+        refires=1,
+        live=RUN,
+        outcome=Outcome(status=RunStatus.FAILED, generation=1, attempt=1, at=NOON, error="x"),
+        skip=Skip(reason="off", actor="ann", at=NOON),
+        forced=True,
+        consumed={
+            "0": ConsumedRequirement(
+                met=True, used=(TABLE,), marks={TABLE: {"*": Mark(event_id="e1", content_hash="h")}}
+            )
+        },
+        consumed_at=NOON,
+        consumed_games={DATE: ("0022500225",)},
+        newer_after={f"1/{TABLE}": NOON},
+        dirty_since=NOON,
+    ),
+    timers=Timers(
+        deadline_done=True,
+        deadline_done_at=NOON,
+        overdue=True,
+        schedule_done_at=NOON,
+    ),
+    journal=Journal(
+        outbox=(
+            OutboxEntry(
+                effect_id="launch:1",
+                kind=EffectKind.ANNOUNCE,
+                subject=RUN.run_id,
+                due_at=NOON,
+                created_at=NOON,
+                announcement=ARRIVAL,
+            ),
+        ),
+        notified=("deadline",),
+        history=(Transition(at=NOON, what="arrived"),),
+    ),
     status=Status.RUNNING,
     flags=(Flag.PAUSED, Flag.OVERDUE),
     wake_at=NOON + timedelta(minutes=5),
     watching=True,
-    windows_due=True,
 )
 
 SAMPLES: Mapping[Kind, Document] = {

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.core.model import Control, Partition, Status, TableDate
+from coordinator.core.model import Control, Inputs, Journal, Partition, Status, TableDate
 from coordinator.documents import INDEXES, TYPES, Quarantined, decode, encode
 from coordinator.errors import BadInput, Bug, Refused, Unavailable
 from coordinator.ports import Changes, Document, Key, Kind, Need, Op, Page, Query, Where
@@ -336,8 +336,8 @@ async def test_an_indexed_field_follows_its_document(
         "game_date": {"game_date": "2025-11-16"},
         "status": {"status": Status.COOLING},
         "wake_at": {"wake_at": None},
-        "outbox_due": {"outbox": ()},
-        "paused": {"pauses": ()},
+        "outbox_due": {"journal": Journal()},
+        "paused": {"inputs": Inputs()},
         "registry_hash": {"registry_hash": "f11"},
         "watching": {"watching": False},
     }

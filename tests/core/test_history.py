@@ -164,7 +164,7 @@ def test_a_skip_takes_the_flag_of_what_is_overdue() -> None:
     assert world.flags == {Flag.OVERDUE}
     world.step(SkipRequested(reason="no game", actor="bob"))
     assert world.partition.skip == Skip(reason="no game", actor="bob", at=at(11))
-    assert world.partition.overdue is False
+    assert world.partition.timers.overdue is False
     assert world.flags == set()
 
 
@@ -182,11 +182,15 @@ def test_a_reset_forgets_what_was_consumed_forced_and_newer() -> None:
     world = fired(cooldown=timedelta(hours=9))
     world.run_through()
     world.at(1).load()
-    assert world.partition.dirty_since == at(1)
+    assert world.partition.execution.dirty_since == at(1)
     world.pause()
     world.reset()
     partition = world.partition
-    assert (partition.consumed, partition.consumed_at) == (None, None)
-    assert (partition.dirty_since, partition.latest, partition.forced) == (None, None, False)
-    assert (partition.outcome, partition.skip, partition.refires) == (None, None, 0)
-    assert partition.schedule_done_at == at(1)
+    assert (partition.execution.consumed, partition.execution.consumed_at) == (None, None)
+    assert (
+        partition.execution.dirty_since,
+        partition.inputs.latest,
+        partition.execution.forced,
+    ) == (None, None, False)
+    assert (partition.outcome, partition.skip, partition.execution.refires) == (None, None, 0)
+    assert partition.timers.schedule_done_at == at(1)

@@ -190,9 +190,9 @@ def test_inputs_read_anew_after_a_generation_do_not_make_a_new_latest() -> None:
     world = done()
     fresh = World(table(A), table(B))
     fresh.load(quiet=True)
-    before = world.partition.latest
+    before = world.partition.inputs.latest
     world.step(Surveyed(games=world.games, arrivals=fresh.partition.arrivals))
-    assert world.partition.latest == before
+    assert world.partition.inputs.latest == before
 
 
 @pytest.mark.parametrize("reset", [False, True])
@@ -564,7 +564,7 @@ def test_a_failed_partition_runs_again_on_newer_data_after_the_cooldown_as_a_ref
     assert world.status is Status.FAILED
     assert world.partition.wake_at == at(60)
     world.tick(60)
-    assert (world.status, world.partition.refires) == (Status.FIRING, 1)
+    assert (world.status, world.partition.execution.refires) == (Status.FIRING, 1)
     world.run_through()
     assert world.status is Status.SUCCEEDED
 
@@ -588,7 +588,7 @@ def test_a_person_may_trigger_past_the_budget_and_uses_none_of_it() -> None:
     world = fired(cooldown=HOUR, max_refires=0)
     world.run_through().at(1).load()
     world.trigger()
-    assert (world.partition.generation, world.partition.refires) == (2, 0)
+    assert (world.partition.generation, world.partition.execution.refires) == (2, 0)
     assert Flag.FORCED not in world.flags
     assert world.run.trigger is Trigger.MANUAL
 
@@ -597,7 +597,7 @@ def test_a_backfill_uses_neither_cooldown_nor_budget() -> None:
     world = fired(cooldown=HOUR, max_refires=0)
     world.run_through()
     world.backfill()
-    assert (world.run.trigger, world.partition.refires) == (Trigger.BACKFILL, 0)
+    assert (world.run.trigger, world.partition.execution.refires) == (Trigger.BACKFILL, 0)
 
 
 # ── triggers ─────────────────────────────────────────────────────────────────────────────────
@@ -731,7 +731,7 @@ def test_a_skipped_partition_wakes_for_nothing_but_its_waivers() -> None:
 def test_reset_judges_afresh_without_cooldown_and_generations_go_on() -> None:
     world = done(cooldown=HOUR)
     assert world.reset().fired is not None
-    assert (world.partition.generation, world.partition.refires) == (2, 0)
+    assert (world.partition.generation, world.partition.execution.refires) == (2, 0)
     assert world.run.trigger is Trigger.DEPENDENCIES
 
 
@@ -748,7 +748,7 @@ def test_reset_clears_the_budget_of_refires_and_what_was_forced() -> None:
     world.run_through().at(2).load()
     assert Flag.REFIRES_SPENT in world.flags
     world.reset()
-    assert world.partition.refires == 0
+    assert world.partition.execution.refires == 0
     world.run_through().at(3).load()
     assert world.partition.generation == 4
 
@@ -1018,7 +1018,7 @@ def test_a_deadline_that_passes_under_a_pause_is_notified_where_a_run_is_live() 
 def test_a_deadline_before_a_date_was_heard_of_is_not_notified_under_its_run() -> None:
     world = fired(deadline=deadline(30), heard=60)
     assert (world.flags, world.notices()) == ({Flag.OVERDUE}, [])
-    assert world.partition.deadline_done
+    assert world.partition.timers.deadline_done
     unseen = World(deadline=deadline(30), heard=60)
     unseen.partition = blank(unseen.spec, DATE, unseen.now)
     unseen.trigger(Bypass.DEPENDENCIES)
@@ -1049,7 +1049,8 @@ def test_a_deadline_that_a_registry_moves_into_the_future_acts_again_at_its_new_
 
 def test_a_deadline_done_before_instants_were_kept_stays_done() -> None:
     world = late(SKIP)
-    world.partition = replace(world.partition, deadline_done=True)
+    timers = replace(world.partition.timers, deadline_done=True)
+    world.partition = replace(world.partition, timers=timers)
     world.tick(30)
     assert (world.status, world.notices()) == (Status.WAITING, [])
 
@@ -1355,7 +1356,7 @@ def test_ready_fires_newer_data_at_its_instant_past_the_cooldown() -> None:
     world.at(10).load()
     assert world.partition.wake_at == at(30)
     world.tick(30)
-    assert (world.run.trigger, world.partition.refires) == (Trigger.SCHEDULE, 1)
+    assert (world.run.trigger, world.partition.execution.refires) == (Trigger.SCHEDULE, 1)
 
 
 def test_newer_data_that_turned_empty_at_the_instant_is_not_fired_by_it() -> None:
@@ -1500,7 +1501,7 @@ def test_the_memory_of_notices_is_bounded() -> None:
         world.deliver()
         world.now += minutes(1)
         world.tick()
-    assert len(world.partition.notified) == NOTIFIED_LIMIT
+    assert len(world.partition.journal.notified) == NOTIFIED_LIMIT
 
 
 def test_long_errors_are_cut() -> None:

@@ -1266,7 +1266,8 @@ def test_judging_changes_nothing_and_is_repeatable() -> None:
 
 def test_without_a_record_of_what_was_consumed_nothing_is_newer() -> None:
     world = done(table(A))
-    bare = replace(world.partition, consumed=None, consumed_at=None)
+    execution = replace(world.partition.execution, consumed=None, consumed_at=None)
+    bare = replace(world.partition, execution=execution)
     assert judge(bare, world.spec, world.now).dirty == ()
 
 
@@ -1283,7 +1284,7 @@ def test_a_failed_run_leaves_its_newer_data_to_the_cooldown() -> None:
     assert (world.status, world.holds) == (Status.FAILED, {"cooldown"})
     world.tick(62)
     assert world.partition.generation == 2
-    assert world.partition.refires == 1
+    assert world.partition.execution.refires == 1
 
 
 def test_rows_of_games_that_are_not_kept_are_said_not_to_count() -> None:

@@ -27,7 +27,9 @@ def with_new_line(spec: ProcessorSpec) -> ProcessorSpec:
 def test_before_the_first_generation_the_newest_load_is_the_latest() -> None:
     world = World(table(A), table(B), debounce=minutes(5))
     world.at(3).step(Surveyed(games=world.games, arrivals=ledger((A, 1), (B, 2))))
-    assert world.partition.latest == Latest(event_id=f"{B}@2", received_at=at(2), quiet=False)
+    assert world.partition.inputs.latest == Latest(
+        event_id=f"{B}@2", received_at=at(2), quiet=False
+    )
     assert world.partition.wake_at == at(7)
 
 
@@ -77,7 +79,7 @@ def test_sources_in_another_order_are_no_newer_data() -> None:
     world.at(70).load(B)
     assert world.decision.fired is not None
     assert world.decision.fired.changed_tables == (B,)
-    assert not world.partition.newer_after
+    assert not world.partition.execution.newer_after
 
 
 def test_newer_data_of_a_new_line_stays_newer_data_under_the_next_registry() -> None:

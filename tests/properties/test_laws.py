@@ -309,7 +309,7 @@ class Laws(RuleBasedStateMachine):
     @rule()
     def reset(self) -> None:
         self.step(ResetRequested(reason="r", actor="ann"))
-        assert self.partition.refires == 0
+        assert self.partition.execution.refires == 0
 
     @rule(name=st.sampled_from([*TABLES, D, "nba_raw.nobody"]), n=st.sampled_from([None, -1, 20]))
     def waive(self, name: str, n: int | None) -> None:
@@ -383,7 +383,7 @@ class Laws(RuleBasedStateMachine):
             assert run.actor == "ann"
         elif run.actor is None and before.outcome is not None:
             reset = isinstance(fact, ResetRequested)
-            assert reset or decision.partition.refires <= self.spec.policy.max_refires
+            assert reset or decision.partition.execution.refires <= self.spec.policy.max_refires
 
     @invariant()
     def no_trigger_is_lost(self) -> None:
@@ -415,7 +415,7 @@ class Laws(RuleBasedStateMachine):
             return
         partition = self.partition
         assert len(partition.history) <= HISTORY_LIMIT
-        assert len(partition.notified) <= NOTIFIED_LIMIT
+        assert len(partition.journal.notified) <= NOTIFIED_LIMIT
         assert len(partition.waivers) <= WAIVERS_LIMIT
         assert len({e.effect_id for e in partition.outbox}) == len(partition.outbox)
         for run in self.runs.values():

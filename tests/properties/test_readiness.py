@@ -14,8 +14,10 @@ from coordinator.core.facts import Fact, Loaded, Surveyed, Ticked
 from coordinator.core.machine import blank, decide
 from coordinator.core.model import (
     Arrival,
+    Execution,
     Fold,
     Grain,
+    Inputs,
     LoadStatus,
     Partition,
     Pause,
@@ -153,10 +155,8 @@ def test_readiness_agrees_with_a_dumb_oracle(
     waivers = tuple(Waiver(table=t, reason="r", actor="ann", at=START) for t in sorted(waived))
     partition = replace(
         blank(spec, DATE, START - minutes(90)),
-        arrivals=fold(loads, spec, calendar),
-        games=calendar,
-        waivers=waivers,
-        generation=generation,
+        inputs=Inputs(arrivals=fold(loads, spec, calendar), games=calendar, waivers=waivers),
+        execution=Execution(generation=generation),
     )
     verdict = judge(partition, spec, now)
     by_table: dict[tuple[str, str], list[Arrival]] = {}

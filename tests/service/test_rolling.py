@@ -341,7 +341,7 @@ async def test_a_new_window_looks_at_dates_that_were_loaded_before_it() -> None:
         found = await partition(await s.instance(windowed), "P")
         assert found is not None
         assert found.generation == 1
-        assert [(w.dates, w.ready) for w in found.window_states.values()] == [(1, 1)]
+        assert [(w.dates, w.ready) for w in found.inputs.window_states.values()] == [(1, 1)]
 
 
 async def test_two_registries_that_stay_are_news_once() -> None:

@@ -305,11 +305,11 @@ async def test_windows_too_long_for_a_load_are_evaluated_at_once_by_the_sweep() 
         (affected,) = outcome.affected
         assert (affected.status, affected.fired_run_id) == ("waiting", None)
         waiting = await partition(app, dates[-1])
-        assert waiting.windows_due
+        assert waiting.inputs.windows_due
         assert waiting.wake_at is not None
         swept = await app.sweeper.sweep()
         assert swept.fired == (f"Form:{dates[-1]}:1",)
-        assert not (await partition(app, dates[-1])).windows_due
+        assert not (await partition(app, dates[-1])).inputs.windows_due
 
 
 async def test_a_sweep_fires_long_windows_in_small_commits(monkeypatch: pytest.MonkeyPatch) -> None:

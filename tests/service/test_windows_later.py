@@ -100,7 +100,7 @@ async def test_a_deadline_that_acted_and_is_moved_reads_windows_again() -> None:
         await games(s, app, BEFORE, DATE)
         s.clock.at = datetime(2024, 10, 23, 7, tzinfo=UTC)
         await app.sweeper.sweep()
-        assert (await partition(app)).deadline_done
+        assert (await partition(app)).timers.deadline_done
         await app.ingest.take(load(s, "raw.t", BEFORE))
         app = await s.instance(registry('deadline: {at: "12:00", then: fire}'))
         s.clock.at = datetime(2024, 10, 23, 12, tzinfo=UTC)

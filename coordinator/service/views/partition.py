@@ -240,6 +240,7 @@ def partition_view(
         games=partition.games.get(partition.game_date),
         arrivals=[table_facts(t) for _, t in sorted(partition.arrivals.items())],
         newer_data=[NewerData.of(d, requirement=d.key) for d in verdict.dirty],
+        refires=partition.execution.refires,
         max_refires=spec.policy.max_refires,
         waivers=[WaiverView.of(w, open=w.open_at(verdict.at)) for w in partition.waivers],
         deadline=_deadline_view(partition, spec),
@@ -255,7 +256,9 @@ def under_pauses(partition: Partition, pauses: Sequence[Pause]) -> Partition:
     """A partition under the pauses there are now: one with a live run is decided without them."""
     others = [f for f in partition.flags if f is not Flag.PAUSED]
     flags = [Flag.PAUSED, *others] if pauses else others
-    return replace(partition, pauses=tuple(pauses), flags=tuple(flags))
+    return replace(
+        partition, inputs=replace(partition.inputs, pauses=tuple(pauses)), flags=tuple(flags)
+    )
 
 
 def _run_ref(partition: Partition) -> RunRef | None:
@@ -273,7 +276,7 @@ def _deadline_view(partition: Partition, spec: ProcessorSpec) -> DeadlineView | 
     if deadline is None:
         return None
     due = instant(partition.game_date, deadline.at, spec.timezone)
-    return DeadlineView(at=due, then=deadline.then, done=partition.deadline_over(due))
+    return DeadlineView(at=due, then=deadline.then, done=partition.timers.deadline_over(due))
 
 
 def _expected_at(partition: Partition, spec: ProcessorSpec, verdict: Verdict) -> Instant | None:
