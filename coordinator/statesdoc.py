@@ -15,7 +15,8 @@ from inspect import cleandoc, getsource
 from pathlib import Path
 
 from coordinator.core.facts import Fact
-from coordinator.core.machine import (
+from coordinator.core.model import Flag, RunStatus, Status
+from coordinator.core.transitions import (
     BY_FACT,
     BY_FACT_ALONE,
     BY_TIME,
@@ -23,7 +24,6 @@ from coordinator.core.machine import (
     TRANSITIONS,
     WHY_BY_TIME,
 )
-from coordinator.core.model import Flag, RunStatus, Status
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "states.md"
 

@@ -24,10 +24,10 @@ def issued() -> Iterator[tuple[str, str]]:
             said = {k.arg: k.value for k in node.keywords}
             if name == "Notice" and isinstance(kind := said.get("kind"), ast.Constant):
                 yield kind.value, ast.literal_eval(said["severity"])
-            elif name == "_notify" and isinstance(kind := node.args[0], ast.Constant):
+            elif name == "notify" and isinstance(kind := [*node.args, None][0], ast.Constant):
                 yield kind.value, ast.literal_eval(node.args[2])
-            elif name == "_lost":  # hands its kind on to _notify
-                yield ast.literal_eval(node.args[0]), "warning"
+            elif name == "_lost":  # passes its kind on to notify
+                yield ast.literal_eval(node.args[2]), "warning"
 
 
 def test_every_kind_has_its_row_and_every_row_its_kind() -> None:

@@ -117,6 +117,11 @@ def requirement_sentence(verdict: RequirementVerdict, *, opening: bool = False) 
     return f"{words} ({met} ready: {details})"
 
 
+def unmet_sentences(verdict: Verdict) -> tuple[str, ...]:
+    """One sentence for each critical requirement that is not met."""
+    return tuple(requirement_sentence(r) for r in verdict.unmet)
+
+
 def _window_sentence(verdict: RequirementVerdict, *, opening: bool) -> str:
     requirement = verdict.requirement
     window, table = requirement.window, requirement.sources[0]
@@ -306,11 +311,10 @@ def fired(run: Run) -> str:
 
 
 def _waiting(verdict: Verdict) -> str:
-    unmet = [r for r in verdict.requirements if r.requirement.critical and not r.met]
-    if not unmet:
+    if not verdict.unmet:
         names = ", ".join(r.key for r in verdict.requirements)
         return f"Waiting for a first load of any of: {names}."
-    words = [requirement_sentence(r, opening=i == 0) for i, r in enumerate(unmet)]
+    words = [requirement_sentence(r, opening=i == 0) for i, r in enumerate(verdict.unmet)]
     return f"Waiting for {'; '.join(words)}."
 
 
@@ -381,8 +385,7 @@ def _newer(verdict: Verdict) -> str:
     tables = ", ".join(verdict.changed_tables)
     words = f" Newer data in {tables}"
     if not verdict.critical_met:
-        unmet = [r for r in verdict.requirements if r.requirement.critical and not r.met]
-        return f"{words} is not ready: {'; '.join(requirement_sentence(r) for r in unmet)}."
+        return f"{words} is not ready: {'; '.join(unmet_sentences(verdict))}."
     if not verdict.newer_ready:
         return f"{words} is not ready yet."
     holds = "; ".join(hold_sentence(h) for h in verdict.holds)

@@ -1,4 +1,7 @@
-"""What can happen to a partition. Each fact is data; ``machine.decide`` says what it does."""
+"""What can happen to a partition, and the reply to it.
+
+Each fact is data; ``machine.decide`` says what it does.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from coordinator.core.model import (
     Arrival,
     Bypass,
     Pause,
+    Run,
     RunStatus,
     TableDate,
     Trigger,
@@ -156,3 +160,13 @@ Fact = (
     | WaiverGranted
     | WaiverLifted
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """The answer to a fact. ``code`` is machine-readable, ``detail`` for people."""
+
+    ok: bool = True
+    code: str = "ok"
+    detail: str = ""
+    run: Run | None = None

@@ -131,7 +131,12 @@ class RunStatus(StrEnum):
     """Ended by a person: reset, or skip with ``end_run``."""
 
 
-LIVE_STATUSES = frozenset({RunStatus.PENDING, RunStatus.DELIVERED, RunStatus.RUNNING})
+LIVE_STATUSES: Mapping[RunStatus, Status] = {
+    RunStatus.PENDING: Status.FIRING,
+    RunStatus.DELIVERED: Status.FIRED,
+    RunStatus.RUNNING: Status.RUNNING,
+}
+"""Where a live run is → the status of its partition."""
 REPORTABLE_STATUSES = frozenset(
     {RunStatus.SUCCESS, RunStatus.NO_DATA, RunStatus.SKIPPED, RunStatus.FAILED}
 )

@@ -194,6 +194,11 @@ class Verdict:
     keeps it from firing, or prolongs its grace."""
 
     @property
+    def unmet(self) -> tuple[RequirementVerdict, ...]:
+        """The critical requirements that are not met."""
+        return tuple(r for r in self.requirements if r.requirement.critical and not r.met)
+
+    @property
     def newer_ready(self) -> bool:
         """Newer data is there and could be consumed."""
         return self.critical_met and any(d.ready for d in self.dirty)
@@ -835,7 +840,7 @@ def _mark(arrival: Arrival) -> Mark:
 
 
 def consume(
-    partition: Partition, spec: ProcessorSpec, verdict: Verdict
+    arrivals: Mapping[str, TableDate], grains: Mapping[str, Grain], verdict: Verdict
 ) -> Mapping[str, ConsumedRequirement]:
     """What a generation fired now consumes, per requirement (windows never make dirty)."""
     return {
@@ -844,22 +849,65 @@ def consume(
             used=r.used,
             marks={
                 s.table: marks_of(
-                    partition.inputs.arrivals.get(arrivals_key(s.table, s.game_date)),
-                    spec.grains.get(s.table, Grain.DATE),
+                    arrivals.get(arrivals_key(s.table, s.game_date)),
+                    grains.get(s.table, Grain.DATE),
                 )
                 for s in r.sources
             },
             received={
                 s.table: newest.received_at
                 for s in r.sources
-                if (known := partition.inputs.arrivals.get(arrivals_key(s.table, s.game_date)))
-                is not None
+                if (known := arrivals.get(arrivals_key(s.table, s.game_date))) is not None
                 and (newest := known.latest) is not None
             },
         )
         for r in verdict.requirements
         if r.requirement.window is None
     }
+
+
+def newer_after(
+    partition: Partition, spec: ProcessorSpec, since: datetime | None
+) -> Mapping[str, datetime]:
+    """From when on loads are newer data to requirements that the latest generation did not know.
+
+    That is once the registry that brought the requirement is in use, at ``since``: to require more,
+    or the same in another order, is no newer data. One that an earlier registry brought keeps what
+    was noted then.
+    """
+    execution = partition.execution
+    if execution.consumed is None or execution.consumed_at is None:
+        return {}
+    found: dict[str, datetime] = {}
+    for r in spec.requirements:
+        if r.window is not None or r.key in execution.consumed:
+            continue
+        date = shift(partition.game_date, r.offset)
+        for table in r.sources:
+            name = f"{r.key}/{table}"
+            known = partition.arrivals.get(arrivals_key(table, date))
+            noted = execution.newer_after.get(name)
+            found[name] = noted or _known_until(
+                known, execution.consumed, execution.consumed_at, since
+            )
+    return found
+
+
+def _known_until(
+    known: TableDate | None,
+    consumed: Mapping[str, ConsumedRequirement],
+    consumed_at: datetime,
+    since: datetime | None,
+) -> datetime:
+    """The receipt up to which loads of a table are no newer data to a requirement that is new."""
+    if known is None or known.latest is None:
+        return consumed_at
+    newest = known.latest.received_at
+    before = newest if since is None else min(newest, since)
+    # Under a clock that was set back, what a run read may have been received after it was fired.
+    marks = [m for c in consumed.values() for m in c.marks.get(known.table, {}).values()]
+    read = [known.arrivals[m.event_id] for m in marks if m.event_id in known.arrivals]
+    return max([consumed_at, before, *(a.received_at for a in read)])
 
 
 def _dirt(

@@ -20,6 +20,7 @@ import structlog
 
 from coordinator.core.facts import (
     Fact,
+    Reply,
     Requested,
     ResetRequested,
     SkipRequested,
@@ -28,7 +29,7 @@ from coordinator.core.facts import (
     WaiverGranted,
     WaiverLifted,
 )
-from coordinator.core.machine import Decision, Reply, blank, decide, status_of
+from coordinator.core.machine import Decision, blank, decide, status_of
 from coordinator.core.model import (
     CalendarDate,
     Execution,

@@ -13,9 +13,9 @@ from datetime import datetime
 import structlog
 
 from coordinator.core.effects import announce_id, announcement, load_id
-from coordinator.core.facts import Claimed, Completed, Delivered, Fact, Heartbeat
-from coordinator.core.machine import TRANSITIONS_PER_RUN_LIMIT, Reply
+from coordinator.core.facts import Claimed, Completed, Delivered, Fact, Heartbeat, Reply
 from coordinator.core.model import ANNOUNCED, Partition, Run, RunStatus, Transition
+from coordinator.core.runs import TRANSITIONS_PER_RUN_LIMIT
 from coordinator.core.spec import ProcessorSpec
 from coordinator.documents import partition_key, run_key, table_date_key
 from coordinator.errors import Bug, NotFound, Refused, TooLarge, Unavailable

@@ -10,7 +10,7 @@ each commit in the shapes of the API.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -23,9 +23,11 @@ from coordinator.core.model import (
     Partition,
     Run,
     RunStatus,
+    Status,
     Trigger,
     run_id,
 )
+from coordinator.core.transitions import may_follow
 from coordinator.documents import (
     LedgerEntry,
     Quarantined,
@@ -34,6 +36,7 @@ from coordinator.documents import (
 )
 from coordinator.judge import Judge
 from coordinator.ports import Document, Key, Kind
+from coordinator.service.engine import Committed
 from coordinator.simulation.registries import Definition
 from coordinator.simulation.shown import public
 
@@ -151,6 +154,16 @@ class Record:
         lost = [t for t in old.transitions if t.what == "refused" and (t.at, t.detail) not in kept]
         if lost and len(new.transitions) < HISTORY_MOST:
             self.law(5, f"{new.run_id} forgot a refused report: {lost[0].detail}")
+
+    def decided(self, decisions: Sequence[Committed]) -> None:
+        """Hold decisions that a service has committed to the table of transitions."""
+        for committed in decisions:
+            before, decision = committed.before, committed.decision
+            old = Status.WAITING if before is None else before.status
+            new = decision.partition
+            if new.status not in may_follow(old, decision.facts):
+                facts = ", ".join(type(fact).__name__ for fact in decision.facts)
+                self.broken.append(f"transitions: {new.id} {old} -> {new.status} on {facts}")
 
     # ── one partition ────────────────────────────────────────────────────────────────────────
 

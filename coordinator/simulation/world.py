@@ -316,6 +316,7 @@ class World:
         process.definition = self.definition
         process.definitions = self.definitions
         store.process = process
+        process.engine.listen(self.record.decided)
         self.saw(Served(self.registry.registry_hash, self.registry.text, name, ready=False))
 
         def died(why: str) -> None:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from coordinator.core.facts import Claimed, Completed, Delivered, DeliveryFailed, Heartbeat
-from coordinator.core.machine import Decision, Reply
+from coordinator.core.facts import Claimed, Completed, Delivered, DeliveryFailed, Heartbeat, Reply
+from coordinator.core.machine import Decision
 from coordinator.core.model import RunStatus
 from tests.core.world import DATE, A, B, World, at, minutes, table
 

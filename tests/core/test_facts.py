@@ -7,7 +7,7 @@ from dataclasses import is_dataclass
 import pytest
 
 from coordinator.core.facts import Fact
-from coordinator.core.machine import FACTS
+from coordinator.core.transitions import FACTS
 from tests.core.test_transitions import WAYS
 from tests.core.world import World
 

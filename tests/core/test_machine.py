@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from coordinator.core.draft import HISTORY_LIMIT, NOTIFIED_LIMIT
 from coordinator.core.facts import (
     Claimed,
     Completed,
@@ -16,14 +17,7 @@ from coordinator.core.facts import (
     Surveyed,
     WaiverGranted,
 )
-from coordinator.core.machine import (
-    HISTORY_LIMIT,
-    NOTIFIED_LIMIT,
-    TRANSITIONS_PER_RUN_LIMIT,
-    WAIVERS_LIMIT,
-    blank,
-    decide,
-)
+from coordinator.core.machine import blank, decide
 from coordinator.core.model import (
     Bypass,
     EffectKind,
@@ -36,6 +30,8 @@ from coordinator.core.model import (
     Trigger,
     arrivals_key,
 )
+from coordinator.core.people import WAIVERS_LIMIT
+from coordinator.core.runs import TRANSITIONS_PER_RUN_LIMIT
 from coordinator.core.spec import (
     ClockTime,
     Deadline,

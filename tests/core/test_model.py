@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import fields
 from itertools import permutations
 
 import pytest
@@ -208,6 +209,17 @@ def test_ids_are_derived() -> None:
     world.load()
     assert world.partition.run_id == run_id("P", DATE, 1) == f"P:{DATE}:1"
     assert world.partition.outbox_due == world.now
+
+
+def test_what_is_asked_of_a_partition_most_is_read_from_its_groups() -> None:
+    world = World()
+    world.load()
+    partition = world.partition
+    for group in (partition.inputs, partition.execution, partition.journal):
+        for field in fields(group):
+            if hasattr(partition, field.name):
+                assert getattr(partition, field.name) is getattr(group, field.name)
+    assert (partition.games, partition.pauses) == ({DATE: GAMES}, ())
 
 
 # ── games that nobody expects ────────────────────────────────────────────────────────────────

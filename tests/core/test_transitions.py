@@ -28,7 +28,9 @@ from coordinator.core.facts import (
     WaiverGranted,
     WaiverLifted,
 )
-from coordinator.core.machine import (
+from coordinator.core.model import Bypass, Grain, LoadStatus, Pause, RunStatus, Status
+from coordinator.core.spec import DeadlineAction, ScheduleWhen
+from coordinator.core.transitions import (
     BY_FACT,
     BY_FACT_ALONE,
     BY_TIME,
@@ -36,8 +38,6 @@ from coordinator.core.machine import (
     TRANSITIONS,
     WHY_BY_TIME,
 )
-from coordinator.core.model import Bypass, Grain, LoadStatus, Pause, RunStatus, Status
-from coordinator.core.spec import DeadlineAction, ScheduleWhen
 from tests.core.world import (
     DATE,
     GAMES,

@@ -100,3 +100,12 @@ def test_a_window_that_is_left_to_the_sweep_is_due_at_once_and_says_so() -> None
     assert decision.fired is None
     sentence = requirement_sentence(decision.verdict.requirements[1])
     assert sentence == f"{C}: the last 3 game dates have not been evaluated yet"
+
+
+def test_a_window_that_is_left_to_the_sweep_is_not_due_while_a_run_is_live() -> None:
+    world = looking_back(1, 2, 3)
+    world.load(A)
+    later = Surveyed(games=world.games, windows=None, windows_later=True)
+    decision = decide(world.partition, (later,), world.spec, world.now)
+    assert decision.partition.live is not None
+    assert not decision.partition.inputs.windows_due

@@ -28,7 +28,7 @@ from coordinator.core.facts import (
     WaiverGranted,
     WaiverLifted,
 )
-from coordinator.core.machine import TRANSITIONS, Decision, blank, decide
+from coordinator.core.machine import Decision, blank, decide
 from coordinator.core.model import (
     Arrival,
     Bypass,
@@ -61,6 +61,7 @@ from coordinator.core.spec import (
     ScheduleWhen,
     Window,
 )
+from coordinator.core.transitions import TRANSITIONS, may_follow
 
 DATE = "2024-10-23"
 BEFORE = "2024-10-22"
@@ -221,6 +222,7 @@ class World:
             assert after.status in TRANSITIONS[before.status, name], (
                 f"{before.status} + {name} -> {after.status}"
             )
+        assert after.status in may_follow(before.status, decision.facts)
         assert after.wake_at is None or after.wake_at > self.now
         fired = decision.fired is not None
         assert after.generation == before.generation + fired

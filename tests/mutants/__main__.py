@@ -51,7 +51,7 @@ class Part:
 
 
 PARTS = {
-    "core": Part("coordinator/core", ("tests/core",), ("_may_follow",)),
+    "core": Part("coordinator/core", ("tests/core",), ("_following",)),
     "service": Part(
         "coordinator/service",
         (

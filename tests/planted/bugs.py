@@ -10,6 +10,12 @@ from __future__ import annotations
 from tests.planted.plant import WORLDS_MAX, Bug, Edit
 
 MACHINE = "coordinator/core/machine.py"
+INPUTS = "coordinator/core/inputs.py"
+DRAFT = "coordinator/core/draft.py"
+FIRING = "coordinator/core/firing.py"
+LIVE_RUNS = "coordinator/core/runs.py"
+PEOPLE = "coordinator/core/people.py"
+TIMERS = "coordinator/core/timers.py"
 READINESS = "coordinator/core/readiness.py"
 MODEL = "coordinator/core/model.py"
 SCHEDULE = "coordinator/core/schedule.py"
@@ -110,7 +116,7 @@ JUDGEMENT = (
         "a reload of equal content takes the place of a load that released a quiet one",
         "law 3",
         replace(
-            MACHINE,
+            INPUTS,
             "(*kept, load_key(key, arrival.event_id))",
             "(*(k for k in kept if not k.startswith(key)), *(load_key(key, e) for e in "
             "fact.table_date.arrivals))",
@@ -123,9 +129,9 @@ JUDGEMENT = (
         "a quiet load of a table that a changed registry does not ask for holds for ever",
         "law 3",
         replace(
-            MACHINE,
-            "self.latest = None if newest is None else Latest.of(newest)",
-            "self.latest = self.latest if newest is None else Latest.of(newest)",
+            INPUTS,
+            "latest = None if newest is None else Latest.of(newest)",
+            "latest = inputs.latest if newest is None else Latest.of(newest)",
         ),
         by="tests/core/test_machine.py::"
         "test_a_quiet_load_that_is_not_asked_for_any_more_holds_nothing",
@@ -165,7 +171,7 @@ JUDGEMENT = (
         "met-through-a-gap",
         "what aged or whose waiver ended counts as met all along, if no sweep came between",
         "2, Waiting",
-        replace(MACHINE, "    work.note_what_time_ended()\n", ""),
+        replace(MACHINE, "    draft = _note_what_time_ended(draft)\n", ""),
         by="tests/core/test_machine.py::"
         "test_a_load_that_aged_before_the_next_came_breaks_since_when_it_is_met",
     ),
@@ -186,9 +192,9 @@ JUDGEMENT = (
         "a reset while the clock is set back makes schedules act again",
         "2, schedules",
         replace(
-            MACHINE,
-            "self.schedule_done_at = max(self.schedule_done_at or self.now, self.now)",
-            "self.schedule_done_at = self.now",
+            PEOPLE,
+            "max(draft.timers.schedule_done_at or draft.now, draft.now)",
+            "draft.now",
         ),
         by="tests/core/test_machine.py::"
         "test_a_schedule_that_acted_is_done_after_a_reset_under_a_clock_that_was_set_back",
@@ -250,11 +256,9 @@ JUDGEMENT = (
         "an edit of a requirement makes newer data of loads that came before it",
         "2.8",
         replace(
-            MACHINE,
-            "                self._refilled(fact.arrivals)\n"
-            "            self._note_new_requirements(fact.registry_since)\n",
-            "                self._refilled(fact.arrivals)\n"
-            "                self._note_new_requirements(fact.registry_since)\n",
+            INPUTS,
+            "        draft = _note_new_requirements(draft, fact.registry_since)\n",
+            "            draft = _note_new_requirements(draft, fact.registry_since)\n",
         ),
         by="tests/core/test_registry_change.py::test_sources_in_another_order_are_no_newer_data",
     ),
@@ -262,7 +266,7 @@ JUDGEMENT = (
         "newer-data-lost-by-an-edit",
         "another edit makes what a new requirement waits to consume no newer data",
         "law 3",
-        replace(MACHINE, "noted[name] = self.newer_after.get(name) or ", "noted[name] = "),
+        replace(READINESS, "found[name] = noted or _known_until(", "found[name] = _known_until("),
         by="tests/core/test_registry_change.py::"
         "test_newer_data_of_a_new_line_stays_newer_data_under_the_next_registry",
     ),
@@ -415,7 +419,7 @@ TIME = (
         "a deadline that should alert or skip launches",
         "2, Deadlines",
         replace(
-            MACHINE,
+            TIMERS,
             "if action is DeadlineAction.FIRE and verdict.usable",
             "if verdict.usable",
         ),
@@ -425,41 +429,41 @@ TIME = (
         "nothing happens at a deadline",
         "law 4",
         replace(
-            MACHINE,
-            "if at is None or verdict.off_day:\n            return\n        self._deadline_over()",
-            "if at is None or verdict:\n            return\n        self._deadline_over()",
+            TIMERS,
+            "if at is None or verdict.off_day:",
+            "if at is None or verdict:",
         ),
     ),
     simulated(
         "schedules-never-act",
         "nothing happens at a schedule's instant",
         "law 4",
-        replace(MACHINE, "        self._fire(verdict, Trigger.SCHEDULE)", "        return"),
+        replace(TIMERS, "return fire(draft, verdict, Trigger.SCHEDULE)", "return draft"),
     ),
     simulated(
         "schedules-act-again",
         "one instant of a schedule that always fires does so again and again",
         "2, schedule",
         replace(
-            MACHINE,
-            "        self.schedule_done_at = max(at for at, _ in due)\n        always",
-            "        always",
+            TIMERS,
+            "    draft = _close_schedule(draft, due)\n",
+            "",
         ),
     ),
     simulated(
         "leases-never-end",
         "a runner that died holds its run for ever",
         "law 4",
-        replace(MACHINE, "elif self.now >= run.lease_expires_at:", "elif False:"),
+        replace(LIVE_RUNS, "if draft.now >= run.lease_expires_at:", "if False:"),
     ),
     simulated(
         "runs-never-time-out",
         "a runner that beats without end is never stopped",
         "law 4",
         replace(
-            MACHINE,
-            'self._lost("lease_lost", f"ran longer than',
-            'str(f"ran longer than',
+            LIVE_RUNS,
+            "if draft.now >= attempt.claimed_at + policy.run_timeout:",
+            "if False:",
         ),
     ),
     simulated(
@@ -467,8 +471,8 @@ TIME = (
         "a launch that nobody reads is waited for without end",
         "law 4",
         replace(
-            MACHINE,
-            "if self.now >= attempt.delivered_at + self.policy.claim_timeout:",
+            LIVE_RUNS,
+            "if draft.now >= attempt.delivered_at + policy.claim_timeout:",
             "if False:",
         ),
     ),
@@ -476,21 +480,21 @@ TIME = (
         "no-retry-backoff",
         "a failed attempt is launched again at once",
         "2, retry_backoff",
-        replace(MACHINE, "launch_at=self.now + wait)", "launch_at=self.now)"),
+        replace(LIVE_RUNS, "launch_at=draft.now + wait)", "launch_at=draft.now)"),
     ),
     simulated(
         "attempts-unlimited",
         "a run that fails is launched for ever",
         "law 7",
-        replace(MACHINE, "if run.attempt >= self.policy.attempts:", "if False:"),
+        replace(LIVE_RUNS, "if run.attempt >= draft.policy.attempts:", "if False:"),
     ),
     simulated(
         "waivers-never-expire",
         "a waiver holds after its time",
         "5.4, waivers",
         replace(
-            MACHINE,
-            "if w.closed_at is None and w.until is not None and w.until <= self.now",
+            PEOPLE,
+            "if w.closed_at is None and w.until is not None and w.until <= now",
             "if False",
         ),
         replace(
@@ -544,39 +548,43 @@ RUN = (
         "a report with a stale token ends a run",
         "law 2",
         replace(
-            MACHINE,
+            LIVE_RUNS,
             "if run.lease_token != fact.token or run.status is not RunStatus.RUNNING:\n"
-            "            failed",
-            "if run.status is not RunStatus.RUNNING:\n            failed",
+            "        failed",
+            "if run.status is not RunStatus.RUNNING:\n        failed",
         ),
     ),
     simulated(
         "one-run-two-owners",
         "a run that is taken is given to the next who asks",
         "law 2",
-        replace(MACHINE, "if run.current.owner == fact.owner:", "if True:"),
+        replace(LIVE_RUNS, "if run.current.owner == fact.owner:", "if True:"),
     ),
     simulated(
         "outbox-emptied-on-failure",
         "a launch whose delivery failed is never tried again",
         "law 3",
         replace(
-            MACHINE,
-            "self.outbox = tuple(tried if e is entry else e for e in self.outbox)",
-            "self.outbox = tuple(e for e in self.outbox if e is not entry)",
+            LIVE_RUNS,
+            "outbox = tuple(tried if e is entry else e for e in draft.journal.outbox)",
+            "outbox = tuple(e for e in draft.journal.outbox if e is not entry)",
         ),
     ),
     simulated(
         "refires-without-budget",
         "newer data fires without end",
         "law 7",
-        replace(MACHINE, "self.refires += 1", "self.refires = 0"),
+        replace(FIRING, "refires=execution.refires + by_itself", "refires=0"),
     ),
     simulated(
         "reset-keeps-spent-budget",
         "after a reset newer data cannot fire",
         "4, Reset",
-        replace(MACHINE, "        self.refires = 0\n", ""),
+        replace(
+            PEOPLE,
+            "execution=Execution(generation=execution.generation)",
+            "execution=Execution(generation=execution.generation, refires=execution.refires)",
+        ),
     ),
     simulated(
         "output-lost-with-its-run",
@@ -604,24 +612,24 @@ RUN = (
         "inputs-empty",
         "a launch does not say what it reads",
         "6, Launch",
-        replace(MACHINE, "inputs=tuple(self._inputs(verdict)),", "inputs=(),"),
+        replace(FIRING, "inputs=tuple(_inputs(verdict, arrivals)),", "inputs=(),"),
     ),
     simulated(
         "changed-games-empty",
         "a launch by newer data does not say which games changed",
         "6, Launch",
-        replace(MACHINE, "changed_games=verdict.changed_games,", "changed_games=(),"),
+        replace(FIRING, "changed_games=verdict.changed_games,", "changed_games=(),"),
     ),
     simulated(
         "warnings-empty",
         "a launch does not warn of what a careful runner should know",
         "6, Launch",
         replace(
-            MACHINE,
-            "            warnings=launch_warnings(\n"
-            "                ruled or verdict, self.spec, self.before.game_date, self.games\n"
-            "            ),",
-            "            warnings=(),",
+            FIRING,
+            "        warnings=launch_warnings(\n"
+            "            ruled or verdict, draft.spec, before.game_date, draft.inputs.games\n"
+            "        ),\n",
+            "        warnings=(),\n",
         ),
     ),
     simulated(
@@ -630,15 +638,15 @@ RUN = (
         "6, Launch",
         replace(
             MACHINE,
-            "self._fire(verdict, Trigger.LATE_DATA)",
-            "self._fire(verdict, Trigger.DEPENDENCIES)",
+            "fire(draft, verdict, Trigger.LATE_DATA)",
+            "fire(draft, verdict, Trigger.DEPENDENCIES)",
         ),
     ),
     simulated(
         "no-notice-made",
         "no notice about a partition is made",
         "6, Notify",
-        replace(MACHINE, "        if name in self.notified:", "        if name:"),
+        replace(DRAFT, "        if name in journal.notified:", "        if name:"),
     ),
     simulated(
         "no-notice-sent",
@@ -655,7 +663,7 @@ RUN = (
         "one cause sends a notice every hour",
         "6, Notify",
         replace(
-            MACHINE,
+            DRAFT,
             'name = f"{kind}:{cause}"',
             'cause = f"{cause}:{self.now:%d%H}"\n        name = f"{kind}:{cause}"',
         ),
@@ -1219,9 +1227,9 @@ INSTANTS = (
         "a deadline that passes while a run is live sends no notice",
         "2, Deadlines",
         replace(
-            MACHINE,
-            "if self.live is None or self._on_off_day():\n            return\n        at =",
-            "if self.before:\n            return\n        at =",
+            TIMERS,
+            "if run is None or _skips_its_date(draft):",
+            "if draft:",
         ),
     ),
     tested(
@@ -1241,9 +1249,9 @@ INSTANTS = (
         "a report that is repeated after a reset is answered with 409",
         "5.3",
         replace(
-            MACHINE,
-            "self._end(run, fact.status, fact.record_count, error, token=fact.token)",
-            "self._end(run, fact.status, fact.record_count, error)",
+            LIVE_RUNS,
+            "_end(draft, run, fact.status, fact.record_count, error, token=fact.token)",
+            "_end(draft, run, fact.status, fact.record_count, error)",
         ),
         by=API + "test_runs.py::test_a_report_is_taken_again_at_any_later_time",
     ),

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from coordinator.core.draft import HISTORY_LIMIT, NOTIFIED_LIMIT
 from coordinator.core.explain import (
     fired,
     hold_sentence,
@@ -40,16 +41,7 @@ from coordinator.core.facts import (
     WaiverGranted,
     WaiverLifted,
 )
-from coordinator.core.machine import (
-    HISTORY_LIMIT,
-    NOTIFIED_LIMIT,
-    TRANSITIONS,
-    TRANSITIONS_PER_RUN_LIMIT,
-    WAIVERS_LIMIT,
-    Decision,
-    blank,
-    decide,
-)
+from coordinator.core.machine import Decision, blank, decide
 from coordinator.core.model import (
     Bypass,
     EffectKind,
@@ -65,13 +57,16 @@ from coordinator.core.model import (
     Trigger,
     arrivals_key,
 )
+from coordinator.core.people import WAIVERS_LIMIT
 from coordinator.core.readiness import MET, Verdict, judge
+from coordinator.core.runs import TRANSITIONS_PER_RUN_LIMIT
 from coordinator.core.spec import (
     DeadlineAction,
     OffDay,
     ProcessorSpec,
     ScheduleWhen,
 )
+from coordinator.core.transitions import TRANSITIONS
 from tests.core.world import (
     BEFORE,
     DATE,
@@ -328,6 +323,7 @@ class Laws(RuleBasedStateMachine):
         after = decision.partition
         name = type(fact).__name__
         assert after.status in TRANSITIONS[before.status, name], (before.status, name, after.status)
+        assert decision.facts == (fact,)
         assert len(decision.replies) == 1
         assert decision.changed == (after != before)
         self._one_run_per_generation(before, decision)

@@ -186,7 +186,7 @@ def test_the_command_prints_totals_and_replays_a_seed(capsys: pytest.CaptureFixt
 def test_a_failing_seed_prints_its_transcript_and_how_to_replay_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(machine._Work, "_expire_attempt", lambda self: None)  # a planted bug
+    monkeypatch.setattr(machine.runs, "expire_attempt", lambda draft: draft)  # a planted bug
     assert main(["--seeds", "1-6", "--steps", "40"]) == 1
     out = capsys.readouterr().out
     assert "python -m coordinator.simulation --seed" in out

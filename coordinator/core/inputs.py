@@ -1,0 +1,134 @@
+"""What is learned of a partition's inputs: loads, its calendar, its windows and pauses.
+
+Owns how such facts enter a draft. Refuses to judge what they mean (see ``readiness``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from coordinator.core import timers
+from coordinator.core.draft import Draft
+from coordinator.core.facts import Loaded, Surveyed
+from coordinator.core.model import (
+    Arrival,
+    Inputs,
+    Latest,
+    TableDate,
+    WindowDay,
+    WindowState,
+    arrivals_key,
+    load_key,
+)
+from coordinator.core.readiness import State, Verdict, newer_after, window_state
+from coordinator.core.spec import OffDay
+
+
+def loaded(draft: Draft, fact: Loaded) -> Draft:
+    """Take in a load of a table that a requirement names."""
+    key = arrivals_key(fact.table_date.table, fact.table_date.game_date)
+    arrivals = {**draft.inputs.arrivals, key: fact.table_date}
+    arrival, known, committed = fact.arrival, draft.inputs.latest, draft.inputs.committed
+    if arrival.informs:
+        known_loads = _loads(arrivals)
+        kept = (k for k in committed if k in known_loads)
+        committed = (*kept, load_key(key, arrival.event_id))
+    later = known is None or known.received_at <= arrival.received_at
+    # A clock that is behind, or stepped back, must not leave a quiet one the latest for ever.
+    releases = known is not None and known.quiet and not arrival.quiet
+    inputs = replace(
+        draft.inputs,
+        arrivals=arrivals,
+        latest=Latest.of(arrival) if arrival.informs and (later or releases) else known,
+        committed=committed,
+    )
+    return replace(draft, inputs=inputs)
+
+
+def surveyed(draft: Draft, fact: Surveyed) -> Draft:
+    """Take in what surrounds the partition: calendar, windows, pauses and, if given, all loads."""
+    off_day = draft.no_games and (
+        draft.policy.off_day is OffDay.SKIP or timers.deadline_at(draft) is None
+    )
+    if (fact.games, fact.pauses) != (draft.inputs.games, draft.inputs.pauses):
+        inputs = replace(draft.inputs, games=fact.games, pauses=fact.pauses)
+        draft = replace(draft, inputs=inputs)
+    if fact.windows is not None:
+        draft = _evaluated(draft, fact.windows)
+    elif fact.windows_later:
+        inputs = replace(draft.inputs, window_states={}, windows_due=True)
+        draft = replace(draft, inputs=inputs)
+    if off_day and not draft.no_games and timers.deadline_passed(draft):
+        draft = timers.close_deadline(draft)  # first expected after its deadline: only overdue
+    if fact.arrivals is not None:
+        if fact.arrivals != draft.inputs.arrivals:
+            draft = _refilled(draft, fact.arrivals)
+        draft = _note_new_requirements(draft, fact.registry_since)
+    return draft
+
+
+def _evaluated(draft: Draft, days: Mapping[str, tuple[WindowDay, ...]]) -> Draft:
+    """Take in the dates of its windows. What nothing depends on is no change worth a write."""
+    known = draft.inputs.window_states
+    states: dict[str, WindowState] = {}
+    for requirement in draft.spec.windows:
+        key = requirement.key
+        dates = days.get(key, ())
+        now = window_state(requirement, dates, draft.spec, draft.before.created_at)
+        before = known.get(key)
+        same = before is not None and (before.met, before.since) == (now.met, now.since)
+        states[key] = before if before is not None and same else now
+    inputs = draft.inputs
+    if states != known or inputs.windows_due:
+        inputs = replace(inputs, window_states=states, windows_due=False)
+    return replace(draft, inputs=inputs, days=days)
+
+
+def _refilled(draft: Draft, arrivals: Mapping[str, TableDate]) -> Draft:
+    """Take every input from the ledger."""
+    inputs = replace(draft.inputs, arrivals=dict(arrivals))
+    if draft.execution.generation == 0:
+        received = (t.latest for t in arrivals.values())
+        newest = max((a for a in received if a), key=lambda a: a.received_at, default=None)
+        latest = None if newest is None else Latest.of(newest)
+    else:
+        latest = _last_that_counts(inputs)
+    return replace(draft, inputs=replace(inputs, latest=latest))
+
+
+def _note_new_requirements(draft: Draft, since: datetime | None) -> Draft:
+    """Note from when on loads are newer data to requirements that a registry brought."""
+    noted = newer_after(draft.partition(), draft.spec, since)
+    if noted == draft.execution.newer_after:
+        return draft
+    return replace(draft, execution=replace(draft.execution, newer_after=noted))
+
+
+def _last_that_counts(inputs: Inputs) -> Latest | None:
+    """Of the loads that no generation has consumed, the last of a table that is required."""
+    counts = {key: Latest.of(load) for key, load in _loads(inputs.arrivals).items()}
+    latest = inputs.latest
+    if latest is not None:  # it may be one that is not kept
+        counts |= {load_key(key, latest.event_id): latest for key in inputs.arrivals}
+    return next((counts[key] for key in reversed(inputs.committed) if key in counts), None)
+
+
+def _loads(arrivals: Mapping[str, TableDate]) -> dict[str, Arrival]:
+    """Every load that is known, by its ``load_key``."""
+    return {load_key(key, e): a for key, t in arrivals.items() for e, a in t.arrivals.items()}
+
+
+def note_met(draft: Draft, verdict: Verdict) -> Draft:
+    """Keep, per source, since when it has been met; forget it once it is not."""
+    known: dict[str, datetime] = {}
+    for r in verdict.requirements:
+        if r.requirement.window is not None:
+            continue
+        for s in r.sources:
+            if s.met and s.since is not None and s.state is not State.NOT_EXPECTED:
+                known[f"{r.key}/{s.table}"] = s.since
+    if known == draft.inputs.met_since:
+        return draft
+    return replace(draft, inputs=replace(draft.inputs, met_since=known))
