@@ -7,8 +7,10 @@ functions takes a draft and returns the next one; none changes what it was given
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from coordinator.core import effects
 from coordinator.core.model import (
@@ -22,16 +24,20 @@ from coordinator.core.model import (
     Transition,
     WindowDay,
 )
-from coordinator.core.readiness import Verdict, judge
+from coordinator.core.readiness import judge
 from coordinator.core.spec import Policy, ProcessorSpec
+from coordinator.core.verdict import Verdict
 
 HISTORY_LIMIT = 100
 NOTIFIED_LIMIT = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """A partition while facts and time act on it, inside one call of ``machine.decide``."""
+class Draft(NamedTuple):
+    """A partition while facts and time act on it, inside one call of ``machine.decide``.
+
+    A tuple, for every step of a decision makes a new one, and a tuple is made four times as fast as
+    a frozen dataclass.
+    """
 
     before: Partition
     spec: ProcessorSpec
@@ -42,7 +48,7 @@ class Draft:
     journal: Journal
     days: Mapping[str, tuple[WindowDay, ...]] | None = None
     """The dates of its windows, where they were read for this decision."""
-    runs: Mapping[str, Run] = field(default_factory=dict)
+    runs: Mapping[str, Run] = MappingProxyType({})
     """Runs to be written: created, advanced, or ended."""
     fired: Run | None = None
     """The run of the generation that this decision created."""
@@ -73,8 +79,8 @@ class Draft:
         """Whether the calendar says that there are no games on its date."""
         return self.inputs.games.get(self.before.game_date) == ()
 
-    def partition(self) -> Partition:
-        """The partition so far. Its derived fields are still those of before the decision."""
+    def partition(self, **derived: Any) -> Partition:
+        """The partition so far. Derived fields that are not given are those of before."""
         return replace(
             self.before,
             registry_hash=self.spec.registry_hash,
@@ -82,6 +88,7 @@ class Draft:
             execution=self.execution,
             timers=self.timers,
             journal=self.journal,
+            **derived,
         )
 
     def judged(self, *, freshness: bool | None = None) -> Verdict:
@@ -92,11 +99,11 @@ class Draft:
         """Add a line to the partition's history."""
         line = Transition(at=self.now, what=what, detail=detail[:1000], actor=actor)
         history = (*self.journal.history[-(HISTORY_LIMIT - 1) :], line)
-        return replace(self, journal=replace(self.journal, history=history))
+        return self._replace(journal=replace(self.journal, history=history))
 
     def ask(self, entry: OutboxEntry) -> Draft:
         """Put an effect into the outbox."""
-        return replace(self, journal=replace(self.journal, outbox=(*self.journal.outbox, entry)))
+        return self._replace(journal=replace(self.journal, outbox=(*self.journal.outbox, entry)))
 
     def notify(self, kind: str, cause: str, severity: str, summary: str, detail: str) -> Draft:
         """Put a notice into the outbox, once per kind and cause."""
@@ -107,4 +114,4 @@ class Draft:
         notified = (*journal.notified[-(NOTIFIED_LIMIT - 1) :], name)
         entry = effects.notify(kind, cause, severity, summary, detail, self.now)
         outbox = (*journal.outbox, entry)
-        return replace(self, journal=replace(journal, outbox=outbox, notified=notified))
+        return self._replace(journal=replace(journal, outbox=outbox, notified=notified))

@@ -19,7 +19,9 @@ from coordinator.core.model import (
     Status,
     Waiver,
 )
-from coordinator.core.readiness import (
+from coordinator.core.schedule import instant
+from coordinator.core.spec import ProcessorSpec, RequirementKind
+from coordinator.core.verdict import (
     Hold,
     HoldKind,
     RequirementVerdict,
@@ -27,8 +29,6 @@ from coordinator.core.readiness import (
     State,
     Verdict,
 )
-from coordinator.core.schedule import instant
-from coordinator.core.spec import ProcessorSpec, RequirementKind
 from coordinator.core.words import counted, listed, words_for
 
 

@@ -22,7 +22,8 @@ from coordinator.core.model import (
     arrivals_key,
     run_id,
 )
-from coordinator.core.readiness import RequirementVerdict, SourceVerdict, Verdict, consume
+from coordinator.core.newer import consume
+from coordinator.core.verdict import RequirementVerdict, SourceVerdict, Verdict
 
 WINDOW_INPUTS_MAX = 400
 """Dates of one window that a run names as its inputs, the newest ones."""
@@ -71,11 +72,13 @@ def fire(
         ),
         correlation_id=_correlation_id(arrivals),
     )
+    run = runs.noted(run, draft.now, "fired", trigger.value, actor)
     by_itself = execution.outcome is not None and actor is None
     execution = replace(
         execution,
         generation=generation,
         refires=execution.refires + by_itself,
+        live=run,
         consumed=consume(arrivals, draft.spec.grains, verdict),
         consumed_at=draft.now,
         consumed_games=draft.inputs.games,
@@ -84,11 +87,13 @@ def fire(
         skip=None,
         forced=forced,
     )
-    draft = replace(
-        draft, execution=execution, inputs=replace(draft.inputs, latest=None, committed=())
+    draft = draft._replace(
+        inputs=replace(draft.inputs, latest=None, committed=()),
+        execution=execution,
+        runs={**draft.runs, run.run_id: run},
+        fired=run,
     )
-    draft = runs.advance(draft, run, "fired", trigger.value, actor)
-    draft = replace(draft, fired=draft.live).ask(effects.launch(run, draft.now))
+    draft = draft.ask(effects.launch(run, draft.now))
     return draft.remember("fired", f"generation {generation}: {trigger.value}", actor)
 
 

@@ -22,8 +22,10 @@ from coordinator.core.model import (
     arrivals_key,
     load_key,
 )
-from coordinator.core.readiness import State, Verdict, newer_after, window_state
+from coordinator.core.newer import newer_after
 from coordinator.core.spec import OffDay
+from coordinator.core.verdict import State, Verdict
+from coordinator.core.windows import window_state
 
 
 def loaded(draft: Draft, fact: Loaded) -> Draft:
@@ -44,7 +46,7 @@ def loaded(draft: Draft, fact: Loaded) -> Draft:
         latest=Latest.of(arrival) if arrival.informs and (later or releases) else known,
         committed=committed,
     )
-    return replace(draft, inputs=inputs)
+    return draft._replace(inputs=inputs)
 
 
 def surveyed(draft: Draft, fact: Surveyed) -> Draft:
@@ -54,12 +56,12 @@ def surveyed(draft: Draft, fact: Surveyed) -> Draft:
     )
     if (fact.games, fact.pauses) != (draft.inputs.games, draft.inputs.pauses):
         inputs = replace(draft.inputs, games=fact.games, pauses=fact.pauses)
-        draft = replace(draft, inputs=inputs)
+        draft = draft._replace(inputs=inputs)
     if fact.windows is not None:
         draft = _evaluated(draft, fact.windows)
     elif fact.windows_later:
         inputs = replace(draft.inputs, window_states={}, windows_due=True)
-        draft = replace(draft, inputs=inputs)
+        draft = draft._replace(inputs=inputs)
     if off_day and not draft.no_games and timers.deadline_passed(draft):
         draft = timers.close_deadline(draft)  # first expected after its deadline: only overdue
     if fact.arrivals is not None:
@@ -83,7 +85,7 @@ def _evaluated(draft: Draft, days: Mapping[str, tuple[WindowDay, ...]]) -> Draft
     inputs = draft.inputs
     if states != known or inputs.windows_due:
         inputs = replace(inputs, window_states=states, windows_due=False)
-    return replace(draft, inputs=inputs, days=days)
+    return draft._replace(inputs=inputs, days=days)
 
 
 def _refilled(draft: Draft, arrivals: Mapping[str, TableDate]) -> Draft:
@@ -95,7 +97,7 @@ def _refilled(draft: Draft, arrivals: Mapping[str, TableDate]) -> Draft:
         latest = None if newest is None else Latest.of(newest)
     else:
         latest = _last_that_counts(inputs)
-    return replace(draft, inputs=replace(inputs, latest=latest))
+    return draft._replace(inputs=replace(inputs, latest=latest))
 
 
 def _note_new_requirements(draft: Draft, since: datetime | None) -> Draft:
@@ -103,7 +105,7 @@ def _note_new_requirements(draft: Draft, since: datetime | None) -> Draft:
     noted = newer_after(draft.partition(), draft.spec, since)
     if noted == draft.execution.newer_after:
         return draft
-    return replace(draft, execution=replace(draft.execution, newer_after=noted))
+    return draft._replace(execution=replace(draft.execution, newer_after=noted))
 
 
 def _last_that_counts(inputs: Inputs) -> Latest | None:
@@ -131,4 +133,4 @@ def note_met(draft: Draft, verdict: Verdict) -> Draft:
                 known[f"{r.key}/{s.table}"] = s.since
     if known == draft.inputs.met_since:
         return draft
-    return replace(draft, inputs=replace(draft.inputs, met_since=known))
+    return draft._replace(inputs=replace(draft.inputs, met_since=known))

@@ -60,8 +60,8 @@ from coordinator.core.model import (
     Status,
     Trigger,
 )
-from coordinator.core.readiness import Verdict
 from coordinator.core.spec import ProcessorSpec
+from coordinator.core.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +229,7 @@ def _note_newer(draft: Draft, verdict: Verdict) -> Draft:
     if verdict.newer_ready:
         since = execution.dirty_since or max(d.latest.received_at for d in verdict.dirty)
     if since != execution.dirty_since:
-        draft = replace(draft, execution=replace(execution, dirty_since=since))
+        draft = draft._replace(execution=replace(execution, dirty_since=since))
     if verdict.refires_spent and execution.live is None and execution.skip is None:
         draft = timers.notify_budget(draft, verdict)
     return draft
@@ -258,9 +258,8 @@ def _finished(draft: Draft, verdict: Verdict) -> Partition:
     execution = draft.execution
     could_fire = execution.live is None and execution.skip is None
     if draft.inputs.windows_due and not could_fire:
-        draft = replace(draft, inputs=replace(draft.inputs, windows_due=False))
-    return replace(
-        draft.partition(),
+        draft = draft._replace(inputs=replace(draft.inputs, windows_due=False))
+    return draft.partition(
         status=status_of(execution.live, execution.skip, execution.outcome, verdict),
         flags=tuple(_flags(draft, verdict)),
         wake_at=timers.next_wake(draft, verdict),

@@ -21,7 +21,7 @@ from coordinator.core.facts import (
 )
 from coordinator.core.firing import fire
 from coordinator.core.model import Bypass, Execution, Run, Skip, Trigger, Waiver
-from coordinator.core.readiness import MET, Verdict
+from coordinator.core.verdict import MET, Verdict
 
 WAIVERS_LIMIT = 50
 
@@ -84,8 +84,7 @@ def skip_requested(draft: Draft, fact: SkipRequested) -> Answer:
             return draft, _live_run(run, "say end_run to end its lease and skip.")
         draft = runs.cancel(draft, run, fact.actor, f"skipped: {fact.reason}")
     skip = Skip(reason=fact.reason, actor=fact.actor, at=draft.now)
-    draft = replace(
-        draft,
+    draft = draft._replace(
         execution=replace(draft.execution, skip=skip),
         timers=replace(draft.timers, overdue=False),
     )
@@ -102,8 +101,7 @@ def reset_requested(draft: Draft, fact: ResetRequested) -> Answer:
         draft = runs.cancel(draft, execution.live, fact.actor, f"reset: {fact.reason}")
     # What acted stays done, also where the clock was set back since.
     schedule_done_at = max(draft.timers.schedule_done_at or draft.now, draft.now)
-    draft = replace(
-        draft,
+    draft = draft._replace(
         execution=Execution(generation=execution.generation),
         inputs=replace(draft.inputs, latest=None, committed=()),
         timers=replace(draft.timers, schedule_done_at=schedule_done_at),
@@ -182,4 +180,4 @@ def _close(draft: Draft, because: Mapping[str, str]) -> Draft:
 
 
 def _with(draft: Draft, waivers: tuple[Waiver, ...]) -> Draft:
-    return replace(draft, inputs=replace(draft.inputs, waivers=waivers))
+    return draft._replace(inputs=replace(draft.inputs, waivers=waivers))

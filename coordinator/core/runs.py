@@ -37,16 +37,23 @@ _GONE = Reply(code="unchanged", detail="that effect is not in the outbox any mor
 _REPORTED = Reply(code="unchanged", detail="already reported")
 
 
-def advance(draft: Draft, run: Run, what: str, detail: str = "", actor: str | None = None) -> Draft:
-    """Put a live run's new version in place, with a line in its history."""
-    line = Transition(at=draft.now, what=what, detail=detail[:1000], actor=actor)
+def noted(run: Run, now: datetime, what: str, detail: str = "", actor: str | None = None) -> Run:
+    """The run with one more line in its history."""
+    line = Transition(at=now, what=what, detail=detail[:1000], actor=actor)
     kept = run.transitions[-(TRANSITIONS_PER_RUN_LIMIT - 1) :]
-    return _put(draft, replace(run, transitions=(*kept, line)))
+    return replace(run, transitions=(*kept, line))
+
+
+def _advance(
+    draft: Draft, run: Run, what: str, detail: str = "", actor: str | None = None
+) -> Draft:
+    """Put a live run's new version in place, with a line in its history."""
+    return _put(draft, noted(run, draft.now, what, detail, actor))
 
 
 def _put(draft: Draft, run: Run) -> Draft:
     execution = replace(draft.execution, live=run if run.live else None)
-    return replace(draft, execution=execution, runs={**draft.runs, run.run_id: run})
+    return draft._replace(execution=execution, runs={**draft.runs, run.run_id: run})
 
 
 # ── delivery ─────────────────────────────────────────────────────────────────────────────────
@@ -66,7 +73,7 @@ def delivered(draft: Draft, fact: Delivered) -> Answer:
     ):
         attempt = replace(run.current, delivered_at=draft.now, message_id=fact.message_id)
         run = replace(run, status=RunStatus.DELIVERED, attempts=(*run.attempts[:-1], attempt))
-        draft = advance(draft, run, "delivered", fact.message_id)
+        draft = _advance(draft, run, "delivered", fact.message_id)
     return draft, Reply()
 
 
@@ -80,7 +87,7 @@ def delivery_failed(draft: Draft, fact: DeliveryFailed) -> Answer:
         entry, tries=entry.tries + 1, due_at=draft.now + pause, last_error=fact.error[:1000]
     )
     outbox = tuple(tried if e is entry else e for e in draft.journal.outbox)
-    draft = replace(draft, journal=replace(draft.journal, outbox=outbox))
+    draft = draft._replace(journal=replace(draft.journal, outbox=outbox))
     waited = draft.now - max(entry.created_at, _first_due(draft, entry))
     if waited < UNDELIVERABLE_AFTER:
         return draft, Reply()
@@ -117,7 +124,7 @@ def _entry(draft: Draft, effect_id: str) -> OutboxEntry | None:
 
 def _drop(draft: Draft, effect_id: str) -> Draft:
     outbox = tuple(e for e in draft.journal.outbox if e.effect_id != effect_id)
-    return replace(draft, journal=replace(draft.journal, outbox=outbox))
+    return draft._replace(journal=replace(draft.journal, outbox=outbox))
 
 
 def _drop_launch(draft: Draft, run: Run) -> Draft:
@@ -158,7 +165,7 @@ def claimed(draft: Draft, fact: Claimed) -> Answer:
         lease_token=fact.token,
         lease_expires_at=draft.now + draft.policy.heartbeat_timeout,
     )
-    draft = advance(_drop_launch(draft, run), held, "claimed", fact.owner)
+    draft = _advance(_drop_launch(draft, run), held, "claimed", fact.owner)
     return draft, Reply(run=draft.live)
 
 
@@ -204,7 +211,7 @@ def completed(draft: Draft, fact: Completed) -> Answer:
         error = error or "the runner reported a failure"
         return _spend_attempt(draft, run, error, "failed", fact.token), Reply()
     draft = _end(draft, run, fact.status, fact.record_count, error, token=fact.token)
-    return replace(draft, timers=replace(draft.timers, overdue=False)), Reply()
+    return draft._replace(timers=replace(draft.timers, overdue=False)), Reply()
 
 
 def _not_live(draft: Draft, generation: int) -> Reply:
@@ -287,7 +294,7 @@ def _spend_attempt(
         lease_token=None,
         lease_expires_at=None,
     )
-    return advance(draft, retry, what, error).ask(effects.launch(retry, draft.now))
+    return _advance(draft, retry, what, error).ask(effects.launch(retry, draft.now))
 
 
 def cancel(draft: Draft, run: Run, actor: str, why: str) -> Draft:
@@ -316,7 +323,7 @@ def _end(
         record_count=record_count,
         error=error,
     )
-    draft = advance(_drop_launch(draft, run), ended, status.value, error or "", actor)
+    draft = _advance(_drop_launch(draft, run), ended, status.value, error or "", actor)
     if status is RunStatus.CANCELLED:
         return draft
     outcome = Outcome(
@@ -328,7 +335,7 @@ def _end(
         error=error,
         lease_token=run.lease_token,
     )
-    draft = replace(draft, execution=replace(draft.execution, outcome=outcome))
+    draft = draft._replace(execution=replace(draft.execution, outcome=outcome))
     if status in ANNOUNCED:
         draft = draft.ask(effects.announce(ended, draft.spec.output, draft.now))
     return draft.remember(status.value, error or f"generation {run.generation}")

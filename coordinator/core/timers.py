@@ -14,9 +14,9 @@ from coordinator.core.draft import Draft
 from coordinator.core.explain import clock, unmet_sentences
 from coordinator.core.firing import fire
 from coordinator.core.model import LIVE_STATUSES, Bypass, RunStatus, Skip, Status, Trigger
-from coordinator.core.readiness import Verdict
 from coordinator.core.schedule import acts, instant
 from coordinator.core.spec import DeadlineAction, OffDay, ScheduleEntry, ScheduleWhen
+from coordinator.core.verdict import Verdict
 
 AT_ONCE = timedelta(microseconds=1)
 """The least time in the future: ``wake_at`` of what the next sweep is to evaluate."""
@@ -43,7 +43,7 @@ def deadline_passed(draft: Draft) -> bool:
 def close_deadline(draft: Draft, at: datetime | None = None) -> Draft:
     """Note that deadlines up to ``at`` have acted, or are not for this partition."""
     timers = replace(draft.timers, deadline_done=True, deadline_done_at=at or deadline_at(draft))
-    return replace(draft, timers=timers)
+    return draft._replace(timers=timers)
 
 
 def close_void_deadline(draft: Draft) -> Draft:
@@ -101,7 +101,7 @@ def act_on_deadline(draft: Draft, verdict: Verdict) -> Draft:
     elif action is DeadlineAction.SKIP and not verdict.critical_met:
         why = f"deadline {clock(at)} passed: {'; '.join(unmet) or 'no input arrived'}"
         skip = Skip(reason=why, actor="deadline", at=draft.now)
-        draft = replace(draft, execution=replace(draft.execution, skip=skip))
+        draft = draft._replace(execution=replace(draft.execution, skip=skip))
         draft = draft.remember("skipped", why, "deadline")
         done = "it was skipped"
     detail = "; ".join(unmet) or "every critical requirement is met"
@@ -117,7 +117,7 @@ def note_overdue(draft: Draft, verdict: Verdict) -> Draft:
         overdue = deadline_passed(draft)
     if overdue is draft.timers.overdue:
         return draft
-    return replace(draft, timers=replace(draft.timers, overdue=overdue))
+    return draft._replace(timers=replace(draft.timers, overdue=overdue))
 
 
 def _notify_deadline(draft: Draft, at: datetime, done: str, detail: str) -> Draft:
@@ -223,7 +223,7 @@ def _due_schedule(draft: Draft) -> list[tuple[datetime, ScheduleEntry]]:
 
 def _close_schedule(draft: Draft, due: list[tuple[datetime, ScheduleEntry]]) -> Draft:
     done_at = max(at for at, _ in due)
-    return replace(draft, timers=replace(draft.timers, schedule_done_at=done_at))
+    return draft._replace(timers=replace(draft.timers, schedule_done_at=done_at))
 
 
 # ── when to wake ─────────────────────────────────────────────────────────────────────────────

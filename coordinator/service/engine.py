@@ -40,9 +40,11 @@ from coordinator.core.model import (
     WindowDay,
     arrivals_key,
 )
-from coordinator.core.readiness import Verdict, judge, judge_source
+from coordinator.core.readiness import judge
 from coordinator.core.schedule import all_game_dates, shift, window_dates
+from coordinator.core.sources import judge_source
 from coordinator.core.spec import ProcessorSpec, Requirement
+from coordinator.core.verdict import Verdict
 from coordinator.documents import (
     ALL,
     GAME_DATES,

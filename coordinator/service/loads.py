@@ -21,8 +21,8 @@ from coordinator.core.model import (
     LoadStatus,
     TableDate,
 )
-from coordinator.core.readiness import judge_source
 from coordinator.core.schedule import shift
+from coordinator.core.sources import judge_source
 from coordinator.core.spec import Requirement, TableSpec
 from coordinator.documents import (
     GAME_DATES,

@@ -17,8 +17,8 @@ from coordinator.core.explain import (
 )
 from coordinator.core.facts import DeliveryFailed
 from coordinator.core.model import Bypass, EffectKind, Grain, LoadStatus, RunStatus, Status
-from coordinator.core.readiness import Hold, HoldKind
 from coordinator.core.spec import DeadlineAction
+from coordinator.core.verdict import Hold, HoldKind
 from tests.core.world import (
     BEFORE,
     DATE,

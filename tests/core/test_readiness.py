@@ -21,8 +21,11 @@ from coordinator.core.model import (
     WindowDay,
     arrivals_key,
 )
-from coordinator.core.readiness import HoldKind, State, judge, judge_source, marks_of
+from coordinator.core.newer import marks_of
+from coordinator.core.readiness import judge
+from coordinator.core.sources import judge_source
 from coordinator.core.spec import OffDay
+from coordinator.core.verdict import HoldKind, State
 from tests.core.world import (
     BEFORE,
     DATE,

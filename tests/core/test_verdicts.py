@@ -15,7 +15,7 @@ from coordinator.core.model import (
     Transition,
     Trigger,
 )
-from coordinator.core.readiness import Dirt, Hold, HoldKind, SourceVerdict, State
+from coordinator.core.verdict import Dirt, Hold, HoldKind, SourceVerdict, State
 from tests.core.world import (
     BEFORE,
     DATE,

@@ -9,7 +9,7 @@ import pytest
 from coordinator.core.explain import requirement_sentence
 from coordinator.core.facts import Surveyed
 from coordinator.core.machine import decide
-from coordinator.core.readiness import State
+from coordinator.core.verdict import State
 from tests.core.world import DATE, A, C, World, at, day, table, window
 
 FIRST, SECOND, THIRD = "2024-10-20", "2024-10-21", "2024-10-22"

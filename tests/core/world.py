@@ -48,7 +48,7 @@ from coordinator.core.model import (
     WindowDay,
     arrivals_key,
 )
-from coordinator.core.readiness import RequirementVerdict, State, Verdict, judge
+from coordinator.core.readiness import judge
 from coordinator.core.spec import (
     ClockTime,
     Deadline,
@@ -62,6 +62,7 @@ from coordinator.core.spec import (
     Window,
 )
 from coordinator.core.transitions import TRANSITIONS, may_follow
+from coordinator.core.verdict import RequirementVerdict, State, Verdict
 
 DATE = "2024-10-23"
 BEFORE = "2024-10-22"

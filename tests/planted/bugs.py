@@ -17,6 +17,10 @@ LIVE_RUNS = "coordinator/core/runs.py"
 PEOPLE = "coordinator/core/people.py"
 TIMERS = "coordinator/core/timers.py"
 READINESS = "coordinator/core/readiness.py"
+SOURCES = "coordinator/core/sources.py"
+WINDOWS = "coordinator/core/windows.py"
+HOLDS_FILE = "coordinator/core/holds.py"
+NEWER = "coordinator/core/newer.py"
 MODEL = "coordinator/core/model.py"
 SCHEDULE = "coordinator/core/schedule.py"
 LOADS = "coordinator/service/loads.py"
@@ -75,6 +79,7 @@ def tested(name: str, breaks: str, rule: str, *edits: Edit, by: str) -> Bug:
 def never_held(kind: str, breaks: str, rule: str) -> Bug:
     """One kind of hold is worked out and then ignored."""
     code = (
+        "from coordinator.core.verdict import HoldKind\n\n"
         "_judged = judge\n\n\n"
         "def judge(*args, **options):\n"
         "    verdict = _judged(*args, **options)\n"
@@ -107,7 +112,7 @@ JUDGEMENT = (
         "last-by-receipt",
         "newer data is released by receipts, not by the order of commits: clocks may contradict it",
         "law 3",
-        replace(READINESS, "places.get(load_key(date, d.latest.event_id), -1)", "0"),
+        replace(NEWER, "places.get(load_key(date, d.latest.event_id), -1)", "0"),
         by="tests/core/test_machine.py::"
         "test_a_load_that_is_no_newer_data_hides_none_that_released_a_quiet_one",
     ),
@@ -180,7 +185,7 @@ JUDGEMENT = (
         "without critical needs, grace runs from a waiver and not from the first arrival",
         "2, Waiting",
         replace(
-            READINESS,
+            HOLDS_FILE,
             "for r in requirements if r.window is not None and r.since is not None]",
             "for r in requirements if r.since is not None]",
         ),
@@ -204,7 +209,7 @@ JUDGEMENT = (
         "after a change of grain to date, loads by game are still compared game by game",
         "2, Dirty",
         replace(
-            READINESS,
+            NEWER,
             "return known.newest if grain is Grain.DATE else known.winner(name)",
             "return known.winner(name)",
         ),
@@ -215,7 +220,7 @@ JUDGEMENT = (
         "unkept-never-release",
         "an ordinary load of games that are not kept does not release a quiet one",
         "law 3",
-        replace(READINESS, "if place >= 0:  # of games", "if False:  # of games"),
+        replace(NEWER, "if place >= 0:  # of games", "if False:  # of games"),
         by="tests/core/test_machine.py::"
         "test_an_ordinary_load_of_games_that_are_not_kept_releases_a_quiet_one",
     ),
@@ -224,7 +229,7 @@ JUDGEMENT = (
         "an ordinary load of another table releases a quiet one that was committed after it",
         "3, skip_downstream",
         replace(
-            READINESS,
+            NEWER,
             "return max(found, key=lambda f: f[:2])[2] if found",
             "return last if found",
         ),
@@ -235,7 +240,7 @@ JUDGEMENT = (
         "marks-of-what-was-unmet",
         "an optional requirement that a reload with an equal mark meets is no newer data",
         "2, Dirty",
-        replace(READINESS, "not (marked and _mark(arrival)", "not (_mark(arrival)"),
+        replace(NEWER, "not (marked and _mark(arrival)", "not (_mark(arrival)"),
         by="tests/core/test_readiness.py::"
         "test_an_equal_mark_is_newer_data_where_an_optional_requirement_was_not_met",
     ),
@@ -244,7 +249,7 @@ JUDGEMENT = (
         "after a change of grain to date, what is consumed is marked game by game",
         "2, Dirty",
         replace(
-            READINESS,
+            NEWER,
             "    if grain is Grain.DATE:\n        return {} if known.newest",
             "    if False:\n        return {} if known.newest",
         ),
@@ -266,7 +271,7 @@ JUDGEMENT = (
         "newer-data-lost-by-an-edit",
         "another edit makes what a new requirement waits to consume no newer data",
         "law 3",
-        replace(READINESS, "found[name] = noted or _known_until(", "found[name] = _known_until("),
+        replace(NEWER, "found[name] = noted or _known_until(", "found[name] = _known_until("),
         by="tests/core/test_registry_change.py::"
         "test_newer_data_of_a_new_line_stays_newer_data_under_the_next_registry",
     ),
@@ -293,7 +298,7 @@ JUDGEMENT = (
         "one game of a date is enough",
         "2, min_coverage",
         replace(
-            READINESS,
+            SOURCES,
             "if covered < max(1, ceil(requirement.min_coverage * len(expected) - 1e-9)):",
             "if covered < 1:",
         ),
@@ -302,14 +307,14 @@ JUDGEMENT = (
         "minimum-ignored",
         "too few rows are enough",
         "2, expected_count",
-        replace(READINESS, "State.READY if enough else State.SHORT", "State.READY"),
+        replace(SOURCES, "State.READY if enough else State.SHORT", "State.READY"),
     ),
     simulated(
         "empty-loads-satisfy",
         "a load without rows meets a requirement on a date with games",
         "3.1, no_data",
         replace(
-            READINESS,
+            SOURCES,
             "state = State.READY if nothing_due else State.EMPTY",
             "state = State.READY",
         ),
@@ -319,9 +324,9 @@ JUDGEMENT = (
         "an input that is too old fires the first generation",
         "2, Freshness",
         replace(
-            READINESS,
+            SOURCES,
             "if stale_at is not None and now >= stale_at:",
-            "if stale_at is not None and now >= stale_at + timedelta(days=9999):",
+            "if stale_at is not None and not oldest:",
         ),
     ),
     simulated(
@@ -349,24 +354,24 @@ JUDGEMENT = (
         "a further alternate of a satisfied group fires again",
         "2, Dirty",
         replace(
-            READINESS,
+            NEWER,
             "return r.sources[: names.index(used) + 1] if used in names else r.sources",
             "return r.sources",
         ),
-        replace(READINESS, "ready = source.by_data and source.table in r.used", "ready = True"),
+        replace(NEWER, "ready = source.by_data and source.table in r.used", "ready = True"),
     ),
     simulated(
         "calendar-loads-refire",
         "a load of the schedule fires again",
         "2, Dirty",
-        replace(READINESS, "if source.table == spec.calendar_table:", 'if source.table == "":'),
+        replace(NEWER, "if source.table == spec.calendar_table:", 'if source.table == "":'),
     ),
     simulated(
         "late-optional-never-refires",
         "optional data that was missing when fired never fires again",
         "2, Dirty",
         replace(
-            READINESS,
+            NEWER,
             "return r.sources if r.requirement.critical or r.met else ()",
             "return r.sources if r.requirement.critical else ()",
         ),
@@ -386,7 +391,7 @@ JUDGEMENT = (
         "a history window is met by no day at all",
         "2, Windows",
         replace(
-            READINESS,
+            WINDOWS,
             "met = len(ready) >= needed if days",
             "met = bool(ready) or bool(days) if days",
         ),
@@ -397,8 +402,8 @@ JUDGEMENT = (
         "2, off_day",
         replace(
             READINESS,
-            "off_day = today == () and spec.policy.off_day is OffDay.SKIP",
-            "off_day = False",
+            "and spec.policy.off_day is OffDay.SKIP",
+            "and spec.policy.off_day is None",
         ),
     ),
     simulated(
@@ -407,8 +412,8 @@ JUDGEMENT = (
         "2, dates",
         replace(
             READINESS,
-            "shift(partition.game_date, requirement.offset)\n        if requirement.offset",
-            "partition.game_date\n        if requirement.offset",
+            "        date = shift(date, requirement.offset)\n",
+            "",
         ),
     ),
 )
@@ -1275,12 +1280,12 @@ INSTANTS = (
         "optional data that a calendar change completes never fires again",
         "2, Dirty",
         replace(
-            READINESS,
+            NEWER,
             "if r.requirement.critical or consumed is None or consumed.met or before is None:",
             "if not r.requirement.key:",
         ),
         replace(
-            READINESS,
+            NEWER,
             "return bool(games) and games != before.get(game_date)",
             "return bool(games) and consumed is None and before is None",
         ),

@@ -58,7 +58,7 @@ from coordinator.core.model import (
     arrivals_key,
 )
 from coordinator.core.people import WAIVERS_LIMIT
-from coordinator.core.readiness import MET, Verdict, judge
+from coordinator.core.readiness import judge
 from coordinator.core.runs import TRANSITIONS_PER_RUN_LIMIT
 from coordinator.core.spec import (
     DeadlineAction,
@@ -67,6 +67,7 @@ from coordinator.core.spec import (
     ScheduleWhen,
 )
 from coordinator.core.transitions import TRANSITIONS
+from coordinator.core.verdict import MET, Verdict
 from tests.core.world import (
     BEFORE,
     DATE,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from coordinator.core.model import CalendarDate, TableDate
-from coordinator.core.readiness import judge_source
 from coordinator.core.schedule import shift
+from coordinator.core.sources import judge_source
 from coordinator.core.spec import Requirement, RequirementKind
 from coordinator.documents import calendar_key, table_date_key
 from coordinator.ports import Kind, Op, Query, Where

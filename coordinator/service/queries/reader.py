@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo
 
 from coordinator.core.explain import upstream
 from coordinator.core.model import CalendarDate, Partition, Pause, Status
-from coordinator.core.readiness import Verdict
 from coordinator.core.spec import ProcessorSpec, TableSpec
+from coordinator.core.verdict import Verdict
 from coordinator.documents import ALL, control_key, partition_key
 from coordinator.errors import BadInput, Bug, Mistake, NotFound
 from coordinator.ports import Document, Key, Kind, Op, Query, Where

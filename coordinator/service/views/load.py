@@ -9,8 +9,8 @@ from pydantic import Field
 
 from coordinator.core.explain import source_sentence
 from coordinator.core.model import Arrival, Grain, LoadStatus, TableDate
-from coordinator.core.readiness import SourceVerdict, State
 from coordinator.core.spec import TableSpec
+from coordinator.core.verdict import SourceVerdict, State
 from coordinator.documents import LedgerEntry
 from coordinator.service.views.base import GAME_DATE, GameDate, Instant, NextPageToken, View
 

@@ -16,7 +16,6 @@ from coordinator.core.model import (
     RunStatus,
     Status,
 )
-from coordinator.core.readiness import Verdict
 from coordinator.core.schedule import instant
 from coordinator.core.spec import (
     ClockTime,
@@ -24,6 +23,7 @@ from coordinator.core.spec import (
     ProcessorSpec,
     ScheduleWhen,
 )
+from coordinator.core.verdict import Verdict
 from coordinator.service.views.base import (
     GAME_DATE,
     PROCESSOR,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pydantic import Field
 
 from coordinator.core.explain import hold_sentence, requirement_sentence, source_sentence
-from coordinator.core.readiness import (
+from coordinator.core.spec import Requirement, RequirementKind
+from coordinator.core.verdict import (
     HoldKind,
     RequirementVerdict,
     SourceVerdict,
     State,
     Verdict,
 )
-from coordinator.core.spec import Requirement, RequirementKind
 from coordinator.service.views.base import GameDate, Instant, View
 
 _SENTENCE = "The same for people."

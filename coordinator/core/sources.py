@@ -1,0 +1,283 @@
+"""``judge_source``: one table on one date, judged by its loads, the calendar and the instant.
+
+Owns coverage, minimums and freshness (contract section 2). Refuses to combine sources (see
+``readiness``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from math import ceil
+
+from coordinator.core.model import Arrival, Grain, LoadStatus, TableDate
+from coordinator.core.spec import Requirement
+from coordinator.core.verdict import MET, SourceVerdict, State
+from coordinator.core.words import counted, listed, words_for
+
+
+def judge_source(
+    requirement: Requirement,
+    table: str,
+    date: str,
+    known: TableDate | None,
+    grain: Grain,
+    expected: Sequence[str] | None,
+    now: datetime,
+    *,
+    freshness: bool,
+    met_since: datetime | None = None,
+    producer: str | None = None,
+) -> SourceVerdict:
+    """Judge one table on one date. ``expected`` are the calendar's games, None where unknown.
+
+    ``met_since`` is since when it is known to have been met without a break; ``producer`` is the
+    processor that writes the table, to be named beside it.
+    """
+    if known is None or not known.arrivals:
+        return _not_loaded(table, date, known, grain, expected, producer)
+    if grain is Grain.DATE:
+        found = _whole_date(requirement, known, expected)
+    elif expected:
+        found = _by_game(requirement, table, known, expected)
+    else:
+        found = _games_unjudged(requirement, table, date, known, expected)
+    state, warnings = found.state, found.warnings
+    if state is State.READY and found.minimum is not None:
+        enough = found.count is not None and found.count >= found.minimum
+        state = State.READY if enough else State.SHORT
+    timestamps = [a.timestamp for a in found.resting_on]
+    oldest, stale_at = min(timestamps), None
+    if freshness and state is State.READY:
+        state, stale_at = _by_age(requirement, oldest, now)
+        if state is State.AGING:
+            warnings = (*warnings, f"{table} was loaded {words_for(now - oldest)} ago")
+    since = None
+    if state in MET:
+        since = met_since or max([a.received_at for a in found.resting_on])
+    return SourceVerdict(
+        table=table,
+        game_date=date,
+        state=state,
+        games_expected=None if expected is None else len(expected),
+        games_loaded=found.covered,
+        missing_games=found.missing,
+        in_part=found.in_part,
+        unexpected_games=found.unexpected,
+        record_count=found.count,
+        minimum=found.minimum,
+        oldest=oldest,
+        loaded_at=max(timestamps),
+        stale_at=stale_at,
+        age=now - oldest if state is State.STALE else None,
+        since=since,
+        event_ids=tuple(sorted([a.event_id for a in found.resting_on])),
+        warnings=warnings,
+        producer=producer,
+    )
+
+
+def _not_loaded(
+    table: str,
+    date: str,
+    known: TableDate | None,
+    grain: Grain,
+    expected: Sequence[str] | None,
+    producer: str | None,
+) -> SourceVerdict:
+    """Nothing was loaded: no load came, or those that came failed or were skipped."""
+    failure = known.last_failure if known is not None else None
+    return SourceVerdict(
+        table=table,
+        game_date=date,
+        state=State.MISSING if failure is None else State.FAILED,
+        last_failure=failure,
+        games_expected=None if expected is None else len(expected),
+        missing_games=tuple(expected or ()) if grain is Grain.GAME else (),
+        producer=producer,
+    )
+
+
+def _by_age(
+    requirement: Requirement, oldest: datetime, now: datetime
+) -> tuple[State, datetime | None]:
+    """What a ready source is by its age, and the instant at which it becomes stale."""
+    stale_at = None if requirement.max_age_fail is None else oldest + requirement.max_age_fail
+    if stale_at is not None and now >= stale_at:
+        return State.STALE, stale_at
+    if requirement.max_age_warn is not None and now >= oldest + requirement.max_age_warn:
+        return State.AGING, stale_at
+    return State.READY, stale_at
+
+
+@dataclass(slots=True, kw_only=True)
+class _Found:
+    """What the loads of one table on one date cover, before minimums and freshness."""
+
+    state: State
+    resting_on: Sequence[Arrival]
+    count: int | None
+    minimum: int | None = None
+    covered: int = 0
+    missing: tuple[str, ...] = ()
+    in_part: bool = False
+    """It rests on a partial load that does not say what it covers."""
+    unexpected: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def _whole_date(
+    requirement: Requirement, known: TableDate, expected: Sequence[str] | None
+) -> _Found:
+    """The last load is the whole date."""
+    arrival = known.newest
+    assert arrival is not None  # it has arrivals
+    if arrival.empty:
+        nothing_due = expected is not None and not expected
+        state = State.READY if nothing_due else State.EMPTY
+        return _Found(state=state, resting_on=(arrival,), count=0)
+    minimum, warnings = _minimum(requirement, expected)
+    in_part = not arrival.covers_all(expected)
+    if in_part:
+        warnings = (*warnings, _in_part(known))
+    return _Found(
+        state=State.INCOMPLETE if in_part and minimum is None else State.READY,
+        resting_on=(arrival,),
+        count=arrival.record_count,
+        minimum=minimum,
+        in_part=in_part,
+        warnings=warnings,
+    )
+
+
+def _by_game(
+    requirement: Requirement, table: str, known: TableDate, expected: Sequence[str]
+) -> _Found:
+    """Coverage is the union of the per-game winners; counts add up over covered games."""
+    minimum, warnings = _minimum(requirement, expected)
+    covering: dict[str, Arrival] = {}
+    saying_none: dict[str, Arrival] = {}
+    in_part = False
+    missing: list[str] = []
+    counts: list[float | None] = []
+    games, whole, arrivals = known.games, known.whole, known.arrivals
+    for game in expected:
+        event_id = games.get(game, whole)
+        arrival = None if event_id is None else arrivals[event_id]
+        if arrival is None or arrival.empty:
+            missing.append(game)
+            if arrival is not None:
+                saying_none[arrival.event_id] = arrival
+            continue
+        if arrival.status is LoadStatus.PARTIAL and not arrival.covers(game):
+            in_part = True
+            if minimum is None:  # else its rows say whether they are enough
+                missing.append(game)
+                continue
+        covering[arrival.event_id] = arrival
+        rows = arrival.record_count
+        counts.append(None if rows is None else rows / (arrival.game_count or len(expected)))
+    covered = len(expected) - len(missing)
+    state = State.READY
+    if covered < max(1, ceil(requirement.min_coverage * len(expected) - 1e-9)):
+        none_at_all = saying_none and not covering and not in_part
+        state = State.EMPTY if none_at_all else State.INCOMPLETE
+    if in_part:
+        warnings = (*warnings, _in_part(known))
+    unexpected = tuple(sorted(known.games.keys() - expected)) if known.games else ()
+    if unexpected:
+        warnings = (*warnings, _unexpected(table, unexpected, known.not_kept))
+    return _Found(
+        state=state,
+        resting_on=tuple((covering or saying_none or known.arrivals).values()),
+        count=_added_up(counts),
+        minimum=minimum,
+        covered=covered,
+        missing=tuple(missing),
+        in_part=in_part,
+        unexpected=unexpected,
+        warnings=warnings,
+    )
+
+
+def _games_unjudged(
+    requirement: Requirement,
+    table: str,
+    date: str,
+    known: TableDate,
+    expected: Sequence[str] | None,
+) -> _Found:
+    """No games to cover: the calendar is unknown, or says that there are none."""
+    winners = tuple(known.arrivals.values())
+    if expected is not None:
+        unexpected = tuple(sorted(known.games))
+        return _Found(
+            state=State.READY,
+            resting_on=winners,
+            count=0,
+            unexpected=unexpected,
+            warnings=(_unexpected(table, unexpected, known.not_kept),) if unexpected else (),
+        )
+    with_rows = tuple(a for a in winners if not a.empty)
+    minimum, warnings = _minimum(requirement, None)
+    by_game = [known.arrivals[e] for e in known.games.values()]
+    count = _added_up([0.0 if a.empty else a.share for a in by_game])
+    whole = known.whole_arrival
+    if whole is not None and not whole.empty:
+        # Nobody can say which of its rows the newer per-game loads replaced.
+        unknown = whole.record_count is None or count is None
+        count = None if unknown else max(whole.record_count or 0, count or 0)
+    in_part = whole is not None and not whole.empty and not whole.covers_all(None)
+    state = State.READY if with_rows else State.EMPTY
+    if known.not_kept and by_game:
+        warnings = (
+            *warnings,
+            f"{table}: rows of games beyond the first {len(by_game)} by id are "
+            "not counted until the calendar is known",
+        )
+    if in_part:
+        warnings = (*warnings, _in_part(known))
+        state = State.INCOMPLETE if minimum is None and with_rows == (whole,) else state
+    return _Found(
+        state=state,
+        in_part=in_part,
+        resting_on=with_rows or winners,
+        count=count,
+        minimum=minimum,
+        covered=sum(not a.empty for a in by_game),
+        warnings=(
+            *warnings,
+            f"{table}: the calendar does not know {date}, so coverage cannot be judged",
+        ),
+    )
+
+
+def _in_part(known: TableDate) -> str:
+    return f"{known.table}: a load of {known.game_date} is partial and does not name every game"
+
+
+def _added_up(counts: Sequence[float | None]) -> int | None:
+    """The sum of row counts, or None where one is unknown."""
+    known = [c for c in counts if c is not None]
+    return round(sum(known)) if len(known) == len(counts) else None
+
+
+def _unexpected(table: str, games: Sequence[str], not_kept: int) -> str:
+    words = f"{table} has games that the calendar does not expect: {listed(games)}"
+    if not_kept:
+        words = f"{words}; such ids were named {counted(not_kept, 'time')} beyond those kept"
+    return words
+
+
+def _minimum(
+    requirement: Requirement, expected: Sequence[str] | None
+) -> tuple[int | None, tuple[str, ...]]:
+    """The rows needed in all, and a warning where a per-game minimum cannot be judged."""
+    minimum = requirement.expected_count_min
+    per_game = requirement.expected_count_per_game
+    if per_game is None:
+        return minimum, ()
+    if expected is None:
+        return minimum, ("the calendar is unknown, so rows per game cannot be judged",)
+    return max(minimum or 0, ceil(per_game * len(expected) - 1e-9)), ()
