@@ -34,7 +34,7 @@ OPENING = """\
 One function, `decide`, decides on a partition (one processor on one game date). It takes the
 partition, the facts (what happened), the registry's rules and the current instant, and returns the next
 partition and the effects to deliver. This page is generated from the transition table in the code, and
-tests compare the code with the same table.
+every decision in the tests and in the simulation is checked against the same table.
 
 ## Three things are stored, the status is derived
 

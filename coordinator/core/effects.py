@@ -1,4 +1,4 @@
-"""What a decision asks of the outside, as data: launch, announce, notify.
+"""The effects of a decision, as data: launch, announce, notify.
 
 Owns the making of outbox entries with derived ids. Refuses to deliver (see ``outbox``).
 """
@@ -77,7 +77,7 @@ def announcement(run: Run, output: str, now: datetime) -> Arrival:
 def notify(
     kind: str, cause: str, severity: str, summary: str, detail: str, now: datetime
 ) -> OutboxEntry:
-    """Tell people once of one cause. ``cause`` makes the id, so a repeat changes nothing."""
+    """Notify people, once per cause. ``cause`` makes the id, so a repeat changes nothing."""
     return OutboxEntry(
         effect_id=f"notify:{kind}:{cause}",
         kind=EffectKind.NOTIFY,

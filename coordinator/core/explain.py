@@ -1,4 +1,4 @@
-"""Sentences: what a verdict says to a person at three in the morning.
+"""Sentences that explain a verdict to a person at three in the morning.
 
 Owns the wording. Refuses to judge: every number in a sentence comes from the verdict.
 """
@@ -180,7 +180,7 @@ def hold_sentence(hold: Hold) -> str:
         case HoldKind.GRACE:
             return f"grace{until} for the optional {hold.detail}"
         case HoldKind.PREFER:
-            return f"the preferred source {hold.detail} is waited for{until}"
+            return f"waiting for the preferred source {hold.detail}{until}"
         case HoldKind.DEBOUNCE:
             return f"loads are still coming in; quiet time{until}"
         case HoldKind.NOT_BEFORE:
@@ -239,10 +239,10 @@ def _why(partition: Partition, spec: ProcessorSpec, verdict: Verdict, behind: in
         case Status.FAILED if partition.outcome is not None:
             outcome = partition.outcome
             tries, error = counted(outcome.attempt, "attempt"), ended(outcome.error or "")
-            mend = "Trigger or reset it."
+            advice = "Trigger or reset it."
             if not verdict.refires_spent:
-                mend = "Trigger or reset it, or wait for newer data."
-            return f"Failed at {clock(outcome.at)} after {tries}: {error}{_newer(verdict)} {mend}"
+                advice = "Trigger or reset it, or wait for newer data."
+            return f"Failed at {clock(outcome.at)} after {tries}: {error}{_newer(verdict)} {advice}"
         case Status.SKIPPED if partition.skip is not None:
             skip = partition.skip
             return f"Skipped by {skip.actor} at {clock(skip.at)}: {ended(skip.reason)}"
@@ -282,13 +282,13 @@ def undelivered(partition: Partition, effect_id: str) -> OutboxEntry | None:
 
 
 def tried(entry: OutboxEntry, verdict: Verdict) -> str:
-    """How often an effect was tried in vain, why, when it is tried again and what to do."""
+    """How many deliveries of an effect failed, why, when the next is due and what to do."""
     following = (
         f"Next try {clock(entry.due_at)}." if entry.due_at > verdict.at else "Tried again now."
     )
     return (
         f"{counted(entry.tries, 'try', 'tries')}: {ended(entry.last_error or 'no error was given')} "
-        f"{following} Mend the target; nothing else need be done."
+        f"{following} Fix the target; no other action is needed."
     )
 
 
@@ -337,9 +337,9 @@ def upstream(verdict: Verdict, spec: ProcessorSpec) -> tuple[tuple[str, str], ..
 
 
 def upstream_sentence(producer: Partition) -> str:
-    """Where a processor stands whose output another waits for, and where to read why."""
+    """The status of a processor whose output another waits for, and the command that explains it."""
     name, live = producer.processor, producer.live
-    words = _STANDS[producer.status]
+    words = _STATUS_WORDS[producer.status]
     if live is not None and undelivered(producer, launch_id(live.run_id, live.attempt)):
         words = f"{words} (its launch cannot be delivered)"
     elif undelivered(producer, announce_id(producer.run_id or "")):
@@ -349,7 +349,7 @@ def upstream_sentence(producer: Partition) -> str:
     return f"{name} {words}. See: coordinator why {name} {producer.game_date}."
 
 
-_STANDS = {
+_STATUS_WORDS = {
     Status.WAITING: "is waiting",
     Status.SETTLING: "is settling",
     Status.FIRING: "is firing",
@@ -369,7 +369,7 @@ def _done(partition: Partition, verdict: Verdict) -> str:
     how = {
         RunStatus.SUCCESS: "Succeeded",
         RunStatus.NO_DATA: "Ran and found no data",
-        RunStatus.SKIPPED: "The run said it had nothing to do",
+        RunStatus.SKIPPED: "The run reported that it had nothing to do",
     }.get(outcome.status, outcome.status.value.capitalize())
     rows = f" with {outcome.record_count} rows" if outcome.record_count is not None else ""
     words = f"{how} at {clock(outcome.at)}{rows} (generation {outcome.generation})."
@@ -400,4 +400,4 @@ def _by(partition: Partition) -> str:
     over = f" bypassing {', '.join(run.bypassed)}" if run.bypassed else ""
     if not run.actor:
         return f" Forced{over}."
-    return f" Asked for by {run.actor}{over}: {ended(run.reason or 'no reason was given')}"
+    return f" Triggered by {run.actor}{over}: {ended(run.reason or 'no reason was given')}"

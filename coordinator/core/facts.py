@@ -71,7 +71,7 @@ class DeliveryFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """A runner asks for a run. ``token`` is the lease token to grant, drawn outside."""
+    """A runner claims a run. ``token`` is the lease token to grant, drawn outside."""
 
     generation: int
     attempt: int
@@ -81,7 +81,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """A runner says that it is alive."""
+    """A runner reports that it is alive."""
 
     generation: int
     token: str
@@ -100,7 +100,7 @@ class Completed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requested:
-    """A person (or a backfill they started) asks for a run now."""
+    """A person (or a backfill they started) triggers a run now."""
 
     reason: str
     actor: str
@@ -111,7 +111,7 @@ class Requested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkipRequested:
-    """A person says that it need not run; with ``end_run`` a live run is ended."""
+    """A person skips the partition; with ``end_run`` a live run is ended."""
 
     reason: str
     actor: str

@@ -26,7 +26,7 @@ UNKNOWN_GAMES_KEPT = 200
 
 
 class LoadStatus(StrEnum):
-    """What a load said of itself (contract 3.1)."""
+    """The status that a load reports (contract 3.1)."""
 
     SUCCESS = "success"
     PARTIAL = "partial"
@@ -65,13 +65,13 @@ class Status(StrEnum):
     FAILED = "failed"
     """The attempts are spent."""
     SKIPPED = "skipped"
-    """A person or a deadline said that it need not run."""
+    """Skipped by a person or a deadline: it need not run."""
     NOT_EXPECTED = "not_expected"
     """The calendar has no games on that date and nothing ran."""
 
 
 class Flag(StrEnum):
-    """What stands beside a status."""
+    """A condition that is shown beside a status."""
 
     PAUSED = "paused"
     """Somebody paused the processor, or all: new generations wait, runs go on."""
@@ -169,7 +169,7 @@ class Arrival:
 
     @property
     def informs(self) -> bool:
-        """Whether it says something of the data: failed and skipped loads do not."""
+        """Whether it carries information about the data: failed and skipped loads do not."""
         return self.status not in (LoadStatus.FAILED, LoadStatus.SKIPPED)
 
     def covers(self, game_id: str) -> bool:
@@ -187,7 +187,7 @@ class Arrival:
 
     @property
     def empty(self) -> bool:
-        """Whether it says that there are no rows (``no_data``, or zero of them)."""
+        """Whether it reports that there are no rows (``no_data``, or zero of them)."""
         return self.status is LoadStatus.NO_DATA or self.record_count == 0
 
     def outranks(self, other: Arrival) -> bool:
@@ -280,7 +280,7 @@ class TableDate:
 
     @property
     def newest(self) -> Arrival | None:
-        """The arrival that speaks for the whole date where loads replace each other.
+        """The arrival that represents the whole date where loads replace each other.
 
         Normally there is no other; after a table's grain was changed from game to date, per-game
         loads are known beside it, and the newest of all counts.
@@ -297,12 +297,12 @@ class TableDate:
         """The winning arrival that was received last."""
         return max(self.arrivals.values(), key=lambda a: a.received_at, default=None)
 
-    def in_order(self, arrival: Arrival, said_at: datetime) -> Arrival:
-        """The arrival as received after everything that is known here, whatever the clock said.
+    def in_order(self, arrival: Arrival, reported_at: datetime) -> Arrival:
+        """The arrival as received after everything that is known here, whatever the clock showed.
 
         A clock that stepped back, or that of an instance that is behind, would order it before
         loads that were committed earlier, and it would be lost (a hybrid logical clock).
-        ``said_at`` is its own timestamp, before that was read as no later than its receipt; the
+        ``reported_at`` is its own timestamp, before that was read as no later than its receipt; the
         output of a run that has just ended carries the coordinator's time, which moves with it.
         """
         known = [*self.arrivals.values()]
@@ -313,7 +313,7 @@ class TableDate:
             return arrival
         received_at = newest + SMALLEST_STEP
         now = arrival.event_id.startswith(RUN_OUTPUT) and arrival.timestamp == arrival.received_at
-        timestamp = received_at if now else min(said_at, received_at)
+        timestamp = received_at if now else min(reported_at, received_at)
         return replace(arrival, received_at=received_at, timestamp=timestamp)
 
     def fold(
@@ -375,7 +375,7 @@ class TableDate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalendarDate:
-    """The games expected on one date; an empty tuple says that there are none."""
+    """The games expected on one date; an empty tuple means that there are none."""
 
     game_date: str
     games: tuple[str, ...]
@@ -417,7 +417,7 @@ class WindowState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """Somebody's word that no new generation may start."""
+    """While it lasts, no new generation may start."""
 
     scope: str
     reason: str
@@ -432,12 +432,12 @@ class Control:
     scope: str
     pause: Pause | None = None
     resume_pending: bool = False
-    """A resume was committed, and held partitions may still have to be looked at."""
+    """A resume was committed, and held partitions may still have to be re-evaluated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiver:
-    """A person's audited word that a table's requirements need not be met.
+    """A person's audited decision that a table's requirements need not be met.
 
     Without ``until`` it closes by itself when the data comes.
     """
@@ -469,7 +469,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumedRequirement:
-    """How one requirement stood when the generation was fired."""
+    """The state of one requirement when the generation was fired."""
 
     met: bool
     used: tuple[str, ...]
@@ -587,7 +587,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skip:
-    """Somebody's or a deadline's word that the partition need not run."""
+    """A decision, by a person or a deadline, that the partition need not run."""
 
     reason: str
     actor: str
@@ -638,7 +638,7 @@ class Latest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """What is known of a partition's inputs, and what people said about them."""
+    """What is known of a partition's inputs, and what people decided about them."""
 
     arrivals: Mapping[str, TableDate] = field(default_factory=dict)
     """``table@date`` → the folded loads, for every table that a non-window requirement names."""

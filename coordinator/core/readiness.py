@@ -3,7 +3,7 @@
 Owns how requirements, holds and newer data make one verdict (contract section 2, "how they are read,
 exactly"). The rules themselves are in ``sources`` (one table on one date), ``windows`` (history
 windows), ``holds`` (waiting) and ``newer`` (dirtiness). Refuses to change anything: it is a pure
-function of what the partition holds, what the registry says and the instant, so what is shown is what
+function of what the partition holds, the registry and the instant, so what is shown is what
 is decided.
 """
 

@@ -97,7 +97,7 @@ def delivery_failed(draft: Draft, fact: DeliveryFailed) -> Answer:
             entry.subject,
             "error",
             f"The output of {entry.subject} could not be announced for {words_for(waited)}; "
-            "what needs it does not hear of it.",
+            "subscribers have not received it.",
             fact.error[:1000],
         )
     if entry.kind is EffectKind.LAUNCH:
@@ -131,7 +131,7 @@ def _drop_launch(draft: Draft, run: Run) -> Draft:
     return _drop(draft, effects.launch_id(run.run_id, run.attempt))
 
 
-# ── what runners say ─────────────────────────────────────────────────────────────────────────
+# ── what runners report ────────────────────────────────────────────────────────────────────────
 
 
 def claimed(draft: Draft, fact: Claimed) -> Answer:
@@ -298,7 +298,7 @@ def _spend_attempt(
 
 
 def cancel(draft: Draft, run: Run, actor: str, why: str) -> Draft:
-    """End a live run because a person says so. It leaves no outcome."""
+    """End a live run because a person decided so. It leaves no outcome."""
     return _end(draft, run, RunStatus.CANCELLED, error=why, actor=actor)
 
 

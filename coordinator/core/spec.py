@@ -25,7 +25,7 @@ class Window:
     """A look back at game dates before the partition's own.
 
     ``game_dates`` counts dates with games; ``days`` counts calendar days, of which those with
-    games are looked at. ``min_ready`` is the share of them, in (0, 1], that must be ready.
+    games count. ``min_ready`` is the share of them, in (0, 1], that must be ready.
     """
 
     game_dates: int | None = None
@@ -49,7 +49,7 @@ class Requirement:
     max_age_warn: timedelta | None = None
     max_age_fail: timedelta | None = None
     offset: int = 0
-    """Days from the partition's game date to the date looked at; 0 is the same date."""
+    """Days from the partition's game date to the date it requires; 0 is the same date."""
     window: Window | None = None
     prefer_for: timedelta = timedelta(0)
 
@@ -173,7 +173,7 @@ class ProcessorSpec:
 
     @property
     def offsets(self) -> tuple[int, ...]:
-        """The day offsets that non-window requirements look at, ascending, without repeats."""
+        """The day offsets that non-window requirements use, ascending, without repeats."""
         found = {r.offset for r in self.requirements if r.window is None}
         return tuple(sorted(found))
 

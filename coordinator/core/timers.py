@@ -200,7 +200,7 @@ def act_on_schedule(draft: Draft, verdict: Verdict) -> Draft:
 def notify_budget(draft: Draft, verdict: Verdict) -> Draft:
     """Notify that a generation is due and that the re-fires are used up."""
     tables = ", ".join(verdict.changed_tables)
-    what = f"newer data in {tables}" if tables else "its schedule asks for a run"
+    what = f"newer data in {tables}" if tables else "its schedule is due"
     subject = f"{draft.before.processor} {draft.before.game_date}"
     return draft.notify(
         "refires_spent",

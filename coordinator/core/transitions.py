@@ -94,12 +94,12 @@ BY_FACT: Mapping[tuple[Status, type[Fact]], tuple[tuple[Status, ...], str]] = {
 """What a fact may lead to beyond time, and why."""
 
 BY_FACT_ALONE: Mapping[tuple[Status, type[Fact]], tuple[tuple[Status, ...], str]] = {
-    (Status.WAITING, SkipRequested): ((Status.SKIPPED,), "a person says that it need not run"),
-    (Status.SETTLING, SkipRequested): ((Status.SKIPPED,), "a person says that it need not run"),
+    (Status.WAITING, SkipRequested): ((Status.SKIPPED,), "skipped by a person"),
+    (Status.SETTLING, SkipRequested): ((Status.SKIPPED,), "skipped by a person"),
     (Status.SUCCEEDED, SkipRequested): ((Status.SKIPPED,), "newer data will not run it again"),
     (Status.COOLING, SkipRequested): ((Status.SKIPPED,), "newer data will not run it again"),
     (Status.FAILED, SkipRequested): ((Status.SKIPPED,), "a person gives it up"),
-    (Status.NOT_EXPECTED, SkipRequested): ((Status.SKIPPED,), "whatever the calendar says later"),
+    (Status.NOT_EXPECTED, SkipRequested): ((Status.SKIPPED,), "whatever the calendar becomes"),
     (Status.FIRING, ResetRequested): (_AFRESH, _ENDED),
     (Status.FIRED, ResetRequested): (_AFRESH, _ENDED),
     (Status.RUNNING, ResetRequested): (_AFRESH, _ENDED),
@@ -108,7 +108,7 @@ BY_FACT_ALONE: Mapping[tuple[Status, type[Fact]], tuple[tuple[Status, ...], str]
     (Status.FAILED, ResetRequested): (_AFRESH, _JUDGED),
     (Status.SKIPPED, ResetRequested): (_AFRESH, _JUDGED),
 }
-"""What a fact leads to instead of what time would: a person's word comes first."""
+"""What a fact leads to instead of what time would: a person's decision comes first."""
 
 
 def _following(status: Status, fact: type[Fact]) -> tuple[Status, ...]:

@@ -178,7 +178,7 @@ def test_settling_names_each_hold_and_its_end() -> None:
     assert world.why == (
         "Everything critical is there; held: "
         f"grace until 2024-10-24 02:15:00Z for the optional {C}; "
-        f"the preferred source {A} is waited for until 2024-10-24 03:00:00Z; "
+        f"waiting for the preferred source {A} until 2024-10-24 03:00:00Z; "
         "loads are still coming in; quiet time until 2024-10-24 02:02:00Z; "
         "not before 2024-10-24 02:30:00Z; "
         "the latest load was announced quiet; an ordinary load or a person's trigger releases it; "
@@ -223,7 +223,7 @@ def test_the_stages_of_a_run() -> None:
     ("status", "how"),
     [
         (RunStatus.NO_DATA, "Ran and found no data"),
-        (RunStatus.SKIPPED, "The run said it had nothing to do"),
+        (RunStatus.SKIPPED, "The run reported that it had nothing to do"),
     ],
 )
 def test_other_good_outcomes_are_told_apart(status: RunStatus, how: str) -> None:
@@ -253,14 +253,14 @@ def test_a_launch_that_cannot_be_delivered_says_so_and_what_to_do() -> None:
     world.fail_delivery(error)
     assert world.why == (
         f"{decided}; its launch could not be delivered in 1 try: {error}. "
-        "Next try 2024-10-24 02:00:01Z. Mend the target; nothing else need be done."
+        "Next try 2024-10-24 02:00:01Z. Fix the target; no other action is needed."
     )
     world.at(1).fail_delivery(f"{error}.")
     assert world.why == (
         f"{decided}; its launch could not be delivered in 2 tries: {error}. "
-        "Next try 2024-10-24 02:01:02Z. Mend the target; nothing else need be done."
+        "Next try 2024-10-24 02:01:02Z. Fix the target; no other action is needed."
     )
-    assert f"{error}. Tried again now. Mend" in world.at(2).why
+    assert f"{error}. Tried again now. Fix" in world.at(2).why
     world.deliver()
     world.claim()
     world.complete(RunStatus.FAILED, error="out of memory")
@@ -279,8 +279,8 @@ def test_an_output_that_cannot_be_announced_is_named_beside_the_success() -> Non
     world.step(DeliveryFailed(effect_id=entry.effect_id, error="503"))
     assert world.why == (
         "Succeeded at 2024-10-24 02:00:00Z with 300 rows (generation 1). Its output could not be "
-        "announced in 1 try: 503. Next try 2024-10-24 02:00:01Z. Mend the target; nothing else "
-        "need be done."
+        "announced in 1 try: 503. Next try 2024-10-24 02:00:01Z. Fix the target; no other "
+        "action is needed."
     )
 
 
@@ -417,13 +417,13 @@ def test_a_spent_budget_says_who_can_act() -> None:
 def test_a_run_that_somebody_asked_for_says_who_and_what_was_bypassed() -> None:
     world = World()
     world.trigger(Bypass.DEPENDENCIES)
-    assert world.why.endswith(" Asked for by ann bypassing dependencies: wanted.")
+    assert world.why.endswith(" Triggered by ann bypassing dependencies: wanted.")
     ready = World()
     ready.pause()
     ready.load()
     ready.trigger(Bypass.PAUSE)
     ready.deliver()
-    assert ready.why.endswith(" Asked for by ann bypassing pause: wanted.")
+    assert ready.why.endswith(" Triggered by ann bypassing pause: wanted.")
 
 
 def test_a_run_that_a_deadline_forced_says_so() -> None:

@@ -62,7 +62,7 @@ def test_an_output_that_cannot_be_announced() -> None:
         "announcement_undeliverable",
         R1,
         "error",
-        f"The output of {R1} could not be announced for 10 min; what needs it does not hear of it.",
+        f"The output of {R1} could not be announced for 10 min; subscribers have not received it.",
         LONG[:1000],
     )
 
@@ -157,7 +157,7 @@ def test_spent_refires_by_a_schedule() -> None:
     world.load()
     world.run_through()
     world.tick(60)
-    assert only(world).detail == "its schedule asks for a run; trigger it by hand, or reset it"
+    assert only(world).detail == "its schedule is due; trigger it by hand, or reset it"
 
 
 @pytest.mark.parametrize(
