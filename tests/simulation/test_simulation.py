@@ -13,16 +13,21 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from coordinator.adapters.sqlite import MEMORY, SqliteStore
 from coordinator.core import machine
+from coordinator.core.facts import Ticked
 from coordinator.core.model import Control, Status
+from coordinator.core.spec import ProcessorSpec, Requirement, RequirementKind
 from coordinator.documents import control_key
 from coordinator.errors import Bug, TooLarge, Unavailable
 from coordinator.ports import Attempt, Changes, Transaction
+from coordinator.service.engine import Committed
 from coordinator.simulation import run
 from coordinator.simulation.__main__ import main
 from coordinator.simulation.clock import run_virtually
@@ -30,6 +35,7 @@ from coordinator.simulation.edits import EDITS
 from coordinator.simulation.faults import KINDS, OF_SQLITE, STORE_PERIODS, WAITING_FOR
 from coordinator.simulation.limits import Limits
 from coordinator.simulation.process import DRY, PlayedCommits, quiet_log
+from coordinator.simulation.record import Record
 from coordinator.simulation.stores import Shared, Trouble
 from coordinator.simulation.world import ENDINGS, World
 
@@ -138,6 +144,19 @@ def test_what_firestore_would_refuse_is_refused() -> None:
     limits.check({control_key("c"): Control(scope=noise[0])})
     with pytest.raises(TooLarge, match="10 MiB"):
         limits.check({control_key(f"c{n}"): Control(scope=text) for n, text in enumerate(noise)})
+
+
+def test_a_decision_that_the_table_of_transitions_does_not_list_is_reported() -> None:
+    now = datetime(2024, 10, 24, 2, tzinfo=UTC)
+    need = Requirement(key="a", kind=RequirementKind.TABLE, sources=("raw.a",))
+    spec = ProcessorSpec(name="P", phase=3, output="out", requirements=(need,))
+    known = machine.blank(spec, "2024-10-23", now)
+    decision = machine.decide(known, (Ticked(),), spec, now)
+    record = Record()
+    record.decided([Committed(None, decision), Committed(known, decision)])
+    assert record.broken == []
+    record.decided([Committed(replace(known, status=Status.SKIPPED), decision)])
+    assert record.broken == ["transitions: P__2024-10-23 skipped -> waiting on Ticked"]
 
 
 def test_the_state_may_lie_in_a_file(tmp_path: Path) -> None:
