@@ -55,6 +55,7 @@ KEPT_RECORDS = 20
 """Decision records up to this number are kept as they were written."""
 
 SOURCES: tuple[str, ...] = (
+    "coordinator/core",
     "coordinator/errors.py",
     "coordinator/judge",
     "coordinator/outgoing.py",

@@ -29,7 +29,7 @@ from coordinator.core.windows import window_state
 
 
 def loaded(draft: Draft, fact: Loaded) -> Draft:
-    """Take in a load of a table that a requirement names."""
+    """Record a load of a table that a requirement names."""
     key = arrivals_key(fact.table_date.table, fact.table_date.game_date)
     arrivals = {**draft.inputs.arrivals, key: fact.table_date}
     arrival, known, committed = fact.arrival, draft.inputs.latest, draft.inputs.committed
@@ -50,7 +50,7 @@ def loaded(draft: Draft, fact: Loaded) -> Draft:
 
 
 def surveyed(draft: Draft, fact: Surveyed) -> Draft:
-    """Take in what surrounds the partition: calendar, windows, pauses and, if given, all loads."""
+    """Record what surrounds the partition: calendar, windows, pauses and, if given, all loads."""
     off_day = draft.no_games and (
         draft.policy.off_day is OffDay.SKIP or timers.deadline_at(draft) is None
     )
@@ -72,7 +72,7 @@ def surveyed(draft: Draft, fact: Surveyed) -> Draft:
 
 
 def _evaluated(draft: Draft, days: Mapping[str, tuple[WindowDay, ...]]) -> Draft:
-    """Take in the dates of its windows. What nothing depends on is no change worth a write."""
+    """Record the dates of its windows. What nothing depends on is no change worth a write."""
     known = draft.inputs.window_states
     states: dict[str, WindowState] = {}
     for requirement in draft.spec.windows:

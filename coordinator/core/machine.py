@@ -8,11 +8,11 @@ The laws it keeps (contract section 4):
    one owner; a report with a stale token is refused and changes nothing.
 3. No lost trigger: whatever is ready and not held is fired by the same call that learns of it, or
    at ``wake_at``.
-4. Time moves things: every timer is one field, ``wake_at``, which always lies in the future.
+4. Time moves things: every timer is one field, ``wake_at``, which is always in the future.
 5. Nothing is lost: an effect leaves the outbox only when its delivery is proved or its reason gone.
 6. Every decision explains itself: the run carries the judgement it was created on.
 7. Bounded: attempts, generations, history and memory of notices have limits.
-8. Pause keeps everything: while paused facts are still taken in; only new generations wait.
+8. Pause keeps everything: while paused facts are still recorded; only new generations wait.
 
 Three axes are stored (what is known of the inputs, the live run, the last outcome). The status is
 derived from them by ``status_of`` alone, so no transition can forget one. Which statuses may follow

@@ -193,7 +193,7 @@ class Arrival:
     def outranks(self, other: Arrival) -> bool:
         """Whether it wins over ``other``: the newer timestamp, of equal ones the later received.
 
-        Where both are equal neither outranks, and the one taken in last wins. Outputs of one
+        Where both are equal neither outranks, and the one recorded last wins. Outputs of one
         processor are ordered by generation: the clock may have stepped back between two of them.
         """
         mine, theirs = _generation(self.event_id), _generation(other.event_id)

@@ -22,7 +22,7 @@ class RequirementKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """A look back at game dates before the partition's own.
+    """A range of game dates before the partition's own.
 
     ``game_dates`` counts dates with games; ``days`` counts calendar days, of which those with
     games count. ``min_ready`` is the share of them, in (0, 1], that must be ready.

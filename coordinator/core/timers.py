@@ -230,7 +230,7 @@ def _close_schedule(draft: Draft, due: list[tuple[datetime, ScheduleEntry]]) -> 
 
 
 def next_wake(draft: Draft, verdict: Verdict) -> datetime | None:
-    """When time alone could next change the partition. It always lies in the future."""
+    """When time alone could next change the partition. It is always in the future."""
     execution = draft.execution
     run = execution.live
     instants = [verdict.wake_at] if verdict.wake_at is not None else []

@@ -1,4 +1,4 @@
-"""History windows: how many of the dates they look back at are ready.
+"""History windows: how many of their dates are ready.
 
 Owns the judgement of a window from its dates, or from what the partition remembers of them. Refuses
 to choose the dates (see ``schedule``) and to judge one of them (see ``sources``).
