@@ -333,7 +333,10 @@ class Commits:
         failed: list[Sequence[_Piece]] = []
         for run, answer in zip(runs, answers, strict=True):
             if answer.error is None:
-                run[0].then(answer.value)
+                try:
+                    run[0].then(answer.value)
+                except Exception:  # what is committed is committed, and must not be attempted again
+                    log.exception("what follows from a commit failed")
                 for piece, value in zip(run, answer.value, strict=True):
                     _answer(piece, value=value)
             elif len(run) == 1 or isinstance(answer.error, Unavailable):

@@ -303,6 +303,16 @@ async def test_what_is_durable_is_passed_on_though_its_caller_has_gone() -> None
     assert heard == [["a/1"]]
 
 
+async def test_what_fails_after_a_commit_does_not_undo_or_repeat_it() -> None:
+    def fails(_: Sequence[str]) -> None:
+        raise ValueError("a bug")
+
+    store = Scripted()
+    item = Item("a", [key("s")], [key("s")])
+    assert await unit(store).merged(together, item, fails) == "a/1"
+    assert len(store.attempts) == 1
+
+
 async def test_documents_that_a_refused_group_wrote_unexpectedly_join_it_with_their_readers() -> (
     None
 ):
