@@ -80,7 +80,7 @@ def mistakes_of(
 ) -> list[Mistake]:
     """Errors as mistakes, at most ``MAX_MISTAKES``.
 
-    ``parts`` are names of parts of a request, which stand before a field's name and say nothing.
+    ``parts`` are names of parts of a request, which precede the name of a field.
     ``examples`` (field → value) say how a field that is missing is written.
     """
     mistakes = []

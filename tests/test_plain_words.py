@@ -59,9 +59,12 @@ SOURCES: tuple[str, ...] = (
     "coordinator/errors.py",
     "coordinator/judge",
     "coordinator/outgoing.py",
+    "coordinator/registry",
     "coordinator/settings.py",
     "coordinator/statesdoc.py",
     "coordinator/terminal.py",
+    "coordinator/validation.py",
+    "coordinator/wire",
     "tests/adapters",
     "tests/cli",
     "tests/contract",
@@ -69,11 +72,13 @@ SOURCES: tuple[str, ...] = (
     "tests/judge",
     "tests/mutants",
     "tests/properties",
+    "tests/registry",
     "tests/scenarios",
     "tests/served",
     "tests/test_docs.py",
     "tests/test_notices_page.py",
     "tests/test_packaging.py",
+    "tests/wire",
 )
 """Folders and files whose comments, docstrings, texts and identifiers are checked."""
 

@@ -1,4 +1,4 @@
-"""``registry.yaml`` → a registry (contract section 2).
+"""``registry.yaml`` → a registry (specification 2).
 
 Owns the order of the steps: the text becomes a tree with places (``document``), the tree becomes
 entries (``reading``, by ``models``), and the entries become specs (``names``, ``needs``,

@@ -100,13 +100,14 @@ class CalendarEntry(Entry):
 
     table: TableName = Field(
         title="whose loads carry the game_ids",
-        description="Its loads carry the `game_ids` that are expected on a date. It cannot be "
-        "disabled, nor be an output.",
+        description="Its loads carry the `game_ids` that are expected on a date. It can be neither "
+        "disabled nor an output.",
     )
     known_from: Annotated[str | None, text("a date, YYYY-MM-DD", "date", iso_date)] = Field(
         None,
-        description="No history window looks before it. Set it to the season's first date: then a "
-        "window that is still empty is met with a warning; without it, it is unmet.",
+        description="History windows ignore earlier dates. Set it to the first date of the season: a "
+        "window that is still empty is then met, with a warning; without it, an empty window "
+        "is unmet.",
     )
 
 
@@ -115,20 +116,20 @@ class TableEntry(Entry):
 
     aliases: Aliases = Field(
         [],
-        description="Other names that events call it by. The name without its data set needs no "
-        "alias where only one table has it; names and aliases win over it. A processor's names "
-        "stand for its output.",
+        description="Other names that events use for it. The name without its data set needs no alias if "
+        "only one table has it; names and aliases take precedence. The names of a processor "
+        "refer to its output.",
     )
     grain: Annotated[Grain, choice(Grain.GAME, Grain.DATE)] = Field(
         Grain.DATE,
-        description="`game`: a load may cover some games, and coverage is the union. `date`: a "
-        "load replaces the one before.",
+        description="`game`: a load may cover some games, and coverage is the union. `date`: a load "
+        "replaces the previous one.",
     )
     enabled: Boolean = Field(
         True,
-        description="`false`: never waited for, and its events are ignored and counted. Lines that "
-        "name it go on with their other tables; an optional line without any is dropped; a "
-        "critical one is a mistake.",
+        description="`false`: never waited for, and its events are ignored and counted. A requirement "
+        "continues with its other tables; an optional one without any is dropped; a critical "
+        "one is a mistake.",
     )
 
 
@@ -151,8 +152,8 @@ class DeadlineEntry(ClockEntry):
 
     then: Annotated[DeadlineAction, choice(*DeadlineAction)] = Field(
         DeadlineAction.ALERT,
-        description="`alert` notifies people, `fire` launches with what is there, `skip` gives the "
-        "date up.",
+        description="`alert` sends a notice, `fire` launches with the data that is there, `skip` gives "
+        "the date up.",
     )
 
 
@@ -161,8 +162,8 @@ class ScheduledTimeEntry(ClockEntry):
 
     when: Annotated[ScheduleWhen, choice(*ScheduleWhen)] = Field(
         ScheduleWhen.READY,
-        description="`ready` does nothing where there is nothing newer than the last success; "
-        "`always` fires once per instant.",
+        description="`ready` does nothing if there is nothing newer than the last success; `always` fires "
+        "once per instant.",
     )
 
 
@@ -201,7 +202,7 @@ class PolicyEntry(Entry):
         None, description="Quiet time after the last applied arrival before firing."
     )
     max_settle: Annotated[timedelta, duration()] | None = Field(
-        None, description="The longest that debounce may hold after being ready."
+        None, description="The longest time that debounce may hold a run after it was ready."
     )
     not_before: ClockEntry | None = Field(
         None, description="The earliest instant to fire: [`at` and `day`](#not-before)."
@@ -213,24 +214,27 @@ class PolicyEntry(Entry):
         None, description="Generations beyond the first without a person."
     )
     deadline: DeadlineEntry | None = Field(
-        None, description="What happens when time is up: [`at`, `day`, `then`](#a-deadline)."
+        None,
+        description="What happens at a given instant if nothing has succeeded: [`at`, `day`, "
+        "`then`](#a-deadline).",
     )
     schedule: Annotated[list[ScheduledTimeEntry], list_of("times", MAX_SCHEDULE)] | None = Field(
-        None, description="Instants to fire at as well: [`at`, `day`, `when`](#a-schedule-entry)."
+        None,
+        description="Further instants at which to fire: [`at`, `day`, `when`](#a-schedule-entry).",
     )
-    run_timeout: Timeout = Field(None, description="The longest that an attempt may run.")
+    run_timeout: Timeout = Field(None, description="The longest time that an attempt may run.")
     heartbeat_timeout: Timeout = Field(
-        None, description="How long a runner may be silent before it loses its lease."
+        None, description="How long a runner may send no heartbeat before it loses its lease."
     )
     claim_timeout: Timeout = Field(
         None,
         description="How long a delivered launch may stay unclaimed before the next attempt.",
     )
     attempts: Annotated[int, whole(1, 20)] | None = Field(
-        None, description="Launches of one generation before it has failed."
+        None, description="Launches of one generation before it fails."
     )
     retry_backoff: Annotated[timedelta, duration()] | None = Field(
-        None, description="The wait before the next attempt."
+        None, description="The time before the next attempt; it doubles with each attempt."
     )
     off_day: Annotated[OffDay, choice(*OffDay)] | None = Field(
         None, description="What to do on a date whose calendar has no games."
@@ -243,7 +247,7 @@ class DefaultsEntry(PolicyEntry):
     launch: LaunchEntry | None = Field(
         None,
         json_schema_extra={"left_out": "that of `defaults`, else the deployment's"},
-        description="Where [launches](#a-launch) go. `null` unsets a default.",
+        description="Where [launches](#a-launch) go. `null` removes a default.",
     )
 
     def policy(self) -> dict[str, Any]:
@@ -269,8 +273,8 @@ class DatesEntry(Entry):
     offset: Annotated[int | None, whole(-MAX_WINDOW, MAX_WINDOW)] = Field(
         None,
         json_schema_extra={"left_out": "`0`"},
-        description="The date that many days later (negative: earlier). A new arrival there is "
-        "newer data; an off day there is met.",
+        description="The date that many days later (negative: earlier). A new arrival there is newer "
+        "data; an off day counts as met.",
     )
     last_game_dates: WindowSize = Field(
         None,
@@ -278,8 +282,7 @@ class DatesEntry(Entry):
     )
     window_days: WindowSize = Field(
         None,
-        description="A window: the dates with games among that many days before the partition's "
-        "own.",
+        description="A window: the dates with games among that many days before the partition's own.",
     )
     min_ready: Share = Field(
         1.0, description="For windows: the share of those dates that must be ready."
@@ -301,9 +304,7 @@ class RequirementEntry(Entry):
         None, description="How many tables of `of` are needed."
     )
     of: Group = Field(None, description="The tables that `at_least` counts.")
-    critical: Boolean = Field(
-        True, description="`false`: worth waiting for (grace), and not needed."
-    )
+    critical: Boolean = Field(True, description="`false`: waited for (grace), but not needed.")
     expected_count_min: Annotated[int | None, whole(1, 1_000_000_000, "number from 1")] = Field(
         None, description="Rows needed in all."
     )
@@ -327,25 +328,25 @@ class RequirementEntry(Entry):
     dates: Annotated[DatesEntry | None, Given()] = Field(
         None,
         json_schema_extra={"left_out": "the same date"},
-        description="[Which dates](#dates) it is about.",
+        description="Which [dates](#dates) it refers to.",
     )
 
 
 class ProcessorEntry(DefaultsEntry):
     """A processor."""
 
-    aliases: Aliases = Field([], description="Other names that messages call it by.")
+    aliases: Aliases = Field([], description="Other names that messages use for it.")
     phase: Annotated[int, whole(1, 99)] = Field(
         title="a whole number from 1, such as 3",
-        description="A label for people and for the default launch topic. It is never a barrier.",
+        description="A label for people. It is never a barrier.",
     )
     output: TableName = Field(
         title="the table that it writes", description="The table that it writes."
     )
     requires: Annotated[list[RequirementEntry], list_of("requirements", MAX_REQUIREMENTS)] = Field(
         title="the list of what it waits for",
-        description="Its [requirements](#a-requirement), at least one. With optional ones alone it "
-        "needs one arrival.",
+        description="Its [requirements](#a-requirement), at least one. With only optional ones it needs "
+        "one arrival.",
     )
     entrypoint: Annotated[str | None, text("module:attribute", '`"module:Name"`', entry_point)] = (
         Field(None, description="What a runner executes.")
@@ -356,20 +357,20 @@ class RegistryEntry(Entry):
     """The whole file."""
 
     version: Annotated[int, VERSION] = Field(
-        title="version: 1", description="The version of this language."
+        title="version: 1", description="The version of this file format."
     )
     timezone: Annotated[str, text("the name of a time zone", "IANA name", time_zone)] = Field(
-        DEFAULT_TIMEZONE, description="The clock of every time in the file."
+        DEFAULT_TIMEZONE, description="The time zone of every clock time in the file."
     )
     calendar: Annotated[CalendarEntry | None, Given()] = Field(
         None,
-        description="The table that says which games are expected. Without it nothing is known of "
-        "any date: minimums per game and coverage cannot be judged, and no date is off.",
+        description="The table whose loads say which games are expected. Without it, minimums per game "
+        "and coverage cannot be evaluated, and no date is an off day.",
     )
     defaults: DefaultsEntry | None = Field(
         None,
-        description="Any [policy key](#policies) and [`launch`](#a-launch); holds for every "
-        "processor that does not say otherwise.",
+        description="Any [policy key](#policies) and [`launch`](#a-launch); applies to every processor "
+        "that does not set it.",
     )
     tables: Annotated[dict[TableName, TableEntry | None], by_name(MAX_TABLES)] = Field(
         {},

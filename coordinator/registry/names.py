@@ -1,6 +1,6 @@
 """Who answers to which name: every table, its aliases, and the processor that writes it.
 
-Owns the rule that a name means one table (contract section 2).
+Owns the rule that a name means one table (specification 2).
 """
 
 from __future__ import annotations

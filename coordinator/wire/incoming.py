@@ -1,4 +1,4 @@
-"""Reading messages: push envelopes and events (contract 3).
+"""Reading messages: push envelopes and events (specification 3).
 
 Owns which model reads an event, and the ids that are derived from it. Refuses to look anything up:
 which table a name means is the registry's to say.
@@ -75,9 +75,9 @@ def read_envelope(body: bytes) -> PushMessage:
 def read_event(
     event: Any, received_at: datetime, message_id: str | None = None
 ) -> LoadMessage | RunReport:
-    """Read one event in any of the spellings of contract 3.1 and 3.2.
+    """Read one event in any of the spellings of specification 3.1 and 3.2.
 
-    ``received_at`` bounds the timestamp; ``message_id`` stands in where there is no execution id.
+    ``received_at`` bounds the timestamp; ``message_id`` is used if there is no execution id.
     Raises ``BadMessage`` with every mistake found.
     """
     if not isinstance(event, dict):
@@ -197,7 +197,7 @@ def derived_id(
     status: LoadStatus,
     record_count: int | None,
 ) -> str:
-    """The id of an event that carries none (contract 3.1, ``event_id``)."""
+    """The id of an event that carries none (specification 3.1, ``event_id``)."""
     return _digest([event_type, source, sorted(game_ids), status.value, record_count])
 
 

@@ -44,7 +44,7 @@ from coordinator.wire.values import (
 RECEIVED_AT = "received_at"
 """Key of the validation context: the instant that bounds a load's timestamp."""
 DATE_FIELDS = ("game_date", "analysis_date", "target_date", "data_date")
-"""The names that a load's date may have; the first one that is given counts (contract 3.1)."""
+"""The names that a load's date may have; the first one that is given counts (specification 3.1)."""
 NAMING_FIELDS = ("target_table", "source_table", "output_table", "processor_name", "processor")
 """The fields of which a load needs at least one."""
 _NEVER_BLANK = frozenset(
@@ -165,7 +165,7 @@ class PushMessage(Message):
     ] = Field(
         None,
         validation_alias="messageId",
-        description="Stands in where the event has neither an id nor an execution.",
+        description="Used if the event has neither an id nor an execution.",
     )
     attributes: dict[str, Any] | None = Field(None, description="Not read.")
 

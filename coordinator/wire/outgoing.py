@@ -1,4 +1,4 @@
-"""Writing messages: launches, announcements and notices (contract 6)."""
+"""Writing messages: launches, announcements and notices (specification 6)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coordinator.wire.values import instant_text
 
 
 def launch_message(run: Run, spec: ProcessorSpec, requested_at: datetime) -> dict[str, Any]:
-    """The launch of a run's current attempt (contract section 6)."""
+    """The launch of a run's current attempt (specification 6)."""
     return {
         "event_type": "run_requested",
         "run_id": run.run_id,
@@ -84,7 +84,7 @@ def announce_message(arrival: Arrival, processor: str) -> dict[str, Any]:
 
 
 def notice_message(notice: Notice) -> dict[str, Any]:
-    """A notice as webhooks get it (contract section 6)."""
+    """A notice as webhooks get it (specification 6)."""
     return {
         "severity": notice.severity,
         "kind": notice.kind,

@@ -26,12 +26,12 @@ MAX_ERROR: Final = 4000
 FIRST_YEAR, LAST_YEAR = 1900, 2199
 """Game dates are in these years, so that every deadline and window beside them is a date too."""
 MAX_AHEAD: Final = timedelta(minutes=10)
-"""A timestamp further ahead of the clock than this is quarantined (contract 3.1)."""
+"""A timestamp further ahead of the clock than this is quarantined (specification 3.1)."""
 
 REPORT_STATUSES = {
     s.value: s for s in (RunStatus.SUCCESS, RunStatus.NO_DATA, RunStatus.SKIPPED, RunStatus.FAILED)
 }
-"""The words that a runner may end a run with (contract 3.2)."""
+"""The words that a runner may end a run with (specification 3.2)."""
 GAME_DATE_RULE = "must be a calendar date YYYY-MM-DD"
 NO_GAME_DATE = "is not a game date; give a calendar date as YYYY-MM-DD"
 
@@ -42,7 +42,7 @@ _RFC3339 = re.compile(
 
 
 def is_game_date(value: object) -> bool:
-    """Whether a value is an ISO calendar date; nothing else is a game date (contract section 1).
+    """Whether a value is an ISO calendar date; nothing else is a game date (specification 1).
 
     Years outside 1900 to 2199 are refused as well.
     """

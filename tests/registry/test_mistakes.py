@@ -17,7 +17,7 @@ from coordinator.registry import (
 from tests.registry.examples import SMALL, changed
 
 HERE = "«"
-"""Stands in a case's text before the place that the mistake has to name, and is taken out."""
+"""Marks the place in a case's text that the mistake has to name; it is removed."""
 
 
 def mistakes_of(text: str) -> tuple[RegistryMistake, ...]:

@@ -36,7 +36,7 @@ def only(text: str, processor: str = "Players") -> ProcessorSpec:
 
 
 def with_line(line: str) -> Requirement:
-    """The first requirement of Players, where ``line`` stands for it."""
+    """The first requirement of Players, where ``line`` replaces it."""
     return only(changed("      - table: raw.box\n", f"      - {line}\n")).requirements[0]
 
 
@@ -369,7 +369,7 @@ def test_at_least_counts_enabled_tables_only() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "field", "sentence"),
     [
-        ("  raw.odds:\n", "  raw.odds:\n  raw.news:\n", "tables.raw.news", "no processor needs"),
+        ("  raw.odds:\n", "  raw.odds:\n  raw.views:\n", "tables.raw.views", "no processor needs"),
         (
             "- {table: raw.odds}",
             "- {table: raw.odds, min_coverage: 0.5}",
