@@ -178,7 +178,9 @@ class LaunchEntry(Entry):
         description="POST to this `http://` or `https://` address; no user name or password in it.",
     )
     pubsub: Annotated[str | None, text("a topic", "topic", topic)] = Field(
-        None, description="Publish to this topic: its id, or `projects/PROJECT/topics/ID`."
+        None,
+        description="Publish to this topic: its id, or `projects/PROJECT/topics/ID`. There is no "
+        "Pub/Sub launcher yet, so the service rejects it at startup.",
     )
 
     def target(self) -> LaunchTarget:
