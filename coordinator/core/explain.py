@@ -160,14 +160,13 @@ def launch_warnings(
     elif spec.calendar_table is not None and game_date not in games:
         found.append(f"the calendar does not know {game_date}")
     for r in verdict.requirements:
-        sentence = requirement_sentence(r)
         preferred = r.requirement.sources[0]
         if not r.met and r.requirement.critical:
-            found.append(f"critical and not met: {sentence}")
+            found.append(f"critical and not met: {requirement_sentence(r)}")
         elif not r.met:
-            found.append(f"optional and not met: {sentence}")
+            found.append(f"optional and not met: {requirement_sentence(r)}")
         elif r.state is State.WAIVED and len(r.used) < r.requirement.needed:
-            found.append(f"waived and not met: {sentence}")
+            found.append(f"waived and not met: {requirement_sentence(r)}")
         elif r.requirement.kind is RequirementKind.ANY_OF and r.used[:1] not in ((), (preferred,)):
             words = source_sentence(r.sources[0])
             found.append(f"{r.used[0]} is used in place of the preferred {preferred} ({words})")
