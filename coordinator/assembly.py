@@ -83,7 +83,7 @@ def assemble(
     """
     notices = Notices()
     loads = Loads(engine)
-    runs = Runs(engine, loads, told_outside=bool(announcers))
+    runs = Runs(engine, loads, announced_outside=bool(announcers))
     quarantine = Quarantine(engine, notices)
     ingest = Ingest(engine, loads, runs, quarantine)
     sweeper = Sweeper(engine, notices, alone=alone)

@@ -46,13 +46,13 @@ class UnknownProcessor(NotFound):
 class Runs:
     """Grants claims and takes reports.
 
-    With ``told_outside`` announcements go to the world too, and only the relay can prove that.
+    With ``announced_outside`` announcements go to the world too, and only the relay can prove that.
     """
 
-    def __init__(self, engine: Engine, loads: Loads, *, told_outside: bool = False) -> None:
+    def __init__(self, engine: Engine, loads: Loads, *, announced_outside: bool = False) -> None:
         self._engine = engine
         self._loads = loads
-        self._told_outside = told_outside
+        self._announced_outside = announced_outside
 
     async def claim(self, run_id: str, owner: str, attempt: int) -> Run:
         """Grant a run to one owner. The returned run carries its lease token and inputs.
@@ -124,7 +124,7 @@ class Runs:
 
     def _announces_at_once(self, status: RunStatus) -> bool:
         """Whether nothing is left to do about an output once its run's end is committed."""
-        return status in ANNOUNCED and not self._told_outside
+        return status in ANNOUNCED and not self._announced_outside
 
     async def _place(self, run_id: str) -> tuple[ProcessorSpec, str, int]:
         place = parse_run_id(run_id)

@@ -40,7 +40,7 @@ def create_app(application: Coordinator, *, allowed_hosts: Collection[str] = ())
     It answers to loopback host names and to ``allowed_hosts`` (contract 5.4).
 
     It neither starts nor stops the service. ``app.state.stream`` is the stream of changes; close
-    it when the server is told to stop, since open streams would keep it waiting.
+    it when the server is to stop, since open streams would keep it waiting.
     """
     app = _App(
         title="Coordinator",
@@ -54,7 +54,7 @@ def create_app(application: Coordinator, *, allowed_hosts: Collection[str] = ())
     app.state.application = application
     metrics = Metrics(application)
     stream = Stream(application.clock, application.engine.entropy()[:12], application.shared_store)
-    application.engine.listen(stream.heard)
+    application.engine.listen(stream.committed)
     app.state.stream = stream
     app.state.metrics = metrics
     push = PushEndpoint(application)

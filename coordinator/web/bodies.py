@@ -109,7 +109,7 @@ class WaiverRequest(ReasonRequest):
 
 
 class LiftRequest(Body):
-    """Lift a waiver. The reason may stand in the query instead."""
+    """Lift a waiver. The reason may be in the query instead."""
 
     reason: str | None = Field(None, min_length=1, max_length=MAX_REASON, description=_REASON)
     dry_run: bool = Field(False, description=_DRY_RUN)

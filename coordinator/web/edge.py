@@ -61,7 +61,7 @@ class Edge:
                     raise HTTPException(413, _too_large())
             return message
 
-        async def dressed(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status, ended
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -76,17 +76,17 @@ class Edge:
         try:
             answer = self._refuse(scope)
             if answer is not None:
-                await answer(scope, limited, dressed)
+                await answer(scope, limited, send_with_headers)
             else:
-                await self._app(scope, limited, dressed)
+                await self._app(scope, limited, send_with_headers)
         except HTTPException as error:
             await problem(error.status_code, error.detail, instance=scope["path"])(
-                scope, receive, dressed
+                scope, receive, send_with_headers
             )
         except Exception:
             log.exception("a request failed unexpectedly", path=scope["path"])
             if not status:
-                await internal(scope["path"])(scope, receive, dressed)
+                await internal(scope["path"])(scope, receive, send_with_headers)
             elif not ended:
                 raise  # the answer has begun: all that is left is to break the connection
         finally:

@@ -1,7 +1,7 @@
 """Metrics in the format that Prometheus scrapes.
 
 Owns the names. Every number is a counter that the service keeps anyway, read when it is scraped,
-or a bounded look at the store; nothing is counted twice.
+or a bounded query of the store; nothing is counted twice.
 """
 
 from __future__ import annotations
@@ -13,26 +13,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from coordinator.assembly import Coordinator
-from coordinator.core.model import EffectKind, Status
-from coordinator.ports import Kind, Op, Query, Where
+from coordinator.core.model import EffectKind
+from coordinator.health import PARTITIONS_COUNTED, Lags, partitions_by_status
 from coordinator.service.engine import Committed
-from coordinator.web.health import Lags
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-PARTITIONS_COUNTED = 1000
-"""A gauge of partitions stops here: 1000 means 1000 or more."""
 COUNT_EVERY_SECONDS = 60.0
 """How old the numbers may be where each counted partition is billed as a read."""
-COUNTED = (
-    Status.SETTLING,
-    Status.FIRING,
-    Status.FIRED,
-    Status.RUNNING,
-    Status.COOLING,
-    Status.FAILED,
-)
-"""The statuses that are few while all is well; the others are counted by their transitions."""
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _STORE_COUNTERS = {
     "commits": "Commits that wrote something.",
@@ -61,7 +49,7 @@ class Metrics:
         self._count_again_at = float("-inf")
         self._counters = _Counters(application)
         self._registry.register(self._counters)
-        application.engine.listen(self._counters.heard)
+        application.engine.listen(self._counters.committed)
 
     def http(self, method: str, route: str, status: int, seconds: float) -> None:
         """Note one request. ``route`` is the path's template, so labels stay few."""
@@ -75,24 +63,10 @@ class Metrics:
         """The page. Raises ``Unavailable``."""
         now = self._application.clock.monotonic()
         if now >= self._count_again_at:
-            self._counters.partitions = await self._count()
+            self._counters.partitions = await partitions_by_status(self._application)
             self._count_again_at = now + self._count_every
         self._counters.lags = lags
         return generate_latest(self._registry)
-
-    async def _count(self) -> dict[str, int]:
-        """Partitions of the registry's processors by status, as far as they are counted."""
-        counted = {}
-        for status in COUNTED:
-            found, _ = await self._application.engine.first(
-                Query(
-                    Kind.PARTITION,
-                    (Where("status", Op.EQ, status.value),),
-                    limit=PARTITIONS_COUNTED,
-                )
-            )
-            counted[status.value] = len(found)
-        return counted
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -108,7 +82,7 @@ class _Counters(Collector):
         self.partitions: dict[str, int] = {}
         self.lags = Lags()
 
-    def heard(self, committed: Sequence[Committed]) -> None:
+    def committed(self, committed: Sequence[Committed]) -> None:
         """Count what has become durable."""
         for c in committed:
             after = c.decision.partition.status.value

@@ -72,7 +72,7 @@ async def skip(
 async def reset(
     processor: str, game_date: str, body: ReasonRequest, wired: Wired, actor: Actor
 ) -> ActView:
-    """Ends a live run's lease, clears the re-fire budget and judges afresh, without cooldown:
+    """Ends a live run's lease, clears the re-fire budget and judges again, without cooldown:
     what is ready fires at once."""
     act = await wired.operate.reset(
         processor, game_date, reason=body.reason, actor=actor, dry_run=body.dry_run

@@ -220,7 +220,7 @@ def page_of(document: Mapping[str, Any]) -> str:
 
 
 def _text(words: str) -> str:
-    """A sentence, with what stands in backticks as code."""
+    """A sentence, with what is in backticks as code."""
     parts = escape(words).split("`")
     return (
         "<p>" + "".join(f"<code>{p}</code>" if n % 2 else p for n, p in enumerate(parts)) + "</p>"

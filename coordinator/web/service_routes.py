@@ -7,9 +7,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
+from coordinator.health import lags, readiness
 from coordinator.service.views.health import Health, Readiness
 from coordinator.web.dependencies import Wired
-from coordinator.web.health import lags, readiness
 from coordinator.web.metrics import CONTENT_TYPE
 from coordinator.web.reference import errors
 

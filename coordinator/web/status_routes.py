@@ -197,7 +197,7 @@ async def trace(correlation_id: str, wired: Wired) -> Trace:
         200: {
             "description": "Server-sent events: `partition` with the change as JSON; `reset` "
             "where the changes since `Last-Event-ID` are not remembered, so that the state "
-            "must be read afresh.",
+            "must be read again.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
         **errors(422),

@@ -5,7 +5,7 @@ asks it what else changed, as long as anybody listens (``Watchable``).
 
 Owns a bounded memory of the latest changes, one bounded queue per listener, and how many may
 listen. A listener that falls behind is cut off and comes back with ``Last-Event-ID``; one that asks
-for more than is remembered gets ``reset`` and should read the state afresh. Refuses to promise
+for more than is remembered gets ``reset`` and should read the state again. Refuses to promise
 history: the memory is this process's own.
 """
 
@@ -37,18 +37,18 @@ REMEMBERED = 2000
 QUEUE_MAX = 500
 LISTENERS_MAX = 200
 SEND_SECONDS = 30.0
-"""A listener that takes in nothing for so long is cut off."""
+"""A listener that reads nothing for so long is cut off."""
 KEEPALIVE_SECONDS = 15.0
 RETRY_MILLISECONDS = 2000
 
 ASK_SECONDS = 1.0
-"""Until the store is asked again after news; it doubles while there is none."""
+"""Pause before the store is queried again after a change; it doubles while there is none."""
 ASK_SECONDS_MAX = 5.0
 UNWATCHED_SECONDS_MAX = 60.0
 """After longer without listeners, what others changed meanwhile is not looked up."""
 KNOWN_MAX = 20_000
-"""Partitions of which the last revision told is remembered."""
-TOLD_AT_ONCE = 100
+"""Partitions of which the last revision sent is remembered."""
+SENT_AT_ONCE = 100
 """Changes of others between which listeners get to read."""
 
 
@@ -62,7 +62,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What was told of a partition last."""
+    """What was last sent of a partition."""
 
     revision: int
     status: Status
@@ -90,21 +90,21 @@ class Stream:
         self._listeners = 0
         self.closed = False
 
-    def heard(self, committed: Sequence[Committed]) -> None:
-        """Take in what has become durable."""
+    def committed(self, committed: Sequence[Committed]) -> None:
+        """Send what has become durable."""
         for c in committed:
             if not c.decision.changed and c.before is not None:
                 continue
             partition, fired = c.decision.partition, c.decision.fired
             known = self._known.get(partition.id)
             if known is not None and partition.revision <= known.fetched:
-                continue  # the store told of it before the commit's caller did
+                continue  # the store showed it before the commit's caller did
             self._learn(partition, known, fetched=False)
             before = c.before.status.value if c.before else None
             self._add(partition, before, fired.run_id if fired else None)
 
     def _learn(self, partition: Partition, known: _Known | None, *, fetched: bool) -> None:
-        """Remember what is told of a partition, where it can come again from the store."""
+        """Remember what is sent of a partition, where it can come again from the store."""
         if self._others is None:
             return
         if known is None or partition.revision > known.revision:
@@ -139,26 +139,28 @@ class Stream:
     async def _ask(self, others: Watchable) -> None:
         pause, failed = ASK_SECONDS, False
         while True:
-            news, first = 0, self._mark is None
+            changes, first = 0, self._mark is None
             try:
                 partitions, mark = await others.changed_since(self._mark)
                 for number, partition in enumerate(partitions, 1):
-                    news += self._fetched(partition)
-                    if number % TOLD_AT_ONCE == 0:
+                    changes += self._fetched(partition)
+                    if number % SENT_AT_ONCE == 0:
                         await asyncio.sleep(0)
                 self._mark, failed = mark, False
             except Exception as error:  # listeners still hear of this process
                 if not failed:
                     bug = not isinstance(error, CoordinatorError)
                     log.warning(
-                        "the stream hears of no other process", why=str(error), exc_info=bug
+                        "the stream cannot read the changes of other processes",
+                        why=str(error),
+                        exc_info=bug,
                     )
                 failed = True
-            pause = ASK_SECONDS if news or first else min(2 * pause, ASK_SECONDS_MAX)
+            pause = ASK_SECONDS if changes or first else min(2 * pause, ASK_SECONDS_MAX)
             await self._clock.sleep(pause)
 
     def _fetched(self, partition: Partition) -> bool:
-        """Take in what the store has of a partition; whether that is news."""
+        """Send what the store has of a partition; whether it was new."""
         known = self._known.get(partition.id)
         if known is not None and partition.revision <= known.revision:
             return False
@@ -170,7 +172,7 @@ class Stream:
         self._add(partition, before, partition.run_id if fired else None)
         return True
 
-    # ── telling ──────────────────────────────────────────────────────────────────────────────
+    # ── sending ──────────────────────────────────────────────────────────────────────────────
 
     def _add(self, partition: Partition, before: str | None, fired_run_id: str | None) -> None:
         self._number += 1

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from coordinator.web.health import OUTBOX_LATE_SECONDS
+from coordinator.health import OUTBOX_LATE_SECONDS
 from coordinator.web.stream import QUEUE_MAX
 from tests.api.support import Service
 
@@ -218,7 +218,7 @@ def test_a_listener_that_is_too_slow_is_cut_off(service: Service) -> None:
 
     async def slow() -> int:
         stream = Stream(service.clock, "boot")
-        service.application.engine.listen(stream.heard)
+        service.application.engine.listen(stream.committed)
         lines = stream.listen(None)
         await anext(lines)
         for n in range(QUEUE_MAX + 10):

@@ -75,7 +75,7 @@ async def test_a_change_found_in_the_store_is_not_sent_again_by_its_commit() -> 
     stream = Stream(SystemClock(), "boot", others)
     listener = asyncio.create_task(changes(stream, 2))
     await asyncio.sleep(0.2)
-    stream.heard([committed(at(5), at(6)), committed(at(6), at(7)), committed(at(7), at(8))])
+    stream.committed([committed(at(5), at(6)), committed(at(6), at(7)), committed(at(7), at(8))])
     assert [c["revision"] for c in await listener] == [7, 8]
     assert others.looks > 1
 
@@ -85,7 +85,7 @@ async def test_a_change_of_this_process_is_not_sent_again_by_the_store() -> None
     stream = Stream(SystemClock(), "boot", others)
     listener = asyncio.create_task(changes(stream, 2))
     await asyncio.sleep(0)
-    stream.heard([committed(at(5), at(6))])
+    stream.committed([committed(at(5), at(6))])
     await asyncio.sleep(0.2)
     others.partitions = (
         at(9, status=Status.FIRING, execution=replace(PARTITION.execution, generation=2)),

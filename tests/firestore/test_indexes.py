@@ -23,7 +23,7 @@ from tests.contract.samples import SAMPLES
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DEPLOYED = CHECKOUT / "deploy" / "firestore" / "firestore.indexes.json"
-ROOMS = ["app.py", "outbox.py", "demo.py", "service", "web", "cli"]
+ROOMS = ["app.py", "health.py", "outbox.py", "demo.py", "service", "web", "cli"]
 
 Condition = tuple[str, Op]
 OPTIONAL: dict[str, tuple[list[Condition], list[Condition]]] = {

@@ -15,10 +15,10 @@ from coordinator.app import Application
 from coordinator.core.model import RunStatus, Status
 from coordinator.documents import event_key, partition_key
 from coordinator.errors import CoordinatorError, Refused
+from coordinator.health import readiness
 from coordinator.ports import Kind, Query
 from coordinator.registry import Registry, parse
 from coordinator.service.commits import GROUPS_AT_ONCE
-from coordinator.web.health import readiness
 from tests.firestore.proxy import UNAVAILABLE, Proxy
 from tests.firestore.stores import FirestoreFactory
 from tests.firestore.support import DAY, event, registry, wired

@@ -15,13 +15,13 @@ from coordinator.app import Application, build
 from coordinator.core.model import Flag, Partition, Run, RunStatus
 from coordinator.core.spec import LaunchKind, LaunchTarget, ProcessorSpec
 from coordinator.errors import Refused, TooLarge, Unavailable
+from coordinator.health import lags, readiness
 from coordinator.ports import Answer, Attempt, Kind, Notice, Op, Query, StoreProfile, Where
 from coordinator.registry import parse
 from coordinator.service import engine as engine_module
 from coordinator.service import sweep as sweep_module
 from coordinator.service.engine import Engine
 from coordinator.settings import Settings
-from coordinator.web.health import lags, readiness
 from coordinator.web.metrics import Metrics
 from tests.service.test_adopt import DATE, HEAD, ONE, load
 from tests.service.test_rolling import Clock

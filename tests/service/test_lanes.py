@@ -20,10 +20,10 @@ from coordinator.core.model import Arrival, Partition, Run, RunStatus
 from coordinator.core.spec import LaunchKind, LaunchTarget, ProcessorSpec
 from coordinator.documents import partition_key
 from coordinator.errors import Unavailable
+from coordinator.health import lags, readiness
 from coordinator.ports import Launcher, Notice
 from coordinator.registry import parse
 from coordinator.settings import Settings
-from coordinator.web.health import lags, readiness
 from coordinator.web.metrics import Metrics
 from tests.service.test_adopt import HEAD, load
 

@@ -20,13 +20,13 @@ from coordinator.core.model import RunStatus
 from coordinator.core.spec import LaunchKind
 from coordinator.documents import event_key
 from coordinator.errors import NotFound, Unavailable
+from coordinator.health import readiness
 from coordinator.ports import Key, Kind, Notice, Store
 from coordinator.registry import parse
 from coordinator.service.in_force import GONE_AFTER, LOOK_EVERY
 from coordinator.service.loads import Loads
 from coordinator.service.runs import Runs
 from coordinator.settings import Settings
-from coordinator.web.health import readiness
 from tests.service.test_adopt import DATE, HEAD, MORE, ONE, TWO, Launches, partition
 
 OTHER_TABLE = HEAD.replace("raw.c: {}", "raw.c: {}, raw.d: {}")
@@ -247,7 +247,7 @@ async def test_an_output_under_a_former_name_is_announced_once_nobody_serves_tha
         await old.ingest.take(s.load("raw.a"))
         await old.ingest.take(s.load("raw.b"))
         run = await old.runs.claim(f"P:{DATE}:1", "me", 1)
-        by_relay = Runs(old.engine, Loads(old.engine), told_outside=True)
+        by_relay = Runs(old.engine, Loads(old.engine), announced_outside=True)
         await by_relay.complete(run.run_id, run.lease_token or "", RunStatus.SUCCESS, 7)
         new = await s.instance(TWO.replace("out.p", "out.renamed"))
         output = event_key("out.p", DATE, f"run:{run.run_id}")

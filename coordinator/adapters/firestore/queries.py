@@ -10,12 +10,9 @@ Sources: https://firebase.google.com/docs/firestore/query-data/index-overview an
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from coordinator.adapters.firestore.layout import (
@@ -29,6 +26,7 @@ from coordinator.adapters.firestore.layout import (
 from coordinator.core.model import LIVE_STATUSES
 from coordinator.documents import INDEXES
 from coordinator.errors import BadInput, Bug
+from coordinator.paging import bad_page_token, page_token, read_page_token
 from coordinator.ports import Document, Kind, Op, Query, Where
 
 NAME: Final = "__name__"
@@ -44,7 +42,6 @@ _OPS: Final = {
     Op.IN: "in",
 }
 _RANGES: Final = frozenset({Op.LT, Op.LE, Op.GT, Op.GE})
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,58 +249,17 @@ def rolled_plan(query: Query) -> Plan | None:
 
 def token(query: Query, values: Sequence[Any], id_: str) -> str:
     """Where a page ended: the values it is ordered by, and the id."""
-    data = [query.order, int(query.descending), id_, *map(_pack, values)]
-    text = json.dumps(data, separators=(",", ":"))
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    return page_token([query.order, int(query.descending), id_, *values])
 
 
 def from_token(query: Query, text: str, count: int) -> tuple[list[Any], str]:
     """The ``count`` values and the id in a token. Raises ``BadInput`` for one not given out here."""
-    try:
-        padded = text.encode("ascii") + b"=" * (-len(text) % 4)
-        order, descending, id_, *values = json.loads(base64.b64decode(padded, b"-_", validate=True))
-        unpacked = [_unpack(v) for v in values]
-        id_.encode()
-    except (
-        binascii.Error,
-        ValueError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        OverflowError,
-    ) as error:
-        raise _bad_token() from error
-    fits_ = [order, descending] == [query.order, int(query.descending)]
-    if not fits_ or len(unpacked) != count or not id_:
-        raise _bad_token()
-    return unpacked, id_
-
-
-def _pack(value: Any) -> Any:
-    if isinstance(value, datetime):
-        since = value - _EPOCH
-        return {"t": (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds}
-    return value
-
-
-def _unpack(value: Any) -> Any:
-    if isinstance(value, dict):
-        return _EPOCH + timedelta(microseconds=value["t"])
-    if value is not None and type(value) not in (str, int):
-        raise TypeError(type(value))
-    if type(value) is int and not -(2**63) <= value < 2**63:
-        raise OverflowError(value)
-    if type(value) is str:
-        value.encode()
-    return value
-
-
-def _bad_token() -> BadInput:
-    return BadInput(
-        "The page token is not one that this listing gave out. Start again without it, with the "
-        "same order.",
-        code="bad_page_token",
-    )
+    match read_page_token(text):
+        case [query.order, descending, str() as id_, *values] if (
+            id_ and descending == int(query.descending) and len(values) == count
+        ):
+            return list(values), id_
+    raise bad_page_token()
 
 
 def position(query: Query, orders: Sequence[str], document: Document) -> list[Any]:

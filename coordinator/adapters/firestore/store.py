@@ -87,8 +87,9 @@ from coordinator.adapters.firestore.transaction import (
     extra_paths,
 )
 from coordinator.core.model import Partition
-from coordinator.documents import INDEXES, PROOF_KEY, proof
+from coordinator.documents import ALL, INDEXES, PROOF_KEY, control_key, proof
 from coordinator.errors import CONTENDED, BadInput, Bug, CoordinatorError, TooLarge, Unavailable
+from coordinator.paging import bad_page_token
 from coordinator.ports import (
     PROOF_SECONDS,
     Answer,
@@ -412,7 +413,7 @@ class FirestoreStore:
         """Prove that the store can be read. Raises ``Unavailable``, without trying again."""
         self._check_open()
         try:
-            await self._read([path(Key(Kind.CONTROL, "_all"))])
+            await self._read([path(control_key(ALL))])
         except Again as error:
             raise self._unavailable(error) from error
 
@@ -444,7 +445,7 @@ class FirestoreStore:
 
     async def _present(self) -> Mark:
         """The present at Firestore, as of a read."""
-        control = path(Key(Kind.CONTROL, "_all"))
+        control = path(control_key(ALL))
         return self._mark((await self._read([control]))[control])
 
     def _mark(self, row: Row) -> Mark:
@@ -901,7 +902,7 @@ class FirestoreStore:
                     if (_rank(query, *f) < place if query.descending else _rank(query, *f) > place)
                 ]
             except TypeError as error:
-                raise BadInput("The page token does not fit.", code="bad_page_token") from error
+                raise bad_page_token() from error
         return self._page(query, (query.order,) if query.order != "id" else (), ordered, limit)
 
     # ── finding in ledgers ───────────────────────────────────────────────────────────────────

@@ -6,8 +6,6 @@ Owns the SQL of single documents and of ``find``. Refuses to begin or end what i
 
 from __future__ import annotations
 
-import base64
-import binascii
 import functools
 import json
 import sqlite3
@@ -17,6 +15,7 @@ from typing import Any, Final
 
 from coordinator.documents import INDEXES, Indexed, decode
 from coordinator.errors import BadInput, Bug
+from coordinator.paging import bad_page_token, page_token, read_page_token
 from coordinator.ports import Document, Key, Kind, Op, Page, Query, Where
 
 PAGE_MAX: Final = 1000
@@ -101,29 +100,17 @@ def get_documents(
 
 
 def _token(query: Query, value: Cell, id_: str) -> str:
-    data = json.dumps([query.order, int(query.descending), value, id_], separators=(",", ":"))
-    return base64.urlsafe_b64encode(data.encode()).decode().rstrip("=")
+    return page_token([query.order, int(query.descending), value, id_])
 
 
 def _from_token(query: Query, token: str) -> tuple[Cell, str]:
     """Where the page before ended. Raises ``BadInput`` for anything that ``_token`` did not make."""
-    try:
-        padded = token.encode("ascii") + b"=" * (-len(token) % 4)
-        order, descending, value, id_ = json.loads(base64.b64decode(padded, b"-_", validate=True))
-    except (binascii.Error, ValueError, TypeError, RecursionError) as error:
-        raise _bad_token() from error
-    fits = [order, descending] == [query.order, int(query.descending)]
-    if not fits or not isinstance(id_, str) or not isinstance(value, str | int | None):
-        raise _bad_token()
-    return value, id_
-
-
-def _bad_token() -> BadInput:
-    return BadInput(
-        "The page token is not one that this listing gave out. Start again without it, with the "
-        "same order.",
-        code="bad_page_token",
-    )
+    match read_page_token(token):
+        case [query.order, descending, str() | int() | None as value, str() as id_] if (
+            descending == int(query.descending)
+        ):
+            return value, id_
+    raise bad_page_token()
 
 
 WITHOUT_ZEROS: Final = frozenset({"open", "paused", "watching"})

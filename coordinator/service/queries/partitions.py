@@ -18,7 +18,7 @@ from coordinator.wire import check_date
 
 DUE_SHOWN = 1000
 QUARANTINE_COUNTED = 100
-"""Open messages in quarantine that are counted; so many stand for that many or more."""
+"""Open messages in quarantine that are counted; so many means that many or more."""
 
 
 class PartitionQueries:

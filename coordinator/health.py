@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from coordinator.assembly import Coordinator
+from coordinator.core.model import Status
 from coordinator.core.words import counted, words_for
 from coordinator.errors import CoordinatorError, Unavailable
 from coordinator.ports import Kind, Op, Query, Where
@@ -21,13 +22,26 @@ from coordinator.wire import instant_text
 STORE_SECONDS = 2.0
 """How long the store may take to answer."""
 OUTBOX_LATE_SECONDS = 120.0
-"""An effect that nobody has tried to deliver for this long: the relay stands still."""
+"""An effect that nobody has tried to deliver for this long: the relay does not run."""
 _DUE_READ = 100
-"""Partitions with due effects that are read, beside those that this process has taken up."""
+"""Partitions with due effects that are read, beside those that this process is delivering."""
 _DUE_READ_MOST = 1000
 _RECEIVERS_NAMED = 5
 _RETRY_WITHIN = timedelta(seconds=61)
 """Failed deliveries are due again within a minute, so this finds those that are being retried."""
+
+
+PARTITIONS_COUNTED = 1000
+"""Partitions of a status are counted up to here: 1000 means 1000 or more."""
+COUNTED = (
+    Status.SETTLING,
+    Status.FIRING,
+    Status.FIRED,
+    Status.RUNNING,
+    Status.COOLING,
+    Status.FAILED,
+)
+"""The statuses that are few while all is well; the others are counted by their transitions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +53,7 @@ class Lags:
     untried_seconds: float = 0.0
     """The same among those that are due and that nobody has tried yet or is delivering."""
     sweep_seconds: float = 0.0
-    """By how much the earliest ``wake_at`` lies in the past."""
+    """How long ago the earliest ``wake_at`` was."""
     sweep_age_seconds: float | None = None
     """Since this process last swept; None where it has not."""
 
@@ -93,6 +107,20 @@ async def lags(application: Coordinator) -> Lags:
         sweep_seconds=(now - min(wakes)).total_seconds() if wakes else 0.0,
         sweep_age_seconds=(now - swept_at).total_seconds() if swept_at else None,
     )
+
+
+async def partitions_by_status(application: Coordinator) -> dict[str, int]:
+    """Partitions of the registry's processors by status, as far as they are counted.
+
+    Raises ``Unavailable``.
+    """
+    numbers = {}
+    for status in COUNTED:
+        found, _ = await application.engine.first(
+            Query(Kind.PARTITION, (Where("status", Op.EQ, status.value),), limit=PARTITIONS_COUNTED)
+        )
+        numbers[status.value] = len(found)
+    return numbers
 
 
 def _words(seconds: float) -> str:
