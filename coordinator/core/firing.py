@@ -14,6 +14,7 @@ from coordinator.core.draft import Draft
 from coordinator.core.explain import launch_warnings, requirement_sentence
 from coordinator.core.model import (
     Attempt,
+    Execution,
     Input,
     Run,
     RunStatus,
@@ -46,8 +47,8 @@ def fire(
 
     ``ruled`` is the judgement by every rule, where ``verdict`` leaves one out.
     """
-    before, execution, arrivals = draft.before, draft.execution, draft.inputs.arrivals
-    generation = execution.generation + 1
+    before, arrivals = draft.before, draft.inputs.arrivals
+    generation = draft.execution.generation + 1
     run = Run(
         run_id=run_id(before.processor, before.game_date, generation),
         processor=before.processor,
@@ -73,13 +74,26 @@ def fire(
         correlation_id=_correlation_id(arrivals),
     )
     run = runs.noted(run, draft.now, "fired", trigger.value, actor)
-    by_itself = execution.outcome is not None and actor is None
-    execution = replace(
+    draft = draft._replace(
+        inputs=replace(draft.inputs, latest=None, committed=()),
+        execution=_fired(draft, run, verdict, forced=forced),
+        runs={**draft.runs, run.run_id: run},
+        fired=run,
+    )
+    draft = draft.ask(effects.launch(run, draft.now))
+    return draft.remember("fired", f"generation {generation}: {trigger.value}", actor)
+
+
+def _fired(draft: Draft, run: Run, verdict: Verdict, *, forced: bool) -> Execution:
+    """The execution with this run live, and with what its generation consumes."""
+    execution = draft.execution
+    by_itself = execution.outcome is not None and run.actor is None
+    return replace(
         execution,
-        generation=generation,
+        generation=run.generation,
         refires=execution.refires + by_itself,
         live=run,
-        consumed=consume(arrivals, draft.spec.grains, verdict),
+        consumed=consume(draft.inputs.arrivals, draft.spec.grains, verdict),
         consumed_at=draft.now,
         consumed_games=draft.inputs.games,
         newer_after={},
@@ -87,14 +101,6 @@ def fire(
         skip=None,
         forced=forced,
     )
-    draft = draft._replace(
-        inputs=replace(draft.inputs, latest=None, committed=()),
-        execution=execution,
-        runs={**draft.runs, run.run_id: run},
-        fired=run,
-    )
-    draft = draft.ask(effects.launch(run, draft.now))
-    return draft.remember("fired", f"generation {generation}: {trigger.value}", actor)
 
 
 def _inputs(verdict: Verdict, arrivals: Mapping[str, TableDate]) -> Iterable[Input]:
