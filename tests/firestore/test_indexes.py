@@ -31,7 +31,7 @@ OPTIONAL: dict[str, tuple[list[Condition], list[Condition]]] = {
         [("paused", Op.EQ), ("status", Op.IN)],
         [("processor", Op.EQ)],
     ),
-    "service/sweep.py Sweeper.sweep": ([("wake_at", Op.LE)], [("processor", Op.IN)]),
+    "service/sweep.py Sweeper._due": ([("wake_at", Op.LE)], [("processor", Op.IN)]),
     "outbox.py Relay.discover": ([("outbox_due", Op.LE)], [("processor", Op.IN)]),
     "service/sweep.py Sweeper.release": ([("paused", Op.EQ)], [("processor", Op.EQ)]),
     "service/queries/loads.py LoadQueries.trace": ([("correlation_id", Op.EQ)], []),
@@ -45,16 +45,15 @@ OPTIONAL: dict[str, tuple[list[Condition], list[Condition]]] = {
         [],
         [("game_date", Op.EQ), ("actor", Op.EQ), ("processor", Op.EQ)],
     ),
-    "service/adopt.py _every": ([], [("table", Op.EQ)]),
     "demo.py _summary": ([("game_date", Op.GE), ("game_date", Op.LE)], []),
 }
 """Where → the conditions it always has, and those that it may have."""
-FORWARDED = {"demo.py _all", "cli/doctor.py _listings"}
+FORWARDED = {"cli/doctor.py _listings"}
 """Ask again what another asks."""
 KINDS_OF: dict[str, list[Kind]] = {
     "service/queries/reader.py Reader._between": [Kind.PARTITION, Kind.CALENDAR],
-    "service/adopt.py _every": [Kind.PARTITION, Kind.CALENDAR, Kind.TABLE_DATE],
-    "service/copy.py _documents": list(Kind),
+    "service/copy.py _digest": list(Kind),
+    "service/copy.py _batches": list(Kind),
 }
 """Where the kind is an argument: what is given."""
 

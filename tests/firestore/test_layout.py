@@ -12,7 +12,13 @@ import pytest
 
 from coordinator.adapters.firestore import layout
 from coordinator.core.model import TableDate
-from coordinator.documents import LedgerEntry, encode, event_key, table_date_key
+from coordinator.documents import (
+    LedgerEntry,
+    QuarantineState,
+    encode,
+    event_key,
+    table_date_key,
+)
 from coordinator.errors import BadInput, TooLarge
 from coordinator.ports import Changes, Document, Key, Kind, Op, Query, Where
 from tests.contract.samples import ARRIVAL, DATE, NOON, SAMPLES, TABLE
@@ -224,7 +230,7 @@ async def test_a_document_near_the_bound_is_kept(store: TransactingFirestore) ->
 
 
 async def test_what_may_go_carries_the_instant_when(store: TransactingFirestore) -> None:
-    settled = replace(SAMPLES[Kind.QUARANTINE], state="replayed", settled_at=NOON)
+    settled = replace(SAMPLES[Kind.QUARANTINE], state=QuarantineState.REPLAYED, settled_at=NOON)
     await put(
         store,
         {
