@@ -99,6 +99,15 @@ class Completed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReportRefused:
+    """A claim, a heartbeat or a report was refused, which the history of its run records."""
+
+    run: Run
+    """The run that it named, as its own document has it."""
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Requested:
     """A person (or a backfill they started) triggers a run now."""
 
@@ -154,6 +163,7 @@ Fact = (
     | Claimed
     | Heartbeat
     | Completed
+    | ReportRefused
     | Requested
     | SkipRequested
     | ResetRequested

@@ -41,6 +41,7 @@ from coordinator.core.facts import (
     Heartbeat,
     Loaded,
     Reply,
+    ReportRefused,
     Requested,
     ResetRequested,
     SkipRequested,
@@ -153,6 +154,8 @@ def _apply(draft: Draft, fact: Fact) -> tuple[Draft, Reply]:
             return runs.heartbeat(draft, fact)
         case Completed():
             return runs.completed(draft, fact)
+        case ReportRefused():
+            return runs.report_refused(draft, fact), Reply()
         case Requested():
             return people.requested(draft, fact)
         case SkipRequested():

@@ -11,7 +11,15 @@ from datetime import datetime, timedelta
 
 from coordinator.core import effects
 from coordinator.core.draft import Draft
-from coordinator.core.facts import Claimed, Completed, Delivered, DeliveryFailed, Heartbeat, Reply
+from coordinator.core.facts import (
+    Claimed,
+    Completed,
+    Delivered,
+    DeliveryFailed,
+    Heartbeat,
+    Reply,
+    ReportRefused,
+)
 from coordinator.core.model import (
     ANNOUNCED,
     REPORTABLE_STATUSES,
@@ -212,6 +220,26 @@ def completed(draft: Draft, fact: Completed) -> Answer:
         return _spend_attempt(draft, run, error, "failed", fact.token), Reply()
     draft = _end(draft, run, fact.status, fact.record_count, error, token=fact.token)
     return draft._replace(timers=replace(draft.timers, overdue=False)), Reply()
+
+
+def report_refused(draft: Draft, fact: ReportRefused) -> Draft:
+    """Record a refusal in the history of its run, live or ended; not twice in a row.
+
+    Of a live run the partition knows more than the run's own document may.
+    """
+    live = draft.live
+    is_live = live is not None and live.run_id == fact.run.run_id
+    run = live if live is not None and is_live else draft.runs.get(fact.run.run_id, fact.run)
+    refused = noted(run, draft.now, "refused", fact.detail)
+    if run.transitions and _says_the_same(run.transitions[-1], refused.transitions[-1]):
+        return draft
+    if is_live:
+        return _put(draft, refused)
+    return draft._replace(runs={**draft.runs, run.run_id: refused})
+
+
+def _says_the_same(line: Transition, other: Transition) -> bool:
+    return (line.what, line.detail) == (other.what, other.detail)
 
 
 def _not_live(draft: Draft, generation: int) -> Reply:

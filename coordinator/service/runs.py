@@ -7,19 +7,26 @@ here.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import datetime
 
 import structlog
 
 from coordinator.core.effects import announce_id, announcement, load_id
-from coordinator.core.facts import Claimed, Completed, Delivered, Fact, Heartbeat, Reply
-from coordinator.core.model import ANNOUNCED, Partition, Run, RunStatus, Transition
-from coordinator.core.runs import TRANSITIONS_PER_RUN_LIMIT
+from coordinator.core.facts import (
+    Claimed,
+    Completed,
+    Delivered,
+    Fact,
+    Heartbeat,
+    Reply,
+    ReportRefused,
+)
+from coordinator.core.model import ANNOUNCED, Partition, Run, RunStatus
 from coordinator.core.spec import ProcessorSpec
 from coordinator.documents import partition_key, run_key, table_date_key
 from coordinator.errors import Bug, NotFound, Refused, TooLarge, Unavailable
-from coordinator.ports import Changes, Document, Key, Need
+from coordinator.ports import Changes, Need
 from coordinator.service.engine import (
     WINDOW_READS_MAX,
     Committed,
@@ -206,7 +213,7 @@ class Runs:
             return Reply(code="unchanged", detail="already reported")
         if reply.code == "unknown":
             raise NotFound(reply.detail)
-        await self._note_refusal(spec, date, run_id, f"{what}: {reply.detail}")
+        await self._record_refusal(spec, date, run_id, f"{what}: {reply.detail}")
         raise Refused(reply.detail, code=reply.code)
 
     async def _was_reported(self, run_id: str, token: str, status: RunStatus) -> bool:
@@ -232,32 +239,25 @@ class Runs:
         folded = self._loads.fold(reading, load, facts)
         return folded, list(self._loads.decide(reading, facts, now).values())
 
-    async def _note_refusal(self, spec: ProcessorSpec, date: str, run_id: str, what: str) -> None:
-        """A line in the history of the run; the same line is not repeated.
+    async def _record_refusal(
+        self, spec: ProcessorSpec, date: str, run_id: str, detail: str
+    ) -> None:
+        """Record in the history of a run that a claim or a report of it was refused."""
+        engine, target, key = self._engine, (spec.name, date), run_key(run_id)
+        place, now = partition_key(*target), engine.clock.now()
 
-        A live run stands in its partition too, from where its record is written next time.
-        """
-        key, place = run_key(run_id), partition_key(spec.name, date)
-        now = self._engine.clock.now()
-
-        def step(docs: Docs) -> Changes[None]:
+        def step(docs: Docs) -> Changes[Sequence[Committed]] | Need:
             run: Run | None = docs[key]
-            partition: Partition | None = docs[place]
             if run is None:
-                return Changes(None)
-            last = run.transitions[-1] if run.transitions else None
-            if last is not None and last.what == "refused" and last.detail == what[:1000]:
-                return Changes(None)
-            line = Transition(at=now, what="refused", detail=what[:1000])
-            kept = run.transitions[-(TRANSITIONS_PER_RUN_LIMIT - 1) :]
-            noted = replace(run, transitions=(*kept, line))
-            puts: dict[Key, Document] = {key: noted}
-            live = None if partition is None else partition.live
-            if partition is not None and live is not None and live.run_id == run_id:
-                execution = replace(partition.execution, live=noted)
-                puts[place] = replace(
-                    partition, execution=execution, revision=partition.revision + 1
-                )
-            return Changes(None, puts)
+                return Changes([])
+            reading = Reading(docs)
+            fact = ReportRefused(run=run, detail=detail)
+            found = engine.decide_in(
+                reading, target, (fact,), now, window_reads_max=WINDOW_READS_MAX
+            )
+            if found is None:
+                return Need(tuple(reading.missing))
+            return reading.changes([found])
 
-        await self._engine.commits.transact([key, place], step)
+        keys = [key, *engine.keys_of(target)]
+        engine.committed(await engine.transact(keys, step, [key, place]))

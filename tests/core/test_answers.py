@@ -7,9 +7,18 @@ from __future__ import annotations
 
 import pytest
 
-from coordinator.core.facts import Claimed, Completed, Delivered, DeliveryFailed, Heartbeat, Reply
+from coordinator.core.facts import (
+    Claimed,
+    Completed,
+    Delivered,
+    DeliveryFailed,
+    Heartbeat,
+    Reply,
+    ReportRefused,
+)
 from coordinator.core.machine import Decision
-from coordinator.core.model import RunStatus
+from coordinator.core.model import Run, RunStatus
+from coordinator.core.runs import TRANSITIONS_PER_RUN_LIMIT
 from tests.core.world import DATE, A, B, World, at, minutes, table
 
 R1 = f"P:{DATE}:1"
@@ -173,3 +182,73 @@ def test_waivers_that_cannot_be_are_refused() -> None:
 def test_what_was_done_is_answered_with_ok(act: str) -> None:
     world = ended()
     assert answer(world.skip() if act == "skip" else world.reset()) == Reply()
+
+
+def refusals_of(run: Run) -> list[str]:
+    return [t.detail for t in run.transitions if t.what == "refused"]
+
+
+def test_a_refusal_is_recorded_in_the_history_of_the_live_run() -> None:
+    world = running()
+    status, token = world.status, world.run.lease_token
+    decision = world.step(ReportRefused(run=world.run, detail="claim by w2: taken"))
+    assert answer(decision) == Reply()
+    assert decision.runs == (world.run,)
+    assert refusals_of(world.run) == ["claim by w2: taken"]
+    assert (world.status, world.run.lease_token) == (status, token)
+    assert answer(world.complete()) == Reply()
+
+
+def test_the_same_refusal_is_not_recorded_twice_in_a_row() -> None:
+    world = running()
+    for detail in ("a", "a", "b", "a"):
+        world.step(ReportRefused(run=world.run, detail=detail))
+    assert refusals_of(world.run) == ["a", "b", "a"]
+    long = "x" * 2000
+    world.step(ReportRefused(run=world.run, detail=long))
+    decision = world.step(ReportRefused(run=world.run, detail=long))
+    assert (decision.changed, decision.runs) == (False, ())
+    assert refusals_of(world.run)[-1] == long[:1000]
+
+
+def test_what_the_live_run_knows_is_kept_where_its_document_is_behind() -> None:
+    world = running()
+    behind = world.run
+    world.step(ReportRefused(run=behind, detail="a"))
+    world.step(ReportRefused(run=behind, detail="b"))
+    assert refusals_of(world.run) == ["a", "b"]
+
+
+def test_a_refusal_about_a_run_that_is_over_is_recorded_there_and_changes_nothing_else() -> None:
+    world = ended()
+    over = world.decision.runs[0]
+    world.at(60).load()
+    world.claim(token="t2")
+    before = world.partition
+    decision = world.step(ReportRefused(run=over, detail="heartbeat: over"))
+    assert not decision.changed
+    assert world.partition == before
+    (run,) = decision.runs
+    assert (run.run_id, run.status, refusals_of(run)) == (
+        R1,
+        RunStatus.SUCCESS,
+        ["heartbeat: over"],
+    )
+    assert world.step(ReportRefused(run=run, detail="heartbeat: over")).runs == ()
+
+
+def test_refusals_of_one_decision_with_the_report_that_ended_the_run_are_kept() -> None:
+    world = running()
+    behind = world.run
+    report = Completed(generation=1, token="t1", status=RunStatus.SUCCESS)
+    decision = world.step(report, ReportRefused(run=behind, detail="heartbeat: over"))
+    (run,) = decision.runs
+    assert (run.status, refusals_of(run)) == (RunStatus.SUCCESS, ["heartbeat: over"])
+
+
+def test_refusals_never_make_the_history_of_a_run_grow_without_end() -> None:
+    world = running()
+    for n in range(TRANSITIONS_PER_RUN_LIMIT + 5):
+        world.step(ReportRefused(run=world.run, detail=f"claim {n}"))
+    assert len(world.run.transitions) == TRANSITIONS_PER_RUN_LIMIT
+    assert refusals_of(world.run)[-1] == f"claim {TRANSITIONS_PER_RUN_LIMIT + 4}"

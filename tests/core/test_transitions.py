@@ -20,6 +20,7 @@ from coordinator.core.facts import (
     Fact,
     Heartbeat,
     Loaded,
+    ReportRefused,
     Requested,
     ResetRequested,
     SkipRequested,
@@ -28,7 +29,7 @@ from coordinator.core.facts import (
     WaiverGranted,
     WaiverLifted,
 )
-from coordinator.core.model import Bypass, Grain, LoadStatus, Pause, RunStatus, Status
+from coordinator.core.model import Bypass, Grain, LoadStatus, Pause, Run, RunStatus, Status
 from coordinator.core.spec import DeadlineAction, ScheduleWhen
 from coordinator.core.transitions import (
     BY_FACT,
@@ -294,6 +295,20 @@ def reports(w: World) -> Iterable[Fact]:
             yield Completed(generation=w.partition.generation, token=token, status=status)
 
 
+def refusals(w: World) -> Iterable[Fact]:
+    live = w.partition.live
+    if live is not None:
+        yield ReportRefused(run=live, detail="claim by w2: taken")
+    yield ReportRefused(run=ended_run(), detail="heartbeat: over")
+
+
+def ended_run() -> Run:
+    w = World()
+    w.load()
+    w.run_through()
+    return w.decision.runs[0]
+
+
 def requests(w: World) -> Iterable[Fact]:
     yield Requested(reason="wanted", actor="ann")
     yield Requested(reason="wanted", actor="ann", bypass=frozenset(Bypass))
@@ -322,6 +337,7 @@ WAYS: dict[type[Fact], Callable[[World], Iterable[Fact]]] = {
         Heartbeat(generation=w.partition.generation, token=t) for t in ("t1", "garbage")
     ],
     Completed: reports,
+    ReportRefused: refusals,
     Requested: requests,
     SkipRequested: lambda w: [
         SkipRequested(reason="no", actor="ann", end_run=e) for e in (False, True)

@@ -797,6 +797,18 @@ DECIDING = (
         + "test_announced.py::test_a_report_on_a_run_that_never_was_leaves_nothing_behind",
     ),
     tested(
+        "refusal-replaces-the-live-run",
+        "a refused report on a run that is over ends the run that is live",
+        "law 2",
+        replace(
+            LIVE_RUNS,
+            "    if is_live:\n        return _put(draft, refused)",
+            "    if run:\n        return _put(draft, refused)",
+        ),
+        by="tests/core/test_answers.py::"
+        "test_a_refusal_about_a_run_that_is_over_is_recorded_there_and_changes_nothing_else",
+    ),
+    tested(
         "waiting-announcement-struck-off",
         "a repeated report drops an announcement that was not delivered",
         "law 3",
