@@ -33,8 +33,9 @@ from coordinator.documents import LedgerEntry, partition_key
 from coordinator.errors import BadInput, CoordinatorError, Unavailable
 from coordinator.ports import Kind, Notice, Op, Query, Where
 from coordinator.registry import Registry, load
-from coordinator.service.engine import Committed, Target
+from coordinator.service.engine import Committed
 from coordinator.service.pages import items
+from coordinator.service.reading import Target
 from coordinator.settings import Settings
 from coordinator.web.api import create_app
 from processors.catalog import CATALOG

@@ -40,9 +40,10 @@ from coordinator.ports import (
     Query,
     Where,
 )
-from coordinator.service.engine import Committed, Engine, Target
+from coordinator.service.engine import Committed, Engine
 from coordinator.service.ingest import Ingest
 from coordinator.service.notices import Notices
+from coordinator.service.reading import Target
 from coordinator.service.waiting import time_or_news
 from coordinator.wire import launch_message
 

@@ -25,9 +25,10 @@ from coordinator.core.spec import ProcessorSpec
 from coordinator.documents import Dates, dates_key
 from coordinator.ports import Changes, Kind, Notice, Op, Query, Where
 from coordinator.registry import Registry
-from coordinator.service.engine import Docs, Engine, Target
+from coordinator.service.engine import Engine
 from coordinator.service.in_force import GONE_AFTER, LOOK_AHEAD, LOOK_EVERY
 from coordinator.service.pages import items
+from coordinator.service.reading import Docs, Target
 
 log = structlog.get_logger(__name__)
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
-from operator import attrgetter
 from typing import Any, TypeVar
 
 import structlog
@@ -31,9 +30,7 @@ from coordinator.core.facts import (
 )
 from coordinator.core.machine import Decision, blank, decide, status_of
 from coordinator.core.model import (
-    CalendarDate,
     Execution,
-    Grain,
     Journal,
     Partition,
     TableDate,
@@ -41,9 +38,8 @@ from coordinator.core.model import (
     arrivals_key,
 )
 from coordinator.core.readiness import judge
-from coordinator.core.schedule import all_game_dates, shift, window_dates
-from coordinator.core.sources import judge_source
-from coordinator.core.spec import ProcessorSpec, Requirement
+from coordinator.core.schedule import shift
+from coordinator.core.spec import ProcessorSpec
 from coordinator.core.verdict import Verdict
 from coordinator.documents import (
     ALL,
@@ -64,7 +60,6 @@ from coordinator.ports import (
     Document,
     Entropy,
     Key,
-    Kind,
     Need,
     Op,
     Page,
@@ -76,6 +71,8 @@ from coordinator.ports import (
 from coordinator.registry import Registry
 from coordinator.service.commits import Commits, Item
 from coordinator.service.in_force import InForce, Parse, parse_in_thread
+from coordinator.service.reading import Docs, Reading, Target
+from coordinator.service.windows import judged_windows
 
 NAMES_ASKED_FOR = 30
 """As many values as a store compares a field with."""
@@ -93,132 +90,12 @@ WINDOWED_TOGETHER = 10
 TARGETS_KEPT = 4096
 """Partitions of which it is remembered what a decision on them reads."""
 
-READS_PER_DATE = 2
-"""The load of a date and its calendar."""
-
 BY_PERSON = (Requested, SkipRequested, ResetRequested, WaiverGranted, WaiverLifted)
 """Facts whose answer shows a person the state of every requirement."""
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-
-Docs = Mapping[Key, Document | None]
-Target = tuple[str, str]
-"""(processor, game date)."""
-
-
-@dataclass(slots=True)
-class Reading:
-    """The documents of one transaction, read or about to be written."""
-
-    docs: Docs
-    puts: dict[Key, Document] = field(default_factory=dict)
-    creates: set[Key] = field(default_factory=set)
-    missing: list[Key] = field(default_factory=list)
-    guards: set[Key] = field(default_factory=set)
-    turned_away: bool = False
-    """It turns a load away as older than what counts."""
-    moved: set[str] = field(default_factory=set)
-    """The processors of partitions of which it changes what may rest on their surroundings."""
-    window_dates: set[tuple[str, str]] = field(default_factory=set)
-    """The (table, date) of windows that this transaction reads."""
-    days: dict[tuple[str, str, str], WindowDay] = field(default_factory=dict)
-    """(processor, requirement, date) → the date, judged on what is read and put so far."""
-    _game_dates: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def get(self, key: Key) -> Document | None:
-        """A document as this transaction sees it; one not read yet is asked for."""
-        if key in self.puts:
-            return self.puts[key]
-        if key not in self.docs:
-            self.missing.append(key)
-            return None
-        return self.docs[key]
-
-    def stored(self, key: Key) -> Document | None:
-        """A document as it was before this transaction; one not read yet is asked for."""
-        if key not in self.docs:
-            self.missing.append(key)
-            return None
-        return self.docs[key]
-
-    def put(self, key: Key, document: Document, *, create: bool = False) -> None:
-        self.puts[key] = document
-        if create:
-            self.creates.add(key)
-        if key.kind in (Kind.CALENDAR, Kind.DATES, Kind.TABLE_DATE):
-            self.days.clear()
-            self._game_dates.clear()
-
-    def put_partition(self, before: Partition | None, after: Partition) -> None:
-        """Write a decided partition, and note what that rests on beyond the partition itself."""
-        self.put(partition_key(after.processor, after.game_date), after, create=before is None)
-        if before is None or _surroundings(before) != _surroundings(after):
-            self.moved.add(after.processor)
-        # Else a resume could look for what its pause held before this is there to be found.
-        known = () if before is None else before.pauses
-        self.guards |= {control_key(p.scope) for p in after.pauses if p not in known}
-
-    def game_dates(self, table: str) -> tuple[str, ...]:
-        """Every date that a window over a table may count, ascending."""
-        if table not in self._game_dates:
-            games, off, loaded = (
-                () if listed is None else listed.dates
-                for listed in (self.get(dates_key(n)) for n in (GAME_DATES, OFF_DATES, table))
-            )
-            self._game_dates[table] = all_game_dates(games, off, loaded)
-        return self._game_dates[table]
-
-    def changes(self, result: T) -> Changes[T]:
-        """What this transaction writes and rests on, with what its caller gets."""
-        return Changes(
-            result,
-            self.puts,
-            creates=frozenset(self.creates),
-            guards=frozenset(self.guards),
-            fresh=frozenset(self._fresh()),
-        )
-
-    def _fresh(self) -> Iterable[Key]:
-        """The documents on which this transaction rests in a way that lasts.
-
-        What merely delays or shows something is worked out again at the next evaluation, which
-        whoever changes a calendar or a pause asks for.
-        """
-        only_looks = not self.puts and not any(k.kind is Kind.EVENT for k in self.docs)
-        scopes = {ALL, *self.moved} if self.moved else set()
-        dated = only_looks or bool(self.moved) or self.turned_away
-        for key in self.docs:
-            if key.kind is Kind.CONTROL:
-                fresh = only_looks or key.id in scopes
-            else:
-                fresh = dated and key.kind in (Kind.CALENDAR, Kind.DATES)
-            if fresh:
-                yield key
-
-
-@dataclass(frozen=True, slots=True)
-class Days:
-    """The dates of a partition's windows, judged."""
-
-    days: Mapping[str, tuple[WindowDay, ...]]
-    tables: frozenset[str]
-    dates: tuple[tuple[str, str], ...]
-    """The (table, date) that they are about."""
-
-    @property
-    def reads(self) -> int:
-        """How many documents they rest on, but for the lists of dates."""
-        return READS_PER_DATE * len(self.dates)
-
-    def keys(self) -> set[Key]:
-        """The documents that they rest on."""
-        names = {GAME_DATES, OFF_DATES, *self.tables}
-        found = {dates_key(name) for name in names}
-        for table, date in self.dates:
-            found |= {calendar_key(date), table_date_key(table, date)}
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,7 +324,7 @@ class Engine:
         if not asked or not spec.windows:
             decision = decide(before, (survey, *facts), spec, now)
         if decision is None or (spec.windows and _rests_on_windows(before, decision)):
-            days = self._days(reading, spec, game_date, now, window_reads_max)
+            days = judged_windows(reading, spec, game_date, now, window_reads_max)
             if len(reading.missing) > missing:
                 return None
             read = replace(survey, windows_later=True)
@@ -514,77 +391,6 @@ class Engine:
                     arrivals[arrivals_key(table, date)] = known
         return arrivals
 
-    def _days(
-        self,
-        reading: Reading,
-        spec: ProcessorSpec,
-        game_date: str,
-        now: datetime,
-        reads_max: int | None,
-    ) -> Days | None:
-        """Every date of a partition's windows, judged in this transaction.
-
-        None where that takes more than ``reads_max`` documents. Where ``reading`` then misses
-        documents, the answer means nothing yet.
-        """
-        found: dict[str, list[tuple[Requirement, str]]] = {}
-        dates_of: list[tuple[str, str]] = []
-        for requirement in spec.windows:
-            window, table = requirement.window, requirement.sources[0]
-            assert window is not None
-            known = reading.game_dates(table)
-            dates = window_dates(window, game_date, known, spec.known_from)
-            found[requirement.key] = [(requirement, date) for date in dates]
-            dates_of += [(table, date) for date in dates]
-        if reads_max is not None:
-            reading.window_dates.update(dates_of)
-            if READS_PER_DATE * len(reading.window_dates) > reads_max:
-                return None
-        days = {
-            key: tuple(
-                [self._day(reading, spec, requirement, date, now) for requirement, date in of]
-            )
-            for key, of in found.items()
-        }
-        tables = frozenset(r.sources[0] for r in spec.windows)
-        return Days(days, tables, tuple(dates_of))
-
-    def _day(
-        self,
-        reading: Reading,
-        spec: ProcessorSpec,
-        requirement: Requirement,
-        date: str,
-        now: datetime,
-    ) -> WindowDay:
-        """One date of a window, judged; once for all partitions of a transaction."""
-        place = (spec.name, requirement.key, date)
-        known = reading.days.get(place)
-        if known is not None:
-            return known
-        table = requirement.sources[0]
-        calendar: CalendarDate | None = reading.get(calendar_key(date))
-        source = judge_source(
-            requirement,
-            table,
-            date,
-            reading.get(table_date_key(table, date)),
-            spec.grains.get(table, Grain.DATE),
-            None if calendar is None else calendar.games,
-            now,
-            freshness=False,
-        )
-        day = WindowDay(
-            game_date=date,
-            met=source.met,
-            state=source.state.value,
-            since=source.since if source.event_ids else None,
-            record_count=source.record_count,
-            event_ids=source.event_ids,
-        )
-        reading.days[place] = day
-        return day
-
     # ── looking ──────────────────────────────────────────────────────────────────────────────
 
     async def view(self, spec: ProcessorSpec, game_date: str) -> tuple[Partition, Verdict]:
@@ -611,7 +417,7 @@ class Engine:
             reading = Reading(docs)
             found: dict[Target, Mapping[str, tuple[WindowDay, ...]]] = {}
             for target, spec in work.items():
-                days = self._days(reading, spec, target[1], now, None) if spec.windows else None
+                days = judged_windows(reading, spec, target[1], now, None) if spec.windows else None
                 found[target] = {} if days is None else days.days
             if not reading.missing:
                 return found
@@ -638,34 +444,6 @@ class Engine:
             wanted = reading.missing
             if not wanted:
                 return [c for c in found if c is not None]
-
-
-FOLLOWS_FROM_ITSELF = frozenset(
-    {
-        *("processor", "game_date", "created_at", "revision"),
-        *("arrivals", "committed", "met_since", "latest", "waivers"),
-        *("refires", "live", "outcome", "forced", "dirty_since"),
-        *("consumed", "consumed_at", "consumed_games"),
-        *("outbox", "notified", "history"),
-        *("status", "flags", "wake_at", "watching"),
-    }
-)
-"""The fields of a partition that follow from its own loads and runs and from its other fields, or
-that the next evaluation works out again. What changes any other field may rest on the calendar and
-on pauses, and is committed only on what the store says of those now; so is a field that is added."""
-
-
-def _resting_fields(of: Any, prefix: str = "") -> Iterable[str]:
-    for f in fields(of):
-        group: Any = f.default_factory
-        if is_dataclass(group):
-            yield from _resting_fields(group, f"{prefix}{f.name}.")
-        elif f.name not in FOLLOWS_FROM_ITSELF:
-            yield prefix + f.name
-
-
-_surroundings = attrgetter(*_resting_fields(Partition))
-"""What of a partition may rest on its surroundings."""
 
 
 def _rests_on_windows(before: Partition, decision: Decision) -> bool:

@@ -29,9 +29,10 @@ from coordinator.errors import (
 from coordinator.ports import Changes, Need, Step
 from coordinator.registry import Registry
 from coordinator.service.commits import Item
-from coordinator.service.engine import Committed, Docs, Engine, Reading, Target
+from coordinator.service.engine import Committed, Engine
 from coordinator.service.loads import Folded, Load, Loads
 from coordinator.service.quarantine import Quarantine
+from coordinator.service.reading import Docs, Reading, Target
 from coordinator.service.runs import Runs, UnknownProcessor
 from coordinator.wire import (
     BadMessage,

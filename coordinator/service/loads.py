@@ -40,7 +40,8 @@ from coordinator.documents import (
 )
 from coordinator.ports import Key
 from coordinator.registry import Registry
-from coordinator.service.engine import WINDOW_READS_MAX, Committed, Engine, Reading, Target
+from coordinator.service.engine import WINDOW_READS_MAX, Committed, Engine
+from coordinator.service.reading import Reading, Target
 from coordinator.wire import LoadMessage, content_digest
 
 DEPENDENTS_PER_COMMIT = 400

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from coordinator.documents import Dates, dates_key
 from coordinator.ports import Changes
-from coordinator.service.engine import Docs, Engine
+from coordinator.service.engine import Engine
+from coordinator.service.reading import Docs
 
 KEPT = 7
 """How many of the last ones told are remembered, of each kind."""

@@ -33,10 +33,11 @@ from coordinator.documents import (
 )
 from coordinator.errors import BadInput, Mistake, NotFound, Refused
 from coordinator.ports import Changes, Document, Key, Kind, Op, Query, Where
-from coordinator.service.engine import Docs, Engine, reply_of
+from coordinator.service.engine import Engine, reply_of
 from coordinator.service.ingest import Ingest, Outcome
 from coordinator.service.pages import pages
 from coordinator.service.quarantine import Quarantine
+from coordinator.service.reading import Docs
 from coordinator.service.sweep import Sweeper, Swept
 from coordinator.wire import check_date, shown
 

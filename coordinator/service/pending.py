@@ -29,10 +29,11 @@ from coordinator.documents import (
 )
 from coordinator.errors import Unavailable
 from coordinator.ports import Changes, Key, Kind, Notice, Op, Query, Where
-from coordinator.service.engine import Docs, Engine, Target
+from coordinator.service.engine import Engine
 from coordinator.service.loads import dependent_partitions
 from coordinator.service.once import first_time
 from coordinator.service.pages import pages
+from coordinator.service.reading import Docs, Target
 
 log = structlog.get_logger(__name__)
 

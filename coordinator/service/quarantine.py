@@ -13,8 +13,9 @@ from datetime import datetime
 from coordinator.documents import Quarantined, QuarantineState
 from coordinator.errors import BadInput, NotFound, Refused
 from coordinator.ports import Changes, Document, Key, Kind, Notice, Op, Page, Query, Where
-from coordinator.service.engine import Docs, Engine
+from coordinator.service.engine import Engine
 from coordinator.service.notices import Notices
+from coordinator.service.reading import Docs
 from coordinator.wire import marks_of, same_message
 
 

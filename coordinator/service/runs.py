@@ -27,20 +27,14 @@ from coordinator.core.spec import ProcessorSpec
 from coordinator.documents import partition_key, run_key, table_date_key
 from coordinator.errors import Bug, NotFound, Refused, TooLarge, Unavailable
 from coordinator.ports import Changes, Need
-from coordinator.service.engine import (
-    WINDOW_READS_MAX,
-    Committed,
-    Docs,
-    Engine,
-    Reading,
-    Target,
-)
+from coordinator.service.engine import WINDOW_READS_MAX, Committed, Engine
 from coordinator.service.loads import (
     DEPENDENTS_PER_COMMIT,
     Folded,
     Loads,
     dependent_partitions,
 )
+from coordinator.service.reading import Docs, Reading, Target
 from coordinator.wire import parse_run_id, shown
 
 log = structlog.get_logger(__name__)

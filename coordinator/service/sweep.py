@@ -23,11 +23,12 @@ from coordinator.documents import ALL
 from coordinator.errors import CONTENDED, CoordinatorError, Unavailable
 from coordinator.ports import Changes, Key, Kind, Notice, Op, Query, Where
 from coordinator.service.adopt import Adoption
-from coordinator.service.engine import Committed, Docs, Engine, Target
+from coordinator.service.engine import Committed, Engine
 from coordinator.service.notices import Notices
 from coordinator.service.once import first_time
 from coordinator.service.pages import pages
 from coordinator.service.pending import Pending
+from coordinator.service.reading import Docs, Target
 from coordinator.service.silence import Silence
 from coordinator.service.waiting import time_or_news
 

@@ -28,6 +28,7 @@ INGEST = "coordinator/service/ingest.py"
 RUNS = "coordinator/service/runs.py"
 SWEEP = "coordinator/service/sweep.py"
 ENGINE = "coordinator/service/engine.py"
+READING = "coordinator/service/reading.py"
 COMMITS = "coordinator/service/commits.py"
 OPERATE = "coordinator/service/operate.py"
 QUARANTINE = "coordinator/service/quarantine.py"
@@ -1053,7 +1054,7 @@ STORES = (
         "a partition is held by a pause that ended while it was judged",
         "law 8",
         replace(
-            ENGINE,
+            READING,
             "{control_key(p.scope) for p in after.pauses if p not in known}",
             "{control_key(p.scope) for p in after.pauses if not p}",
         ),
@@ -1065,7 +1066,7 @@ STORES = (
         "a load is superseded by a calendar that another process has changed",
         "3.1, Order",
         replace(
-            ENGINE,
+            READING,
             "dated = only_looks or bool(self.moved) or self.turned_away",
             "dated = only_looks or bool(self.moved)",
         ),
@@ -1076,7 +1077,7 @@ STORES = (
         "memory-believed",
         "a pause that another process set holds nothing here",
         "law 8",
-        replace(ENGINE, "only_looks or key.id in scopes", "only_looks"),
+        replace(READING, "only_looks or key.id in scopes", "only_looks"),
         by=FIRESTORE_TESTS
         + "test_service.py::test_a_pause_elsewhere_holds_though_none_is_remembered_here",
     ),
@@ -1085,7 +1086,7 @@ STORES = (
         "a partition fires without a game that another process has added to the calendar",
         "2, min_coverage",
         replace(
-            ENGINE,
+            READING,
             "dated = only_looks or bool(self.moved) or self.turned_away",
             "dated = only_looks or self.turned_away",
         ),
@@ -1096,7 +1097,7 @@ STORES = (
         "memory-keeps-what-is-held",
         "a pause that ended elsewhere goes on holding what is evaluated here",
         "law 8",
-        replace(ENGINE, "only_looks = not self.puts and", "only_looks = False and"),
+        replace(READING, "only_looks = not self.puts and", "only_looks = False and"),
         by=FIRESTORE_TESTS
         + "test_guards.py::test_an_evaluation_that_changes_nothing_rests_on_no_remembered_pause",
     ),
@@ -1320,8 +1321,8 @@ INSTANTS = (
         "5.2",
         replace(
             ENGINE,
-            "days = self._days(reading, spec, target[1], now, None) if spec.windows else None",
-            "days = self._days(reading, spec, target[1], now, None) if not target else None",
+            "days = judged_windows(reading, spec, target[1], now, None) if spec.windows else None",
+            "days = judged_windows(reading, spec, target[1], now, None) if not target else None",
         ),
         by=SERVICE + "test_windows.py::test_why_of_what_succeeded_judges_its_windows_as_they_are",
     ),

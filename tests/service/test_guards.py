@@ -18,7 +18,7 @@ from coordinator.documents import QuarantineState, calendar_key
 from coordinator.errors import Unavailable
 from coordinator.ports import Answer, Attempt, Kind, Query
 from coordinator.registry import parse
-from coordinator.service.engine import FOLLOWS_FROM_ITSELF
+from coordinator.service.reading import FOLLOWS_FROM_ITSELF
 from coordinator.settings import Settings
 from tests.api.support import envelope
 from tests.service.test_adopt import DATE, HEAD, ONE, Launches, load

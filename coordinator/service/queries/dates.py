@@ -21,8 +21,8 @@ from coordinator.documents import ALL
 from coordinator.paging import bad_page_token, read_page_token
 from coordinator.paging import page_token as token_of
 from coordinator.ports import Kind, Op, Query, Where
-from coordinator.service.engine import Target
 from coordinator.service.queries.reader import CHUNK, Judged, Reader, date_range
+from coordinator.service.reading import Target
 from coordinator.service.views.dates import (
     Gaps,
     Grid,

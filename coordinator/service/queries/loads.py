@@ -8,9 +8,9 @@ from coordinator.core.sources import judge_source
 from coordinator.core.spec import Requirement, RequirementKind
 from coordinator.documents import calendar_key, table_date_key
 from coordinator.ports import Kind, Op, Query, Where
-from coordinator.service.engine import Target
 from coordinator.service.queries.reader import Reader
 from coordinator.service.queries.records import RecordQueries
+from coordinator.service.reading import Target
 from coordinator.service.views.load import LedgerView, ledger_row, ledger_view
 from coordinator.service.views.run import run_row
 from coordinator.service.views.trace import Trace

@@ -21,8 +21,9 @@ from coordinator.documents import ALL, control_key, partition_key
 from coordinator.errors import BadInput, Bug, Mistake, NotFound
 from coordinator.ports import Document, Key, Kind, Op, Query, Where
 from coordinator.registry import Registry
-from coordinator.service.engine import Committed, Engine, Reading, Target, shown_now, unheard
+from coordinator.service.engine import Committed, Engine, shown_now, unheard
 from coordinator.service.pages import pages
+from coordinator.service.reading import Reading, Target
 from coordinator.service.views.partition import PartitionRow, partition_row, under_pauses
 from coordinator.wire import check_date, shown
 
