@@ -82,11 +82,11 @@ def assemble(
     process can serve the store. The rest is as ``Relay`` says.
     """
     notices = Notices()
-    loads = Loads(engine)
+    sweeper = Sweeper(engine, notices, alone=alone)
+    loads = Loads(engine, sweeper.left_pending)
     runs = Runs(engine, loads, announced_outside=bool(announcers))
     quarantine = Quarantine(engine, notices)
     ingest = Ingest(engine, loads, runs, quarantine)
-    sweeper = Sweeper(engine, notices, alone=alone)
     relay = Relay(
         engine,
         ingest,

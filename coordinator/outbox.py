@@ -193,7 +193,7 @@ class Relay:
         self._next_page: str | None = None
         for launcher in launchers.values():
             if isinstance(launcher, PooledLauncher):
-                launcher.on_room = self._pump_all
+                launcher.call_on_room(self._pump_all)
         engine.listen(self._committed)
         notices.subscribe(self.deliver_notice)
 

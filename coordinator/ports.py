@@ -287,8 +287,9 @@ class PooledLauncher(Protocol):
     (specification 4.2).
     """
 
-    on_room: Callable[[], None]
-    """Called whenever there may be room again."""
+    def call_on_room(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` whenever there may be room again."""
+        ...
 
     @property
     def room(self) -> int:

@@ -45,7 +45,11 @@ class LocalLauncher:
         self._taken_up: deque[tuple[_Attempt, Mapping[str, Any]]] = deque()
         """What an earlier process had taken, and waits for a worker here."""
         self._stopping = False
-        self.on_room: Callable[[], None] = lambda: None
+        self._room_listeners: list[Callable[[], None]] = []
+
+    def call_on_room(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` whenever there may be room again."""
+        self._room_listeners.append(listener)
 
     @property
     def workers(self) -> int:
@@ -131,7 +135,8 @@ class LocalLauncher:
         del self._tasks[attempt]
         if not self._stopping:
             self._begin_taken_up()
-            self.on_room()
+            for listener in self._room_listeners:
+                listener()
 
     async def _work(self, message: Mapping[str, Any]) -> None:
         try:

@@ -141,8 +141,6 @@ class Engine:
         """The documents that a decision on a partition reads, but for those inside its windows."""
         self.stuck: set[Target] = set()
         """Partitions that could not be decided on when this process last tried."""
-        self.pending: Callable[[Iterable[tuple[str, str]]], None] = lambda _: None
-        """Called with the (table, date) of loads that were committed and leave work to be done."""
 
     def listen(self, listener: Listener) -> None:
         """Call ``listener`` with every batch of committed decisions."""

@@ -348,7 +348,7 @@ class Ingest:
         self._engine.committed([c for one in taken for c in one.committed])
         pending = [p for one in taken for p in one.pending]
         if pending:
-            self._engine.pending(pending)
+            self._loads.left_pending(pending)
 
 
 def _outcome(load: Load, folded: Folded, affected: Mapping[Target, Affected]) -> Outcome:

@@ -7,7 +7,7 @@ callers own their transactions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -82,8 +82,12 @@ class Folded:
 class Loads:
     """Folds loads into the ledger and delivers them to partitions."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(
+        self, engine: Engine, left_pending: Callable[[Iterable[tuple[str, str]]], None]
+    ) -> None:
+        """``left_pending`` is called with the (table, date) of committed loads that leave work."""
         self._engine = engine
+        self.left_pending = left_pending
         self._windows = _windows_by_table(engine.registry)
         self.in_windows = _tables_in_windows(engine.registry)
         """The tables whose loads some window may look at."""

@@ -197,7 +197,7 @@ class Runs:
         if folded is not None:
             loads.count(spec.output, folded.outcome)
             if folded.pending:
-                engine.pending(folded.pending)
+                loads.left_pending(folded.pending)
         reply = committed[0].decision.replies[1]  # the first is that of the survey
         if reply.ok:
             return reply

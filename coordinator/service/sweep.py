@@ -79,7 +79,6 @@ class Sweeper:
         self._silence = Silence(engine)
         self._pending = Pending(engine)
         self._work_left = False
-        engine.pending = self._left_pending
         self.adoption = Adoption(engine, alone=alone)
         """What instances under another registry leave out is looked for beside the sweep."""
         engine.listen(self._heard)
@@ -91,8 +90,8 @@ class Sweeper:
                 self._next = wake
                 self._kick.set()
 
-    def _left_pending(self, dates: Iterable[tuple[str, str]]) -> None:
-        """A load was committed here that leaves work to be done."""
+    def left_pending(self, dates: Iterable[tuple[str, str]]) -> None:
+        """Loads of these (table, date) were committed here and leave work: finish it at once."""
         self._pending.hint(dates)
         self._work_left = True
         self._kick.set()

@@ -111,7 +111,7 @@ class Pool:
 
 async def test_a_launch_is_delivered_only_to_a_worker_that_is_free() -> None:
     pool, rooms = Pool(2), []
-    pool.launcher.on_room = lambda: rooms.append(pool.launcher.room)
+    pool.launcher.call_on_room(lambda: rooms.append(pool.launcher.room))
     assert pool.launcher.room == 2
     assert await pool.launch(1) == "local:P:2024-10-22:1:1"
     await pool.launch(2)

@@ -202,7 +202,9 @@ async def test_what_cannot_be_judged_downstream_keeps_no_run_from_ending(
 async def test_an_announcement_that_another_process_left_waiting_is_not_struck_off() -> None:
     async with serving() as app:
         token = await claimed(app)
-        others = Runs(app.engine, Loads(app.engine), announced_outside=True)
+        others = Runs(
+            app.engine, Loads(app.engine, app.sweeper.left_pending), announced_outside=True
+        )
         await others.complete(RUN, token, RunStatus.SUCCESS, 7)
         await app.runs.complete(RUN, token, RunStatus.SUCCESS, 7)
         await app.relay.drain()

@@ -247,7 +247,9 @@ async def test_an_output_under_a_former_name_is_announced_once_nobody_serves_tha
         await old.ingest.take(s.load("raw.a"))
         await old.ingest.take(s.load("raw.b"))
         run = await old.runs.claim(f"P:{DATE}:1", "me", 1)
-        by_relay = Runs(old.engine, Loads(old.engine), announced_outside=True)
+        by_relay = Runs(
+            old.engine, Loads(old.engine, old.sweeper.left_pending), announced_outside=True
+        )
         await by_relay.complete(run.run_id, run.lease_token or "", RunStatus.SUCCESS, 7)
         new = await s.instance(TWO.replace("out.p", "out.renamed"))
         output = event_key("out.p", DATE, f"run:{run.run_id}")
