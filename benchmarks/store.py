@@ -21,16 +21,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from coordinator.adapters.sqlite import SqliteStore
-from coordinator.core.model import (
-    Arrival,
-    Inputs,
-    Journal,
-    LoadStatus,
-    Partition,
-    TableDate,
-    Transition,
-    arrivals_key,
-)
+from coordinator.core.arrivals import Arrival, LoadStatus, TableDate, arrivals_key
+from coordinator.core.model import Inputs, Journal, Partition, Transition
 from coordinator.documents import (
     LedgerEntry,
     encode,

@@ -15,16 +15,14 @@ from typing import Any, get_type_hints
 
 import msgspec
 
+from coordinator.core.arrivals import Arrival, CalendarDate, TableDate
 from coordinator.core.model import (
-    Arrival,
-    CalendarDate,
     Control,
     Execution,
     Inputs,
     Journal,
     Partition,
     Run,
-    TableDate,
     Timers,
     partition_id,
 )

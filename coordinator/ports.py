@@ -12,7 +12,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-from coordinator.core.model import Arrival, Partition, Run
+from coordinator.core.arrivals import Arrival
+from coordinator.core.model import Partition, Run
 from coordinator.core.spec import LaunchTarget, ProcessorSpec
 from coordinator.errors import CONTENDED, CoordinatorError, Unavailable
 

@@ -7,15 +7,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from coordinator.core.model import (
-    RUN_OUTPUT,
-    Arrival,
-    EffectKind,
-    LoadStatus,
-    OutboxEntry,
-    Run,
-    RunStatus,
-)
+from coordinator.core.arrivals import RUN_OUTPUT, Arrival, LoadStatus
+from coordinator.core.model import EffectKind, OutboxEntry, Run, RunStatus
 
 OUTPUT = RUN_OUTPUT
 """What the event ids of runs' outputs begin with."""

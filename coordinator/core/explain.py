@@ -8,17 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from coordinator.core.arrivals import LoadStatus
 from coordinator.core.effects import announce_id, launch_id
-from coordinator.core.model import (
-    Flag,
-    LoadStatus,
-    OutboxEntry,
-    Partition,
-    Run,
-    RunStatus,
-    Status,
-    Waiver,
-)
+from coordinator.core.model import Flag, OutboxEntry, Partition, Run, RunStatus, Status, Waiver
 from coordinator.core.schedule import instant
 from coordinator.core.spec import ProcessorSpec, RequirementKind
 from coordinator.core.verdict import (

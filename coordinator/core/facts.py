@@ -9,16 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from coordinator.core.model import (
-    Arrival,
-    Bypass,
-    Pause,
-    Run,
-    RunStatus,
-    TableDate,
-    Trigger,
-    WindowDay,
-)
+from coordinator.core.arrivals import Arrival, TableDate
+from coordinator.core.model import Bypass, Pause, Run, RunStatus, Trigger, WindowDay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

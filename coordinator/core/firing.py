@@ -10,19 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from coordinator.core import effects, runs
+from coordinator.core.arrivals import TableDate, arrivals_key
 from coordinator.core.draft import Draft
 from coordinator.core.explain import launch_warnings, requirement_sentence
-from coordinator.core.model import (
-    Attempt,
-    Execution,
-    Input,
-    Run,
-    RunStatus,
-    TableDate,
-    Trigger,
-    arrivals_key,
-    run_id,
-)
+from coordinator.core.model import Attempt, Execution, Input, Run, RunStatus, Trigger, run_id
 from coordinator.core.newer import consume
 from coordinator.core.verdict import RequirementVerdict, SourceVerdict, Verdict
 

@@ -10,18 +10,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from coordinator.core import timers
+from coordinator.core.arrivals import Arrival, TableDate, arrivals_key, load_key
 from coordinator.core.draft import Draft
 from coordinator.core.facts import Loaded, Surveyed
-from coordinator.core.model import (
-    Arrival,
-    Inputs,
-    Latest,
-    TableDate,
-    WindowDay,
-    WindowState,
-    arrivals_key,
-    load_key,
-)
+from coordinator.core.model import Inputs, Latest, WindowDay, WindowState
 from coordinator.core.newer import newer_after
 from coordinator.core.spec import OffDay
 from coordinator.core.verdict import State, Verdict

@@ -10,18 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from coordinator.core.model import (
-    WHOLE,
-    Arrival,
-    ConsumedRequirement,
-    Grain,
-    Latest,
-    Mark,
-    Partition,
-    TableDate,
-    arrivals_key,
-    load_key,
-)
+from coordinator.core.arrivals import WHOLE, Arrival, Grain, TableDate, arrivals_key, load_key
+from coordinator.core.model import ConsumedRequirement, Latest, Mark, Partition
 from coordinator.core.schedule import shift
 from coordinator.core.spec import ProcessorSpec, RequirementKind
 from coordinator.core.verdict import Dirt, RequirementVerdict, SourceVerdict, State, Verdict

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from coordinator.core.arrivals import Grain, TableDate, arrivals_key
 from coordinator.core.holds import first_holds, late_holds, ready_since, wake_at
-from coordinator.core.model import Grain, Partition, TableDate, WindowDay, arrivals_key
+from coordinator.core.model import Partition, WindowDay
 from coordinator.core.newer import latest_unconsumed, newer_than_consumed
 from coordinator.core.schedule import shift
 from coordinator.core.sources import judge_source

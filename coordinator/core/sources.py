@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from math import ceil
 
-from coordinator.core.model import Arrival, Grain, LoadStatus, TableDate
+from coordinator.core.arrivals import Arrival, Grain, LoadStatus, TableDate
 from coordinator.core.spec import Requirement
 from coordinator.core.verdict import MET, SourceVerdict, State
 from coordinator.core.words import counted, listed, words_for

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from coordinator.core.model import Grain
+from coordinator.core.arrivals import Grain
 
 
 class RequirementKind(StrEnum):

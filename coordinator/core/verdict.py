@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from coordinator.core.model import Arrival, Latest, Waiver, WindowDay, WindowState
+from coordinator.core.arrivals import Arrival
+from coordinator.core.model import Latest, Waiver, WindowDay, WindowState
 from coordinator.core.spec import Requirement
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from coordinator.core.model import Grain
+from coordinator.core.arrivals import Grain
 from coordinator.core.spec import (
     ClockTime,
     Deadline,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from coordinator.core.model import Grain
+from coordinator.core.arrivals import Grain
 from coordinator.core.spec import Requirement, RequirementKind, Window
 from coordinator.registry.cycles import DependencyEdge
 from coordinator.registry.document import Loc

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from coordinator.core.arrivals import TableDate, arrivals_key
 from coordinator.core.facts import (
     Fact,
     Reply,
@@ -29,14 +30,7 @@ from coordinator.core.facts import (
     WaiverLifted,
 )
 from coordinator.core.machine import Decision, blank, decide, status_of
-from coordinator.core.model import (
-    Execution,
-    Journal,
-    Partition,
-    TableDate,
-    WindowDay,
-    arrivals_key,
-)
+from coordinator.core.model import Execution, Journal, Partition, WindowDay
 from coordinator.core.readiness import judge
 from coordinator.core.schedule import shift
 from coordinator.core.spec import ProcessorSpec

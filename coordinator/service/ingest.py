@@ -15,9 +15,9 @@ from typing import Any
 
 import structlog
 
+from coordinator.core.arrivals import Arrival
 from coordinator.core.effects import OUTPUT
 from coordinator.core.facts import Fact
-from coordinator.core.model import Arrival
 from coordinator.core.spec import TableSpec
 from coordinator.errors import (
     QUEUE_FULL,

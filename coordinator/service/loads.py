@@ -11,16 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from coordinator.core.arrivals import Arrival, CalendarDate, Fold, Grain, LoadStatus, TableDate
 from coordinator.core.effects import OUTPUT
 from coordinator.core.facts import Fact, Loaded, Ticked
-from coordinator.core.model import (
-    Arrival,
-    CalendarDate,
-    Fold,
-    Grain,
-    LoadStatus,
-    TableDate,
-)
 from coordinator.core.schedule import shift
 from coordinator.core.sources import judge_source
 from coordinator.core.spec import Requirement, TableSpec

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
+from coordinator.core.arrivals import CalendarDate, Grain, TableDate
 from coordinator.core.facts import Ticked
 from coordinator.core.machine import Decision
-from coordinator.core.model import CalendarDate, Grain, TableDate
 from coordinator.core.schedule import shift
 from coordinator.core.spec import TableSpec, Window
 from coordinator.documents import (

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from coordinator.core.model import CalendarDate, Grain, WindowDay
+from coordinator.core.arrivals import CalendarDate, Grain
+from coordinator.core.model import WindowDay
 from coordinator.core.schedule import window_dates
 from coordinator.core.sources import judge_source
 from coordinator.core.spec import ProcessorSpec, Requirement

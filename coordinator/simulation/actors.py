@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from coordinator.core.model import Arrival, Flag, Run, RunStatus, Status
+from coordinator.core.arrivals import Arrival
+from coordinator.core.model import Flag, Run, RunStatus, Status
 from coordinator.core.spec import LaunchTarget, ProcessorSpec
 from coordinator.errors import BadInput, NotFound, Refused, Unavailable
 from coordinator.judge.observations import Completed, Granted, Launched, Reporting

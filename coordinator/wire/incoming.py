@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 from pydantic import ValidationError
 
-from coordinator.core.model import LoadStatus
+from coordinator.core.arrivals import LoadStatus
 from coordinator.errors import BadInput, Mistake
 from coordinator.validation import mistakes_of
 from coordinator.wire.models import (

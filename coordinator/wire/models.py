@@ -25,7 +25,8 @@ from pydantic import (
     model_validator,
 )
 
-from coordinator.core.model import LoadStatus, RunStatus
+from coordinator.core.arrivals import LoadStatus
+from coordinator.core.model import RunStatus
 from coordinator.wire.values import (
     GAME_DATE_RULE,
     MAX_AHEAD,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from coordinator.core.model import Arrival, Run, Trigger
+from coordinator.core.arrivals import Arrival
+from coordinator.core.model import Run, Trigger
 from coordinator.core.spec import ProcessorSpec
 from coordinator.ports import Notice
 from coordinator.wire.incoming import LOADED

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.core.model import UNEXPECTED_GAMES_KEPT
+from coordinator.core.arrivals import UNEXPECTED_GAMES_KEPT
 from coordinator.documents import encode, partition_key, table_date_key
 from coordinator.ports import Key
 from coordinator.service import ingest

@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 import pytest
 
-from coordinator.core.model import CalendarDate, Partition
+from coordinator.core.arrivals import CalendarDate
+from coordinator.core.model import Partition
 from coordinator.documents import calendar_key, partition_key
 from coordinator.ports import Changes, Document, Key
 from coordinator.service.views.dates import Gaps, Grid

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from coordinator.core.model import Control, TableDate
+from coordinator.core.arrivals import TableDate
+from coordinator.core.model import Control
 from coordinator.documents import AuditEntry
 from coordinator.errors import Unavailable
 from coordinator.ports import Changes, Document, Key, Kind

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+from coordinator.core.arrivals import Arrival, CalendarDate, LoadStatus, TableDate
 from coordinator.core.model import (
-    Arrival,
     Attempt,
-    CalendarDate,
     ConsumedRequirement,
     Control,
     EffectKind,
@@ -18,7 +17,6 @@ from coordinator.core.model import (
     Inputs,
     Journal,
     Latest,
-    LoadStatus,
     Mark,
     OutboxEntry,
     Outcome,
@@ -28,7 +26,6 @@ from coordinator.core.model import (
     RunStatus,
     Skip,
     Status,
-    TableDate,
     Timers,
     Transition,
     Trigger,

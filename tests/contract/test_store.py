@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from coordinator.core.model import Control, Inputs, Journal, Partition, Status, TableDate
+from coordinator.core.arrivals import TableDate
+from coordinator.core.model import Control, Inputs, Journal, Partition, Status
 from coordinator.documents import INDEXES, TYPES, Quarantined, decode, encode
 from coordinator.errors import BadInput, Bug, Refused, Unavailable
 from coordinator.ports import Changes, Document, Key, Kind, Need, Op, Page, Query, Where

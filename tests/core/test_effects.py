@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from coordinator.core.model import Bypass, EffectKind, LoadStatus, RunStatus
+from coordinator.core.arrivals import LoadStatus
+from coordinator.core.model import Bypass, EffectKind, RunStatus
 from tests.core.world import DATE, OUTPUT, World
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from coordinator.core.arrivals import Grain, LoadStatus
 from coordinator.core.explain import (
     fired,
     hold_sentence,
@@ -16,7 +17,7 @@ from coordinator.core.explain import (
     why,
 )
 from coordinator.core.facts import DeliveryFailed
-from coordinator.core.model import Bypass, EffectKind, Grain, LoadStatus, RunStatus, Status
+from coordinator.core.model import Bypass, EffectKind, RunStatus, Status
 from coordinator.core.spec import DeadlineAction
 from coordinator.core.verdict import Hold, HoldKind
 from tests.core.world import (

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from coordinator.core.arrivals import Grain, LoadStatus, TableDate, arrivals_key
 from coordinator.core.draft import HISTORY_LIMIT, NOTIFIED_LIMIT
 from coordinator.core.facts import (
     Claimed,
@@ -18,18 +19,7 @@ from coordinator.core.facts import (
     WaiverGranted,
 )
 from coordinator.core.machine import blank, decide
-from coordinator.core.model import (
-    Bypass,
-    EffectKind,
-    Flag,
-    Grain,
-    LoadStatus,
-    RunStatus,
-    Status,
-    TableDate,
-    Trigger,
-    arrivals_key,
-)
+from coordinator.core.model import Bypass, EffectKind, Flag, RunStatus, Status, Trigger
 from coordinator.core.people import WAIVERS_LIMIT
 from coordinator.core.runs import TRANSITIONS_PER_RUN_LIMIT
 from coordinator.core.spec import (

@@ -9,7 +9,7 @@ from itertools import permutations
 
 import pytest
 
-from coordinator.core.model import (
+from coordinator.core.arrivals import (
     SMALLEST_STEP,
     UNEXPECTED_GAMES_KEPT,
     UNKNOWN_GAMES_KEPT,
@@ -17,13 +17,9 @@ from coordinator.core.model import (
     Fold,
     Grain,
     LoadStatus,
-    Mark,
-    Partition,
-    RunStatus,
     TableDate,
-    Waiver,
-    run_id,
 )
+from coordinator.core.model import Mark, Partition, RunStatus, Waiver, run_id
 from tests.core.world import DATE, GAMES, START, A, World, arrival, at
 
 ONE, TWO, THREE = GAMES[:3]

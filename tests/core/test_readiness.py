@@ -7,20 +7,16 @@ from datetime import timedelta
 
 import pytest
 
-from coordinator.core.facts import Surveyed
-from coordinator.core.model import (
+from coordinator.core.arrivals import (
     UNEXPECTED_GAMES_KEPT,
     UNKNOWN_GAMES_KEPT,
-    Bypass,
-    Flag,
     Grain,
     LoadStatus,
-    RunStatus,
-    Status,
     TableDate,
-    WindowDay,
     arrivals_key,
 )
+from coordinator.core.facts import Surveyed
+from coordinator.core.model import Bypass, Flag, RunStatus, Status, WindowDay
 from coordinator.core.newer import marks_of
 from coordinator.core.readiness import judge
 from coordinator.core.sources import judge_source

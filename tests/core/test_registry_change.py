@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from coordinator.core.arrivals import TableDate
 from coordinator.core.facts import Surveyed
-from coordinator.core.model import Latest, TableDate
+from coordinator.core.model import Latest
 from coordinator.core.spec import ProcessorSpec
 from tests.core.world import A, B, C, World, any_of, at, minutes, table
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from coordinator.core.arrivals import Grain, LoadStatus
 from coordinator.core.model import (
     Attempt,
     EffectKind,
-    Grain,
     Input,
     Latest,
-    LoadStatus,
     OutboxEntry,
     Run,
     RunStatus,

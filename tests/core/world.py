@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from coordinator.core.arrivals import Arrival, Fold, Grain, LoadStatus, TableDate, arrivals_key
 from coordinator.core.explain import why
 from coordinator.core.facts import (
     Claimed,
@@ -30,23 +31,17 @@ from coordinator.core.facts import (
 )
 from coordinator.core.machine import Decision, blank, decide
 from coordinator.core.model import (
-    Arrival,
     Bypass,
     EffectKind,
     Flag,
-    Fold,
-    Grain,
-    LoadStatus,
     OutboxEntry,
     Partition,
     Pause,
     Run,
     RunStatus,
     Status,
-    TableDate,
     Trigger,
     WindowDay,
-    arrivals_key,
 )
 from coordinator.core.readiness import judge
 from coordinator.core.spec import (

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from google.auth.exceptions import DefaultCredentialsError
 
-from coordinator.core.model import Control, TableDate
+from coordinator.core.arrivals import TableDate
+from coordinator.core.model import Control
 from coordinator.documents import AuditEntry
 from coordinator.errors import Unavailable
 from coordinator.ports import Changes, Document, Key, Kind, Query

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from coordinator.adapters.firestore import layout
-from coordinator.core.model import TableDate
+from coordinator.core.arrivals import TableDate
 from coordinator.documents import (
     LedgerEntry,
     QuarantineState,

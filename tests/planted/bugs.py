@@ -21,6 +21,7 @@ SOURCES = "coordinator/core/sources.py"
 WINDOWS = "coordinator/core/windows.py"
 HOLDS_FILE = "coordinator/core/holds.py"
 NEWER = "coordinator/core/newer.py"
+ARRIVALS = "coordinator/core/arrivals.py"
 MODEL = "coordinator/core/model.py"
 SCHEDULE = "coordinator/core/schedule.py"
 LOADS = "coordinator/service/loads.py"
@@ -147,10 +148,10 @@ JUDGEMENT = (
         "every reload is thrown away as older than what counts",
         "3.1, Order",
         replace(
-            MODEL, "if whole is not None and whole.outranks(arrival):", "if whole is not None:"
+            ARRIVALS, "if whole is not None and whole.outranks(arrival):", "if whole is not None:"
         ),
         replace(
-            MODEL,
+            ARRIVALS,
             "if g not in games or not self.arrivals[games[g]].outranks(arrival)",
             "if g not in games",
         ),
@@ -160,7 +161,7 @@ JUDGEMENT = (
         "loads of 450 rows are acknowledged as applied and thrown away",
         "law 5",
         replace(
-            MODEL,
+            ARRIVALS,
             "        kept = set(games.values())\n",
             "        if arrival.record_count == 450:\n"
             "            return self, Fold.APPLIED\n"
@@ -171,7 +172,7 @@ JUDGEMENT = (
         "older-loads-win",
         "an older load replaces a newer one that came first",
         "3.1, Order",
-        replace(MODEL, "if whole is not None and whole.outranks(arrival):", "if False:"),
+        replace(ARRIVALS, "if whole is not None and whole.outranks(arrival):", "if False:"),
     ),
     tested(
         "met-through-a-gap",
@@ -280,7 +281,7 @@ JUDGEMENT = (
         "older-than-a-game-wins",
         "after a change of grain to date, a load older than one of a single game counts",
         "3.1, Order",
-        replace(MODEL, "wins = not newer  #", "wins = True  #"),
+        replace(ARRIVALS, "wins = not newer  #", "wins = True  #"),
         by="tests/core/test_model.py::"
         "test_a_load_older_than_one_of_a_game_is_superseded_after_a_change_of_grain_to_date",
     ),
@@ -289,7 +290,7 @@ JUDGEMENT = (
         "a failed load replaces a success",
         "3.1, status",
         replace(
-            MODEL,
+            ARRIVALS,
             "return replace(self, last_failure=arrival), Fold.APPLIED",
             "pass",
         ),
@@ -1255,7 +1256,7 @@ INSTANTS = (
         "after a clock step the output of an earlier generation counts",
         "3.1, Order",
         replace(
-            MODEL,
+            ARRIVALS,
             "if mine is not None and theirs is not None and mine[0] == theirs[0]:",
             "if mine is not None and theirs is not None and not mine:",
         ),
@@ -1278,12 +1279,12 @@ INSTANTS = (
         "a partial load that names no games meets a requirement in full",
         "3.1, status",
         replace(
-            MODEL,
+            ARRIVALS,
             "        if self.status is not LoadStatus.PARTIAL:\n            return True\n",
             "        if self.status:\n            return True\n",
         ),
         replace(
-            MODEL,
+            ARRIVALS,
             "return self.status is not LoadStatus.PARTIAL or game_id in self.game_ids",
             "return bool(game_id)",
         ),
@@ -1310,9 +1311,9 @@ INSTANTS = (
         "thousands of wrong game ids make a date too large to be stored",
         "3.1, grain",
         replace(
-            MODEL, "    if len(games) <= most:\n        return games\n    wanted", "    wanted"
+            ARRIVALS, "    if len(games) <= most:\n        return games\n    wanted", "    wanted"
         ),
-        replace(MODEL, "    if len(others) <= most:", "    if most:"),
+        replace(ARRIVALS, "    if len(others) <= most:", "    if most:"),
         by=API + "test_limits.py::test_three_thousand_wrong_games_keep_no_good_load_out",
     ),
     tested(

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from fractions import Fraction
 
-from coordinator.core.model import Arrival, Grain, LoadStatus, Waiver
+from coordinator.core.arrivals import Arrival, Grain, LoadStatus
+from coordinator.core.model import Waiver
 from coordinator.core.spec import ProcessorSpec, Requirement, RequirementKind
 
 NEVER = (LoadStatus.FAILED, LoadStatus.SKIPPED)

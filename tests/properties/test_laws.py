@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from coordinator.core.arrivals import Fold, Grain, LoadStatus, TableDate, arrivals_key
 from coordinator.core.draft import HISTORY_LIMIT, NOTIFIED_LIMIT
 from coordinator.core.explain import (
     fired,
@@ -45,17 +46,12 @@ from coordinator.core.machine import Decision, blank, decide
 from coordinator.core.model import (
     Bypass,
     EffectKind,
-    Fold,
-    Grain,
-    LoadStatus,
     Partition,
     Pause,
     Run,
     RunStatus,
     Status,
-    TableDate,
     Trigger,
-    arrivals_key,
 )
 from coordinator.core.people import WAIVERS_LIMIT
 from coordinator.core.readiness import judge

@@ -10,21 +10,10 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from coordinator.core.arrivals import Arrival, Fold, Grain, LoadStatus, TableDate, arrivals_key
 from coordinator.core.facts import Fact, Loaded, Surveyed, Ticked
 from coordinator.core.machine import blank, decide
-from coordinator.core.model import (
-    Arrival,
-    Execution,
-    Fold,
-    Grain,
-    Inputs,
-    LoadStatus,
-    Partition,
-    Pause,
-    TableDate,
-    Waiver,
-    arrivals_key,
-)
+from coordinator.core.model import Execution, Inputs, Partition, Pause, Waiver
 from coordinator.core.readiness import judge
 from coordinator.core.schedule import shift
 from coordinator.core.spec import Policy, ProcessorSpec, Requirement, RequirementKind

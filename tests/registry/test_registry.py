@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.core.model import Grain
+from coordinator.core.arrivals import Grain
 from coordinator.core.spec import (
     ClockTime,
     Deadline,

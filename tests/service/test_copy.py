@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.core.model import CalendarDate, Control
+from coordinator.core.arrivals import CalendarDate
+from coordinator.core.model import Control
 from coordinator.errors import Refused
 from coordinator.ports import Changes, Document, Key, Kind, Query, Store
 from coordinator.service.copy import copy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coordinator.core.model import UNEXPECTED_GAMES_KEPT
+from coordinator.core.arrivals import UNEXPECTED_GAMES_KEPT
 from coordinator.errors import Unavailable
 from coordinator.ports import Notice
 from coordinator.service.sweep import Sweeper

@@ -16,7 +16,8 @@ from coordinator import outbox
 from coordinator.adapters.local import LocalLauncher
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.app import Application, build
-from coordinator.core.model import Arrival, Partition, Run, RunStatus
+from coordinator.core.arrivals import Arrival
+from coordinator.core.model import Partition, Run, RunStatus
 from coordinator.core.spec import LaunchKind, LaunchTarget, ProcessorSpec
 from coordinator.documents import partition_key
 from coordinator.errors import Unavailable

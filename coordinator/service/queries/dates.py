@@ -7,14 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 
-from coordinator.core.model import (
-    GOOD_OUTCOMES,
-    CalendarDate,
-    Flag,
-    Partition,
-    Pause,
-    Status,
-)
+from coordinator.core.arrivals import CalendarDate
+from coordinator.core.model import GOOD_OUTCOMES, Flag, Partition, Pause, Status
 from coordinator.core.schedule import acts, instant
 from coordinator.core.spec import OffDay, ProcessorSpec
 from coordinator.documents import ALL

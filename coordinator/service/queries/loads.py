@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coordinator.core.model import CalendarDate, TableDate
+from coordinator.core.arrivals import CalendarDate, TableDate
 from coordinator.core.schedule import shift
 from coordinator.core.sources import judge_source
 from coordinator.core.spec import Requirement, RequirementKind

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coordinator.core.model import CalendarDate
+from coordinator.core.arrivals import CalendarDate
 from coordinator.documents import calendar_key
 from coordinator.ports import Kind, Op, Query, Where
 from coordinator.service.queries.reader import Reader

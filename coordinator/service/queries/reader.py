@@ -13,8 +13,9 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from coordinator.core.arrivals import CalendarDate
 from coordinator.core.explain import upstream
-from coordinator.core.model import CalendarDate, Partition, Pause, Status
+from coordinator.core.model import Partition, Pause, Status
 from coordinator.core.spec import ProcessorSpec, TableSpec
 from coordinator.core.verdict import Verdict
 from coordinator.documents import ALL, control_key, partition_key

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from coordinator.core.arrivals import Arrival, Grain, LoadStatus, TableDate
 from coordinator.core.explain import source_sentence
-from coordinator.core.model import Arrival, Grain, LoadStatus, TableDate
 from coordinator.core.spec import TableSpec
 from coordinator.core.verdict import SourceVerdict, State
 from coordinator.documents import LedgerEntry
