@@ -282,7 +282,7 @@ JUDGEMENT = (
         "after a change of grain to date, a load older than one of a single game counts",
         "3.1, Order",
         replace(ARRIVALS, "wins = not newer  #", "wins = True  #"),
-        by="tests/core/test_model.py::"
+        by="tests/core/test_arrivals.py::"
         "test_a_load_older_than_one_of_a_game_is_superseded_after_a_change_of_grain_to_date",
     ),
     simulated(
