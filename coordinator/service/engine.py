@@ -305,9 +305,8 @@ class Engine:
         if len(reading.missing) > missing:
             return None
         before = stored or blank(spec, game_date, now)
-        if (
-            arrivals is not None and spec.windows
-        ):  # what is remembered of them may be another rule's
+        if arrivals is not None and spec.windows:
+            # What is remembered of them may be another rule's.
             inputs = replace(before.inputs, window_states={})
             before = replace(before, inputs=inputs, watching=False)
         by_person = any(isinstance(f, BY_PERSON) for f in facts)
@@ -316,22 +315,11 @@ class Engine:
         if not asked or not spec.windows:
             decision = decide(before, (survey, *facts), spec, now)
         if decision is None or (spec.windows and _rests_on_windows(before, decision)):
-            days = judged_windows(reading, spec, game_date, now, window_reads_max)
-            if len(reading.missing) > missing:
+            decision = _decide_on_windows(
+                reading, before, survey, facts, spec, now, window_reads_max
+            )
+            if decision is None:
                 return None
-            read = replace(survey, windows_later=True)
-            if days is not None:
-                read = replace(survey, windows=days.days)
-            decision = decide(before, (read, *facts), spec, now)
-            # A date may change between its reading here and this commit, by a load that finds
-            # nobody watching yet. The sweep reads long windows again once it is stored as watching.
-            begins = decision.partition.watching and not before.watching
-            if days is not None and begins:
-                if days.reads > WINDOW_READS_MAX:
-                    read = replace(survey, windows_later=True)
-                    decision = decide(before, (read, *facts), spec, now)
-                else:
-                    reading.guards |= days.keys()
         if decision.changed or stored is None:
             reading.put_partition(stored, decision.partition)
         for run in decision.runs:
@@ -436,6 +424,34 @@ class Engine:
             wanted = reading.missing
             if not wanted:
                 return [c for c in found if c is not None]
+
+
+def _decide_on_windows(
+    reading: Reading,
+    before: Partition,
+    survey: Surveyed,
+    facts: Sequence[Fact],
+    spec: ProcessorSpec,
+    now: datetime,
+    reads_max: int | None,
+) -> Decision | None:
+    """Decide on a partition's windows as they are now; None while documents are missing."""
+    missing = len(reading.missing)
+    days = judged_windows(reading, spec, before.game_date, now, reads_max)
+    if len(reading.missing) > missing:
+        return None
+    later = replace(survey, windows_later=True)
+    if days is None:
+        return decide(before, (later, *facts), spec, now)
+    read = replace(survey, windows=days.days)
+    decision = decide(before, (read, *facts), spec, now)
+    if decision.partition.watching and not before.watching:
+        # A date may change between its reading here and this commit, by a load that finds nobody
+        # watching yet. The sweep reads long windows again once it is stored as watching.
+        if days.reads > WINDOW_READS_MAX:
+            return decide(before, (later, *facts), spec, now)
+        reading.guards |= days.keys()
+    return decision
 
 
 def _rests_on_windows(before: Partition, decision: Decision) -> bool:

@@ -220,24 +220,8 @@ class Loads:
             outcome = "ignored"
         else:
             outcome = "applied"
-        reading.put(
-            ledger_key,
-            LedgerEntry(
-                event_id=arrival.event_id,
-                table=arrival.table,
-                game_date=arrival.game_date,
-                outcome=outcome,
-                digest=message.digest,
-                received_at=arrival.received_at,
-                arrival=arrival,
-                execution_id=message.execution_id,
-                processor_name=message.processor_name,
-                source_scraper_execution_id=message.source_scraper_execution_id,
-                message_id=message.message_id,
-                warnings=warnings,
-            ),
-            create=True,
-        )
+        entry = _ledger_entry(message, arrival, outcome, warnings)
+        reading.put(ledger_key, entry, create=True)
         if fold is Fold.APPLIED:
             reading.put(date_key, folded)
             if before is None and table.name in self.in_windows:
@@ -248,12 +232,10 @@ class Loads:
             work[arrival.table].add(Work.DEPENDENTS)
         for target in targets:
             known_facts = facts.setdefault(target, [])
-            if fold is not Fold.APPLIED or target not in load.named:
-                known_facts.append(Ticked())
-            elif known_facts and arrival.informs and _precedes(known_facts[-1], arrival):
-                known_facts[-1] = Loaded(table_date=folded, arrival=arrival)  # it holds both
+            if fold is Fold.APPLIED and target in load.named:
+                _add_loaded(known_facts, Loaded(table_date=folded, arrival=arrival))
             else:
-                known_facts.append(Loaded(table_date=folded, arrival=arrival))
+                known_facts.append(Ticked())
         return Folded(outcome, targets, warnings, _leave(reading, arrival.game_date, work))
 
     def _changes_windows(
@@ -360,6 +342,33 @@ def _older(known: TableDate, arrival: Arrival, grain: Grain) -> str:
         f"older ({arrival.timestamp:{form}}) than what counts ({newest.timestamp:{form}}, "
         f"event {newest.event_id})"
     )
+
+
+def _ledger_entry(
+    message: LoadMessage, arrival: Arrival, outcome: str, warnings: tuple[str, ...]
+) -> LedgerEntry:
+    return LedgerEntry(
+        event_id=arrival.event_id,
+        table=arrival.table,
+        game_date=arrival.game_date,
+        outcome=outcome,
+        digest=message.digest,
+        received_at=arrival.received_at,
+        arrival=arrival,
+        execution_id=message.execution_id,
+        processor_name=message.processor_name,
+        source_scraper_execution_id=message.source_scraper_execution_id,
+        message_id=message.message_id,
+        warnings=warnings,
+    )
+
+
+def _add_loaded(facts: list[Fact], loaded: Loaded) -> None:
+    """Add a load to the facts of a partition, in the place of one before it that it contains."""
+    if facts and loaded.arrival.informs and _precedes(facts[-1], loaded.arrival):
+        facts[-1] = loaded
+    else:
+        facts.append(loaded)
 
 
 def _precedes(fact: Fact, arrival: Arrival) -> bool:

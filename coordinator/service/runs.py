@@ -199,8 +199,12 @@ class Runs:
             if folded.pending:
                 loads.left_pending(folded.pending)
         reply = committed[0].decision.replies[1]  # the first is that of the survey
-        if reply.ok:
-            return reply
+        return reply if reply.ok else await self._refuse(spec, date, run_id, fact, what, reply)
+
+    async def _refuse(
+        self, spec: ProcessorSpec, date: str, run_id: str, fact: Fact, what: str, reply: Reply
+    ) -> Reply:
+        """Record a refusal and raise it; the reply to a report that only came again."""
         if isinstance(fact, Completed) and await self._was_reported(
             run_id, fact.token, fact.status
         ):

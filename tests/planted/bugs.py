@@ -1033,9 +1033,7 @@ STORES = (
         "windows-not-guarded",
         "a partition that begins to watch its windows overlooks the load that is committed meanwhile",
         "law 3",
-        replace(
-            ENGINE, "                    reading.guards |= days.keys()", "                    pass"
-        ),
+        replace(ENGINE, "        reading.guards |= days.keys()", "        pass"),
         by=FIRESTORE_TESTS
         + "test_guards.py::test_a_partition_committed_after_a_load_in_its_window_was_taken_in_sees_it",
     ),
