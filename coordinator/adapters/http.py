@@ -1,4 +1,4 @@
-"""The HTTP launcher: a launch is a POST whose 2xx means delivered (contract section 6)."""
+"""The HTTP launcher: a launch is a POST whose 2xx means delivered (specification 6)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The local launcher: runs execute on this machine, in a bounded pool.
 
 A launch is delivered when a worker takes it; until then it waits in the outbox, so no claim timeout
-counts its time in the queue, and a restart loses nothing (contract section 4). It knows nothing of
+counts its time in the queue, and a restart loses nothing (specification 4.2). It knows nothing of
 what executes: a handler is given, and goes through the same claim, heartbeat and complete calls as
 a runner far away.
 """

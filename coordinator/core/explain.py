@@ -145,7 +145,7 @@ def _window_sentence(verdict: RequirementVerdict, *, opening: bool) -> str:
 def launch_warnings(
     verdict: Verdict, spec: ProcessorSpec, game_date: str, games: Mapping[str, tuple[str, ...]]
 ) -> tuple[str, ...]:
-    """What a careful runner should know of a run's inputs (contract section 6, ``warnings``)."""
+    """What a careful runner should know of a run's inputs (specification 6, ``warnings``)."""
     found = []
     if verdict.off_day:
         found.append(f"the calendar has no games on {game_date}")

@@ -1,6 +1,6 @@
 """What keeps a partition with met requirements from firing, and until when.
 
-Owns grace, preference, debounce, cooldown and the other holds (contract section 2, Waiting). Every
+Owns grace, preference, debounce, cooldown and the other holds (specification 2.5). Every
 wait counts from receipt times, so the order in which loads come does not matter.
 """
 

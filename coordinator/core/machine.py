@@ -1,6 +1,6 @@
 """``decide``: what facts do to a partition. The state machine, pure and total.
 
-The laws it keeps (contract section 4):
+The laws it keeps (specification 4.4):
 
 1. No run without its needs: a generation is created only in ``firing``, and only when every critical
    requirement is met, waived, or bypassed by a recorded decision.

@@ -1,6 +1,6 @@
 """What a generation consumed, and which later loads are newer data to it.
 
-Owns the marks of consumed content and the comparison with them (contract section 2, Dirty). Windows
+Owns the marks of consumed content and the comparison with them (specification 2.7). Windows
 never make a partition dirty.
 """
 

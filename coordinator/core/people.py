@@ -29,7 +29,7 @@ Answer = tuple[Draft, Reply]
 
 
 def requested(draft: Draft, fact: Requested) -> Answer:
-    """Fire now, unless a rule that is not bypassed forbids it (contract 5.4)."""
+    """Fire now, unless a rule that is not bypassed forbids it (specification 5.4)."""
     if draft.live is not None:
         return draft, _live_run(
             draft.live, "wait for its end, or reset the partition to end its lease."

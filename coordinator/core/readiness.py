@@ -1,7 +1,6 @@
 """``judge``: the explained judgement of a partition at an instant.
 
-Owns how requirements, holds and newer data make one verdict (contract section 2, "how they are read,
-exactly"). The rules themselves are in ``sources`` (one table on one date), ``windows`` (history
+Owns how requirements, holds and newer data make one verdict (specification 2.3 to 2.7). The rules themselves are in ``sources`` (one table on one date), ``windows`` (history
 windows), ``holds`` (waiting) and ``newer`` (dirtiness). Refuses to change anything: it is a pure
 function of what the partition holds, the registry and the instant, so what is shown is what
 is decided.
@@ -42,7 +41,7 @@ def judge(
     """Judge a partition at ``now``.
 
     ``freshness`` says whether the age of loads counts; by default it does exactly while generation
-    1 has not been fired (contract section 2, Freshness). ``days`` holds the dates of its windows;
+    1 has not been fired (specification 2.3). ``days`` holds the dates of its windows;
     without them windows count as the partition remembers them.
     """
     execution = partition.execution

@@ -17,7 +17,7 @@ def instant(game_date: str, clock: ClockTime, timezone: str) -> datetime:
     """The UTC instant of a clock time relative to a game date.
 
     A wall-clock time that daylight saving skips is read as the instant the clock jumps to (02:30
-    becomes 03:00); one that occurs twice is read as its first occurrence (contract section 2). What
+    becomes 03:00); one that occurs twice is read as its first occurrence (specification 2.6). What
     lies outside the years that can be counted is read as their first or last instant.
     """
     day = date.fromisoformat(shift(game_date, clock.day))
@@ -48,7 +48,7 @@ def _jump(early: datetime, late: datetime, zone: ZoneInfo) -> datetime:
 def acts(at: datetime, *set_since: datetime | None) -> bool:
     """Whether a deadline's or schedule's instant acts, by since when what sets it is served.
 
-    One that a change of the registry put into the past does nothing (contract 4.1). None: since
+    One that a change of the registry put into the past does nothing (specification 2.8). None: since
     the first registry.
     """
     return all(since is None or at >= since for since in set_since)

@@ -1,6 +1,6 @@
 """``judge_source``: one table on one date, judged by its loads, the calendar and the instant.
 
-Owns coverage, minimums and freshness (contract section 2). Refuses to combine sources (see
+Owns coverage, minimums and freshness (specification 2.3). Refuses to combine sources (see
 ``readiness``).
 """
 

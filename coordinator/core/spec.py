@@ -77,7 +77,7 @@ class Deadline:
     set_since: datetime | None = None
     """Since when served registries have set it without a break; None: since the first one.
 
-    Instants before it were put into the past by a change of the registry (contract 4.1).
+    Instants before it were put into the past by a change of the registry (specification 2.8).
     """
 
 

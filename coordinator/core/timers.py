@@ -47,7 +47,7 @@ def close_deadline(draft: Draft, at: datetime | None = None) -> Draft:
 
 
 def close_void_deadline(draft: Draft) -> Draft:
-    """Close a deadline that a change of the registry put into the past (contract 4.1)."""
+    """Close a deadline that a change of the registry put into the past (specification 2.8)."""
     deadline = draft.policy.deadline
     if deadline is None or deadline_at(draft) is not None:
         return draft

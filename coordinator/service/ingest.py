@@ -1,7 +1,7 @@
 """The door for events: what was loaded, and what runners report by message.
 
-Owns the outcome of every event (contract 3.3): one transaction over its ledger, its table's date,
-the calendar where it sets one, and every dependent partition. Events that wait at the same time
+Owns the outcome of every event (specification 3.3): one transaction over its ledger, its table's
+date, the calendar where it sets one, and every dependent partition. Events that wait at the same time
 share commits (``commits``), so a burst on one date costs far fewer of them than events. What cannot
 be read goes to quarantine whole; nothing is dropped.
 """
@@ -64,7 +64,7 @@ class Affected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What an event got (contract 3.3)."""
+    """What an event got (specification 3.3)."""
 
     outcome: str
     event_id: str | None = None

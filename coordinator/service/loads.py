@@ -38,7 +38,7 @@ from coordinator.service.reading import Reading, Target
 from coordinator.wire import LoadMessage, content_digest
 
 DEPENDENTS_PER_COMMIT = 400
-"""Partitions that the commit of one load holds at the most (contract 4.1)."""
+"""Partitions that the commit of one load holds at the most (specification 4.5)."""
 
 
 @dataclass(slots=True)
@@ -63,8 +63,8 @@ class Folded:
     """What became of a load inside its transaction."""
 
     outcome: str
-    """In the words of contract 3.3; ``conflict``: its id is known with other content; ``reserved``:
-    its id is a run's, and that run has announced nothing."""
+    """As specification 3.3 names it; ``conflict``: its id is known with other content; ``reserved``: its
+    id is a run's, and that run has announced nothing."""
     targets: Sequence[Target] = ()
     """The partitions that hear of it."""
     warnings: tuple[str, ...] = ()
@@ -275,7 +275,7 @@ class Loads:
         known: CalendarDate | None,
         work: dict[str, set[Work]],
     ) -> tuple[bool, tuple[str, ...]]:
-        """Take the games a schedule load expects on its date (contract 3.1).
+        """Take the games a schedule load expects on its date (specification 3.1).
 
         Says whether it did, and what to warn of; adds to ``work`` what that leaves to be done. The
         newest load that says which games there are counts, whatever loads without game ids came

@@ -1,8 +1,7 @@
 """What the commits of loads left to be done: recorded with them, and finished here.
 
-A load's commit holds its ledger and the partitions that name its table (contract 4.1, "Size of a
-commit"). What may take longer is recorded in it as ``PendingWork``: partitions that look back at its
-date, dependent partitions beyond those that fit, a date to be folded again from its ledger. Whoever
+A load's commit holds its ledger and the partitions that name its table (specification 4.5). What
+may take longer is recorded in it as ``PendingWork``: partitions whose windows cover its date, dependent partitions beyond those that fit, a date to be folded again from its ledger. Whoever
 sweeps finishes it in bounded batches; a crash in between loses nothing, since the record stays open
 until the work is done.
 """

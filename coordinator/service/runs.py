@@ -215,7 +215,7 @@ class Runs:
         raise Refused(reply.detail, code=reply.code)
 
     async def _was_reported(self, run_id: str, token: str, status: RunStatus) -> bool:
-        """Whether an attempt's end was reported so under this lease (contract 5.3).
+        """Whether an attempt's end was reported so under this lease (specification 5.3).
 
         The partition remembers only its last outcome, and a reset forgets that; the run does not.
         """

@@ -2,7 +2,8 @@
 
 Owns the comparison of a registry with those that were served before it. An instant that the
 previously served registry did not set for a partition, and that precedes the first service of the
-new one, does nothing (contract 4.1). One that it did set acts, also where the service was down.
+new one, does nothing (specification 2.8). One that it did set acts, also where the service was
+down.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The HTTP application: every route of the contract's section 5, put together.
+"""The HTTP application: every route of specification 5, put together.
 
 Owns putting them together alone. Routes are in modules by their kind (``event_routes``,
 ``status_routes``, ``run_routes``, ``operator_routes``, ``service_routes``); errors, headers and
@@ -37,7 +37,7 @@ from coordinator.web.stream import Stream
 def create_app(application: Coordinator, *, allowed_hosts: Collection[str] = ()) -> FastAPI:
     """The ASGI application over a wired service, open to whoever reaches its loopback address.
 
-    It answers to loopback host names and to ``allowed_hosts`` (contract 5.4).
+    It answers to loopback host names and to ``allowed_hosts`` (specification 5.4).
 
     It neither starts nor stops the service. ``app.state.stream`` is the stream of changes; close
     it when the server is to stop, since open streams would keep it waiting.

@@ -1,4 +1,4 @@
-"""The routes for people (contract 5.4). What an act does is ``service.operate``'s to say."""
+"""The routes for people (specification 5.4). What an act does is ``service.operate``'s to say."""
 
 from __future__ import annotations
 

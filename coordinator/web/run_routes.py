@@ -1,4 +1,4 @@
-"""The routes for runners (contract 5.3). What a report does is ``service.runs``'s to say."""
+"""The routes for runners (specification 5.3). What a report does is ``service.runs``'s to say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The routes that read (contract 5.2). What they answer is ``service.queries``'s to say."""
+"""The routes that read (specification 5.2). What they answer is ``service.queries``'s to say."""
 
 from __future__ import annotations
 

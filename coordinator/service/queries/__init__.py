@@ -1,4 +1,4 @@
-"""What every GET of the contract (5.2) answers, read from the store and given as views.
+"""What every GET of the specification (5.2) answers, read from the store and given as views.
 
 Owns the queries and their bounds. What is shown is what is decided from: the stored documents, and
 the same ``judge`` at this instant, so no page can disagree with the machine. Nothing here writes,
