@@ -20,8 +20,8 @@ which is listed in ``transitions``; the code does not run by that list, it is ch
 every decision in tests and simulation. Identifiers are derived; the one token a claim needs comes in
 with the fact.
 
-What each fact does is defined by subject: ``inputs``, ``runs``, ``people``; what time does in ``timers``;
-how a run is created in ``firing``. Here is the order in which they act.
+What each fact does is defined by subject: ``inputs``, ``runs``, ``people``; what time does in
+``timers``; how a run is created in ``firing``. Here is the order in which they act.
 """
 
 from __future__ import annotations

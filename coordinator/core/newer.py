@@ -190,7 +190,8 @@ def _met_by_calendar(
     consumed: ConsumedRequirement | None,
     game_date: str,
 ) -> bool:
-    """Whether an optional requirement is met since the calendar changed, by what was there before."""
+    """Whether an optional requirement is met since the calendar changed, by what was there
+    before."""
     before = partition.execution.consumed_games
     if r.requirement.critical or consumed is None or consumed.met or before is None:
         return False

@@ -1,9 +1,9 @@
 """``judge``: the explained judgement of a partition at an instant.
 
-Owns how requirements, holds and newer data make one verdict (specification 2.3 to 2.7). The rules themselves are in ``sources`` (one table on one date), ``windows`` (history
-windows), ``holds`` (waiting) and ``newer`` (dirtiness). Refuses to change anything: it is a pure
-function of what the partition holds, the registry and the instant, so what is shown is what
-is decided.
+Owns how requirements, holds and newer data make one verdict (specification 2.3 to 2.7). The rules
+themselves are in ``sources`` (one table on one date), ``windows`` (history windows), ``holds``
+(waiting) and ``newer`` (dirtiness). Refuses to change anything: it is a pure function of what the
+partition holds, the registry and the instant, so what is shown is what is decided.
 """
 
 from __future__ import annotations

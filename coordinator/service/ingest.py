@@ -1,9 +1,9 @@
 """The door for events: what was loaded, and what runners report by message.
 
 Owns the outcome of every event (specification 3.3): one transaction over its ledger, its table's
-date, the calendar where it sets one, and every dependent partition. Events that wait at the same time
-share commits (``commits``), so a burst on one date costs far fewer of them than events. What cannot
-be read goes to quarantine whole; nothing is dropped.
+date, the calendar where it sets one, and every dependent partition. Events that wait at the same
+time share commits (``commits``), so a burst on one date costs far fewer of them than events. What
+cannot be read goes to quarantine whole; nothing is dropped.
 """
 
 from __future__ import annotations

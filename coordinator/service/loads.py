@@ -63,8 +63,8 @@ class Folded:
     """What became of a load inside its transaction."""
 
     outcome: str
-    """As specification 3.3 names it; ``conflict``: its id is known with other content; ``reserved``: its
-    id is a run's, and that run has announced nothing."""
+    """As specification 3.3 names it; ``conflict``: its id is known with other content;
+    ``reserved``: its id is a run's, and that run has announced nothing."""
     targets: Sequence[Target] = ()
     """The partitions that hear of it."""
     warnings: tuple[str, ...] = ()

@@ -1,7 +1,8 @@
 """What the commits of loads left to be done: recorded with them, and finished here.
 
 A load's commit holds its ledger and the partitions that name its table (specification 4.5). What
-may take longer is recorded in it as ``PendingWork``: partitions whose windows cover its date, dependent partitions beyond those that fit, a date to be folded again from its ledger. Whoever
+may take longer is recorded in it as ``PendingWork``: partitions whose windows cover its date,
+dependent partitions beyond those that fit, a date to be folded again from its ledger. Whoever
 sweeps finishes it in bounded batches; a crash in between loses nothing, since the record stays open
 until the work is done.
 """
