@@ -38,7 +38,7 @@ from coordinator.ports import Kind, Query
 from coordinator.registry import Registry, load, parse
 from coordinator.service import sweep
 from coordinator.service.engine import Committed
-from coordinator.service.in_force import LOOK_AHEAD
+from coordinator.service.registry_membership import REFRESH_AHEAD
 from coordinator.service.sweep import BEFORE_ALL
 from coordinator.settings import Settings
 from processors.catalog import CATALOG
@@ -128,7 +128,7 @@ class Replay:
     launches: Launches
     proxy: Proxy
     rows: dict[str, Row] = field(default_factory=dict)
-    heard: list[Committed] = field(default_factory=list)
+    received: list[Committed] = field(default_factory=list)
     """What was decided since it was last replaced."""
     per_k: Counter[tuple[str, int, int, int, int]] = field(default_factory=Counter)
     """(kind, K, calls, reads, writes) → events."""
@@ -178,12 +178,12 @@ class Replay:
         self.count("run claimed", self.proxy.take())
         self.clock.at += timedelta(seconds=29)
         token = claimed.lease_token or ""
-        heard: list[Committed] = []
-        self.heard = heard
+        received: list[Committed] = []
+        self.received = received
         await self.app.runs.complete(run.run_id, token, RunStatus.SUCCESS, 300)
         counts = self.proxy.take()
         # In the same commit the output is recorded as an event, of 1+K documents.
-        others = [c for c in heard if c.decision.partition.processor != run.processor]
+        others = [c for c in received if c.decision.partition.processor != run.processor]
         fired = sum(c.decision.fired is not None for c in others)
         changed = sum(c.decision.changed or c.before is None for c in others)
         event = Counts(reads=1 + len(others), writes=1 + changed + fired)
@@ -254,9 +254,9 @@ async def replay(proxy: Proxy, season: Season, nights: int) -> tuple[Replay, Cou
     store = FirestoreStore(new_project())
     app = wired(store, registry, clock, launches)
     await store.open()
-    await app.sweeper.adoption.take_up()
+    await app.sweeper.rollout.start()
     played = Replay(app, clock, launches, proxy)
-    app.engine.listen(lambda committed: played.heard.extend(committed))
+    app.engine.listen(lambda committed: played.received.extend(committed))
     started = time.perf_counter()
     for event in events:
         await played.until(datetime.fromisoformat(event["timestamp"]))
@@ -316,7 +316,7 @@ async def latency(firings: int) -> list[float]:
     store = FirestoreStore(new_project())
     app = wired(store, registry, SystemClock(), launches)
     await store.open()
-    await app.sweeper.adoption.take_up()
+    await app.sweeper.rollout.start()
     relay = asyncio.create_task(app.relay.run())
     taken = []
     for n in range(firings):
@@ -345,7 +345,7 @@ async def at_once(processes: int) -> tuple[float, int]:
     apps = [wired(s, registry, SystemClock(), launches) for s in stores]
     for app in apps:
         await app.store.open()
-        await app.sweeper.adoption.take_up()
+        await app.sweeper.rollout.start()
     started = time.perf_counter()
     outcomes = await asyncio.gather(
         *(
@@ -401,7 +401,7 @@ def bill(played: Replay) -> None:
     idle = int(
         3 * day / sweep.IDLE_LOOK.total_seconds()
         + day / outbox.IDLE_LOOK.total_seconds()
-        + day / LOOK_AHEAD.total_seconds()
+        + day / REFRESH_AHEAD.total_seconds()
     )
     ours = ((reads + idle) * READ_USD + writes * WRITE_USD) * DAYS
     specs = list(played.app.registry.processors.values())

@@ -1,4 +1,4 @@
-"""The composition root: the only place that knows which adapter stands behind which port.
+"""The composition root: the only place that knows which adapter implements which port.
 
 ``build`` wires the service; ``Application.start`` and ``stop`` are its life; ``serve`` is the whole
 process behind ``coordinator serve``.
@@ -52,15 +52,15 @@ from coordinator.registry import Registry, load, refuse_launches
 from coordinator.service.engine import Committed, Engine
 from coordinator.service.pages import items
 from coordinator.service.runs import Runs
-from coordinator.service.telling import tell_changes
+from coordinator.service.transition_log import log_transitions
 from coordinator.settings import SEVERITIES, STORE_RULE, Settings, Severity
 from coordinator.terminal import safe, safe_lines
 from coordinator.web.api import create_app
 from coordinator.web.stream import Stream
 from coordinator.wire import instant_text, launch_message, report_status
-from processors.door import Lease
-from processors.errors import DoorUnavailableError, LeaseLostError
+from processors.errors import CoordinatorUnavailableError, LeaseLostError
 from processors.launch import parse_launch
+from processors.run_client import Lease
 from processors.runner import Runner
 from processors.warehouse import Warehouse
 from processors.worker_pool import WorkerPool
@@ -73,7 +73,7 @@ LOCAL_OWNER = "local"
 DELIVERY_SECONDS = 60.0
 """The longest that one delivery may take. The adapters' own limits are shorter."""
 ASKED_SECONDS = 8.0
-"""How long a sweep that somebody asked for waits for its deliveries."""
+"""How long a requested sweep waits for its deliveries."""
 LATE_SECONDS = 5.0
 """How long after its ``run_timeout`` a local run is interrupted where no sweep has said so."""
 
@@ -93,7 +93,7 @@ class Application(Coordinator):
         await self.store.open()
         self.resources.push_async_callback(self.store.close)
         self.resources.push_async_callback(self.engine.commits.finish)
-        await self.sweeper.adoption.take_up()
+        await self.sweeper.rollout.start()
         await self._resume_local()
         self._tasks = [
             asyncio.create_task(self.sweeper.run(), name="sweeper"),
@@ -138,7 +138,7 @@ class Application(Coordinator):
             await self.stop()
 
     async def _resume_local(self) -> None:
-        """Take up the local runs that a killed process had delivered or claimed."""
+        """Start the local runs again that a killed process had delivered or claimed."""
         if self.local is None:
             return
         live = (RunStatus.DELIVERED.value, RunStatus.RUNNING.value)
@@ -149,7 +149,7 @@ class Application(Coordinator):
                 continue
             if (spec.launch or default_target(self.settings)).kind is not LaunchKind.LOCAL:
                 continue
-            log.info("taking up a local run again", run_id=run.run_id, attempt=run.attempt)
+            log.info("restarting a local run", run_id=run.run_id, attempt=run.attempt)
             message = launch_message(run, spec, self.clock.now())
             self.local.take_up(run.run_id, run.attempt, message)
 
@@ -271,7 +271,7 @@ def _local_launcher(
     workers: WorkerPool | None,
     resources: AsyncExitStack,
 ) -> LocalLauncher:
-    """Local runs go through the same runner and the same door as remote ones.
+    """Local runs go through the same runner and the same client protocol as remote ones.
 
     They execute in worker processes, or where a warehouse is given in threads over it.
     """
@@ -292,7 +292,7 @@ def _local_launcher(
         nonlocal runner
         if runner is None:
             runner = Runner(
-                InProcessDoor(runs),
+                InProcessRunClient(runs),
                 warehouse,
                 entrypoints,
                 owner=local_owner(settings),
@@ -327,8 +327,8 @@ def _end_local(local: LocalLauncher, committed: Sequence[Committed]) -> None:
             local.end(run.run_id, run.attempt if run.live else None)
 
 
-class InProcessDoor:
-    """The claim, heartbeat and complete door for runs in this process."""
+class InProcessRunClient:
+    """Claim, heartbeat and complete for runs in this process."""
 
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
@@ -340,7 +340,7 @@ class InProcessDoor:
         except (Refused, NotFound):
             return None
         except Unavailable as error:
-            raise DoorUnavailableError(error.detail) from error
+            raise CoordinatorUnavailableError(error.detail) from error
         granted = {
             "run_id": run.run_id,
             "processor": run.processor,
@@ -358,7 +358,7 @@ class InProcessDoor:
         except (Refused, NotFound) as error:
             raise LeaseLostError(error.detail) from error
         except Unavailable as error:
-            raise DoorUnavailableError(error.detail) from error
+            raise CoordinatorUnavailableError(error.detail) from error
         return Lease(lease_token, self._runs.lease_seconds(run))
 
     async def complete(
@@ -377,7 +377,7 @@ class InProcessDoor:
         except (Refused, NotFound):
             return False
         except Unavailable as refusal:
-            raise DoorUnavailableError(refusal.detail) from refusal
+            raise CoordinatorUnavailableError(refusal.detail) from refusal
         return True
 
 
@@ -492,13 +492,13 @@ async def _serve(settings: Settings, registry: Registry) -> None:
     with alone:
         application = build(settings, registry=registry, store=store)
         if settings.log_level in ("debug", "info"):
-            tell_changes(application.engine)
+            log_transitions(application.engine)
         async with application.running():
             await serve_http(application)
 
 
 UNREAD_SECONDS = 20
-"""A client that takes in nothing of its answer for so long loses its connection (on Linux)."""
+"""A client that reads nothing of its answer for so long loses its connection (on Linux)."""
 
 
 def _give_up_unread(listening: int) -> None:
@@ -537,7 +537,7 @@ class _Server(uvicorn.Server):
 
 
 async def serve_http(application: Application) -> None:
-    """Listen until the process is told to stop."""
+    """Listen until the process is to stop."""
     settings = application.settings
     app = create_app(application, allowed_hosts=settings.allowed_hosts)
     config = uvicorn.Config(

@@ -238,7 +238,7 @@ class _Server(uvicorn.Server):
 class _Notices:
     """A notifier that keeps the notices."""
 
-    tell: Audience
+    audience: Audience
     kinds: Counter[str] = field(default_factory=Counter)
 
     async def notify(self, notice: Notice) -> None:
@@ -250,20 +250,22 @@ class _Notices:
             words=notice.summary,
             good=notice.severity == "info",
         )
-        self.tell.moment(moment)
+        self.audience.moment(moment)
 
 
 class Stage:
     """The running service and its clock: lets one thing happen at a time."""
 
-    def __init__(self, application: Application, clock: CompressedClock, tell: Audience) -> None:
+    def __init__(
+        self, application: Application, clock: CompressedClock, audience: Audience
+    ) -> None:
         self._application = application
         self._clock = clock
-        self._tell = tell
+        self._audience = audience
         self._wakes: dict[Target, datetime] = {}
-        application.engine.listen(self._heard)
+        application.engine.listen(self._on_commit)
 
-    def _heard(self, committed: Sequence[Committed]) -> None:
+    def _on_commit(self, committed: Sequence[Committed]) -> None:
         for each in committed:
             partition = each.decision.partition
             target = (partition.processor, partition.game_date)
@@ -272,23 +274,23 @@ class Stage:
             else:
                 self._wakes[target] = partition.wake_at
             if each.decision.fired is not None:
-                self._told_fired(each.decision.fired)
+                self._show_fired(each.decision.fired)
             for run in each.decision.runs:
                 if not run.live and run.ended_at is not None:
-                    self._told_ended(run)
+                    self._show_ended(run)
 
-    def _told_fired(self, run: Run) -> None:
+    def _show_fired(self, run: Run) -> None:
         words = f"{run.processor} fires, generation {run.generation} ({run.trigger.value})"
-        self._tell.moment(
+        self._audience.moment(
             Moment(at=run.fired_at, game_date=run.game_date, kind="fired", words=words)
         )
 
-    def _told_ended(self, run: Run) -> None:
+    def _show_ended(self, run: Run) -> None:
         good = run.status in (RunStatus.SUCCESS, RunStatus.NO_DATA, RunStatus.SKIPPED)
         rows = "" if run.record_count is None else f", {run.record_count} rows"
         words = f"{run.processor} {run.status.value}{rows}{f': {run.error}' if run.error else ''}"
         at = run.ended_at or self._clock.now()
-        self._tell.moment(
+        self._audience.moment(
             Moment(at=at, game_date=run.game_date, kind="ended", words=words, good=good)
         )
 
@@ -336,7 +338,7 @@ class Stage:
         await self.settle()
 
 
-async def play(options: DemoOptions, tell: Audience) -> Summary:
+async def play(options: DemoOptions, audience: Audience) -> Summary:
     """Play the nights. With ``serve`` it goes on serving until cancelled.
 
     Raises ``BadInput`` for data or a range that cannot be played, ``RegistryError`` for an invalid
@@ -350,7 +352,7 @@ async def play(options: DemoOptions, tell: Audience) -> Summary:
         clock = CompressedClock(plan[0].at - timedelta(minutes=1))
         warehouse = DuckDBWarehouse(folder / WAREHOUSE_FILE, catalog=CATALOG)
         resources.callback(warehouse.close)
-        notices = _Notices(tell)
+        notices = _Notices(audience)
         listening = _listen(options)
         resources.callback(listening.close)
         port = int(listening.getsockname()[1])
@@ -364,7 +366,7 @@ async def play(options: DemoOptions, tell: Audience) -> Summary:
         application = build(
             settings, registry=registry, clock=clock, warehouse=warehouse, notifiers=[notices]
         )
-        stage = Stage(application, clock, tell)
+        stage = Stage(application, clock, audience)
         url = f"http://{HOST}:{port}"
         expected = _processors(registry)
         async with application.running(), _http(application, listening):
@@ -378,11 +380,11 @@ async def play(options: DemoOptions, tell: Audience) -> Summary:
                 folder=folder,
                 kept=options.keep is not None,
             )
-            tell.began(playing)
+            audience.began(playing)
             began_at = time.monotonic()
             loader = _Loads(season, warehouse, url, clock, options.seed)
             try:
-                await _perform(plan, loader, stage, tell)
+                await _perform(plan, loader, stage, audience)
             finally:
                 loader.close()
             await stage.until(plan[-1].at + AFTERWARDS)
@@ -391,7 +393,7 @@ async def play(options: DemoOptions, tell: Audience) -> Summary:
             )
             if options.serve:
                 clock.release(max(clock.now(), datetime.now(UTC)))
-                tell.serving(url, summary)
+                audience.serving(url, summary)
                 await asyncio.Event().wait()
     return summary
 
@@ -427,14 +429,14 @@ class _Loads:
 
 
 async def _perform(
-    plan: Sequence[PlannedLoad], loads: _Loads, stage: Stage, tell: Audience
+    plan: Sequence[PlannedLoad], loads: _Loads, stage: Stage, audience: Audience
 ) -> None:
     for done, planned in enumerate(plan, start=1):
         await stage.until(planned.at)
-        tell.moment(_load_moment(planned))
+        audience.moment(_load_moment(planned))
         await loads.perform(planned)
         await stage.settle()
-        tell.played(planned.at, done)
+        audience.played(planned.at, done)
 
 
 def _load_moment(planned: PlannedLoad) -> Moment:

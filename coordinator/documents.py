@@ -140,7 +140,7 @@ class Work(StrEnum):
     """What a load's commit may leave to be done."""
 
     WINDOWS = "windows"
-    """Evaluate the partitions that look back at its date."""
+    """Evaluate the partitions whose windows cover its date."""
     DEPENDENTS = "dependents"
     """Deliver it to dependent partitions beyond those in its commit."""
     REFOLD = "refold"

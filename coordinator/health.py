@@ -165,7 +165,7 @@ async def readiness(application: Coordinator) -> Readiness:
     if stuck:
         names = ", ".join(sorted(f"{p} {d}" for p, d in stuck)[:5])
         sweep += f" {len(stuck)} cannot be judged, which the log explains: {names}."
-    others = sorted(name[:12] for name in application.engine.in_force.others)
+    others = sorted(name[:12] for name in application.engine.membership.others)
     own = application.engine.registry.registry_hash[:12]
     registry = f"{own} is served."
     if others:

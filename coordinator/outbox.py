@@ -44,7 +44,7 @@ from coordinator.service.engine import Committed, Engine
 from coordinator.service.ingest import Ingest
 from coordinator.service.notices import Notices
 from coordinator.service.reading import Target
-from coordinator.service.waiting import time_or_news
+from coordinator.service.wakeup import time_or_event
 from coordinator.wire import launch_message
 
 log = structlog.get_logger(__name__)
@@ -58,7 +58,7 @@ STORE_CALLS_AT_ONCE = 32
 LOOSE_NOTICES_LIMIT = 1000
 """Notices that belong to no partition and wait for one notifier; more are dropped and counted."""
 DUE_PER_ROUND = 200
-"""Partitions that are taken up from one page of the store."""
+"""Partitions that are started from one page of the store."""
 PAGES_PER_ROUND = 5
 DELIVERED_LIMIT = 10_000
 """Deliveries to one of several receivers that are remembered, the newest of them."""
@@ -67,7 +67,7 @@ NOTICE_PAUSES_SECONDS = (1.0, 5.0, 15.0, 60.0)
 RECORD_PAUSES_SECONDS = (0.5, 2.0, 5.0, 15.0)
 """Between the tries to record a delivery that happened."""
 DISCOVER_EVERY = timedelta(seconds=15)
-"""How often the store is asked for due effects that no commit of this process asked for."""
+"""How often the store is queried for due effects that no commit of this process created."""
 DISCOVER_AGAIN = timedelta(seconds=1)
 """The same while the last round left some behind."""
 
@@ -168,7 +168,7 @@ class Relay:
         self._reading: set[Target] = set()
         self._shared = engine.store.profile.shared
         self._own: set[Target] = set()
-        """The partitions whose effects this process's own commits asked for."""
+        """The partitions whose effects this process's own commits created."""
         self._store_calls = asyncio.Semaphore(STORE_CALLS_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
@@ -296,7 +296,7 @@ class Relay:
                 for target, due in self._pending.items()
                 if target not in self._reading
             ]
-            await time_or_news(clock, self._kick, min([discover_at - clock.monotonic(), *waits]))
+            await time_or_event(clock, self._kick, min([discover_at - clock.monotonic(), *waits]))
 
     async def discover(self, overdue: timedelta = timedelta(0)) -> int:
         """Ask the store which partitions have due effects: after a start, or another's crash.
@@ -428,7 +428,7 @@ class Relay:
 
     def _begins_at(self, entry: OutboxEntry, target: Target) -> datetime:
         """When to deliver an effect. Two launches of one attempt are harmless; of two notices one
-        is noise, so those that another process asked for are left to it for a while."""
+        is noise, so those that another process created are left to it for a while."""
         if entry.kind is EffectKind.NOTIFY and self._shared and target not in self._own:
             return entry.due_at + OTHERS_GRACE
         return entry.due_at

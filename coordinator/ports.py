@@ -62,7 +62,7 @@ class Changes(Generic[T]):
     What was read and is put must still be as it was read when it is committed; ``guards`` says which
     further documents must be, and ``fresh`` which must not have come from what a process remembers.
     Whoever decides declares both, since a store does not know what a decision rests on. Left out,
-    each stands for everything that was read.
+    each means everything that was read.
     """
 
     result: T
@@ -155,7 +155,7 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A bounded, ordered look at one collection. ``after`` is a ``next_page_token``."""
+    """A bounded, ordered read of one collection. ``after`` is a ``next_page_token``."""
 
     kind: Kind
     where: tuple[Where, ...] = ()
@@ -206,9 +206,9 @@ class Store(Protocol):
     async def attempt(self, attempt: Attempt) -> Sequence[Answer]:
         """Read, call the steps, and commit what they return, once; durable when this returns.
 
-        A step that raises gives its error as its answer and harms no other. Raises
-        ``Interrupted``, ``Contended``, ``Unconfirmed`` and ``DoNotFit``. Commits go through ``service.commits``, which does what
-        those ask for.
+        A step that raises gives its error as its answer and harms no other. Raises ``Interrupted``,
+        ``Contended``, ``Unconfirmed`` and ``DoNotFit``. Commits go through ``service.commits``,
+        which does what those ask for.
         """
         ...
 

@@ -87,11 +87,11 @@ class LeaseLostError(ProcessorError):
     """The coordinator no longer grants this runner the run; its result must be discarded."""
 
 
-class DoorUnavailableError(ProcessorError):
+class CoordinatorUnavailableError(ProcessorError):
     """The coordinator is out of reach, or its answer is not usable; a retry may succeed."""
 
 
-class DoorRejectedError(ProcessorError):
+class CoordinatorRejectedError(ProcessorError):
     """The coordinator rejected the request itself; a retry changes nothing."""
 
 

@@ -32,8 +32,9 @@ LATE_BY = timedelta(hours=3)
 class PlannedLoad:
     """One thing that a source does at `at` (UTC).
 
-    `load` and `no_data` replace rows and publish; `failed` only publishes; `duplicate` sends the event of
-    the load with the same `execution_id` once more, unchanged. `note` names a mishap, else empty.
+    `load` and `no_data` replace rows and publish; `failed` only publishes; `duplicate` sends the
+    event of the load with the same `execution_id` once more, unchanged. `note` names a mishap, else
+    empty.
     """
 
     at: datetime
@@ -105,7 +106,7 @@ class NightPlayer:
             source_scraper_execution_id=f"scrape-{planned.execution_id}",
         )
         if planned.kind == "failed":
-            return self._loader.tell_failed(
+            return self._loader.report_failed(
                 planned.table,
                 planned.game_date,
                 error=planned.note or "the source did not answer",
@@ -132,7 +133,7 @@ class NightPlayer:
             raise ProcessorError(
                 f"{planned.execution_id} has not been performed: nothing to repeat"
             )
-        return self._loader.tell_again(event)
+        return self._loader.report_again(event)
 
 
 def _night(season: Season, day: date, mishaps: Mishaps, seed: int) -> Iterator[PlannedLoad]:

@@ -26,23 +26,23 @@ from starlette.routing import Route
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from processors.base import RunResult, failed
-from processors.door import HttpDoor, Lease, RunDoor
 from processors.errors import (
     BadLaunchError,
-    DoorRejectedError,
-    DoorUnavailableError,
+    CoordinatorRejectedError,
+    CoordinatorUnavailableError,
     EntrypointError,
     LeaseLostError,
 )
 from processors.execution import Execution, ThreadExecution, execute
 from processors.launch import Launch, check_claim, parse_launch, unwrap
 from processors.retry import FIRST_WAIT_SECONDS, MAX_WAIT_SECONDS, jittered
+from processors.run_client import HttpRunClient, Lease, RunClient
 from processors.warehouse import Warehouse
 
 __all__ = [
-    "HttpDoor",
+    "HttpRunClient",
     "Lease",
-    "RunDoor",
+    "RunClient",
     "RunReport",
     "Runner",
     "create_runner_app",
@@ -88,7 +88,7 @@ class Runner:
 
     def __init__(
         self,
-        door: RunDoor,
+        client: RunClient,
         warehouse: Warehouse | None,
         entrypoints: Mapping[str, str],
         *,
@@ -113,7 +113,7 @@ class Runner:
             if warehouse is None:
                 raise TypeError("a runner needs a warehouse or an execution")
             execution = ThreadExecution(warehouse, threads=max_parallel)
-        self._door = door
+        self._client = client
         self._execution = execution
         self._entrypoints = entrypoints
         self._owner = owner
@@ -140,7 +140,7 @@ class Runner:
         async with self._room:
             try:
                 held = await self._claim(launch)
-            except (DoorUnavailableError, DoorRejectedError) as error:
+            except (CoordinatorUnavailableError, CoordinatorRejectedError) as error:
                 return self._outcome(launch, "unreachable", error=str(error))
             if held is None:
                 return self._outcome(launch, "not_claimed")
@@ -155,10 +155,12 @@ class Runner:
 
         async def once() -> _HeldLease | None:
             asked_at = self._monotonic()
-            lease = await self._door.claim(launch.run_id, owner=self._owner, attempt=launch.attempt)
+            lease = await self._client.claim(
+                launch.run_id, owner=self._owner, attempt=launch.attempt
+            )
             if lease is None:
                 return None
-            return _HeldLease(self._door, launch.run_id, lease, asked_at, self._monotonic)
+            return _HeldLease(self._client, launch.run_id, lease, asked_at, self._monotonic)
 
         give_up_at = self._monotonic() + self._claim_seconds
         retrying = self._retrying("claim", launch, lambda _: self._monotonic() >= give_up_at)
@@ -204,7 +206,7 @@ class Runner:
         """Report the result; retry until the lease expires, since reports may be repeated."""
 
         async def once() -> bool:
-            return await self._door.complete(
+            return await self._client.complete(
                 launch.run_id,
                 held.token,
                 status=result.status,
@@ -217,7 +219,7 @@ class Runner:
         retrying = self._retrying("complete", launch, lambda _: held.seconds_left <= 0)
         try:
             taken: bool = await retrying(once)
-        except (DoorUnavailableError, DoorRejectedError) as error:
+        except (CoordinatorUnavailableError, CoordinatorRejectedError) as error:
             return self._outcome(launch, "unreported", result, error=str(error))
         return self._outcome(launch, "reported" if taken else "refused", result)
 
@@ -236,7 +238,7 @@ class Runner:
             )
 
         return AsyncRetrying(
-            retry=retry_if_exception_type(DoorUnavailableError),
+            retry=retry_if_exception_type(CoordinatorUnavailableError),
             stop=stop,
             wait=self._waits,
             before_sleep=note,
@@ -268,13 +270,13 @@ class _HeldLease:
 
     def __init__(
         self,
-        door: RunDoor,
+        client: RunClient,
         run_id: str,
         lease: Lease,
         asked_at: float,
         monotonic: Callable[[], float],
     ) -> None:
-        self._door = door
+        self._client = client
         self._run_id = run_id
         self.token = lease.lease_token
         self.answer = lease.answer
@@ -304,10 +306,10 @@ class _HeldLease:
             asked_at = self._monotonic()
             try:
                 async with asyncio.timeout(pause):
-                    kept = await self._door.heartbeat(self._run_id, self.token)
+                    kept = await self._client.heartbeat(self._run_id, self.token)
             except LeaseLostError:
                 self._lost.set()
-            except (DoorUnavailableError, DoorRejectedError, TimeoutError) as error:
+            except (CoordinatorUnavailableError, CoordinatorRejectedError, TimeoutError) as error:
                 log.warning("heartbeat_unanswered", run_id=self._run_id, error=repr(error))
             except Exception:  # one beat that breaks must not end the others
                 log.exception("heartbeat_failed", run_id=self._run_id)

@@ -42,7 +42,7 @@ def test_data() -> Path:
 
 
 SEED_BASE = "COORDINATOR_SEED_BASE"
-"""The first seed of the simulation's fresh worlds. Drawn anew for every run, unless it is named."""
+"""The first seed of the simulation's fresh worlds. Drawn again for every run, unless it is named."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -41,8 +41,8 @@ class LogNotifier:
     """Every notice as one structured line in the log, at the level of its severity."""
 
     async def notify(self, notice: Notice) -> None:
-        tell = {"info": log.info, "warning": log.warning}.get(notice.severity, log.error)
-        tell(
+        write = {"info": log.info, "warning": log.warning}.get(notice.severity, log.error)
+        write(
             notice.kind,
             severity=notice.severity,
             processor=notice.processor,

@@ -317,12 +317,12 @@ def demo(
     try:
         summary = asyncio.run(cancelled_by_sigterm(play(options, view)))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        if view.told:  # it was serving for people to look around, and they are done
+        if view.shown:  # it was serving for people to look around, and they are done
             raise typer.Exit(verbs.REFUSED if view.failed else verbs.DONE) from None
         raise Refused("interrupted before the end of the replay") from None
     finally:
         view.ended()
-    view.tell(summary)
+    view.show_summary(summary)
     if summary.failures:
         raise typer.Exit(verbs.REFUSED)
 
@@ -387,7 +387,7 @@ class DemoView:
             transient=True,
         )
         self._task = self._bar.add_task("starting")
-        self.told = False
+        self.shown = False
         self.failed = False
 
     def began(self, playing: Playing) -> None:
@@ -425,7 +425,7 @@ class DemoView:
     def serving(self, url: str, summary: Summary) -> None:
         """Show the summary, and where to look now."""
         self.ended()
-        self.tell(summary)
+        self.show_summary(summary)
         day = summary.partitions[0].game_date if summary.partitions else summary.first
         name = summary.partitions[0].processor if summary.partitions else "PROCESSOR"
         flag = "" if url.endswith(f":{EXPLORE_PORT}") else f" --url {url}"
@@ -443,11 +443,11 @@ class DemoView:
         """Take the bar away."""
         self._bar.stop()
 
-    def tell(self, summary: Summary) -> None:
+    def show_summary(self, summary: Summary) -> None:
         """Show the summary, once."""
-        if self.told:
+        if self.shown:
             return
-        self.told, self.failed = True, bool(summary.failures)
+        self.shown, self.failed = True, bool(summary.failures)
         if self._as_json:
             emit(plain(summary))
         else:

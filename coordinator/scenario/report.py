@@ -48,7 +48,7 @@ def run_files(
     if json:
         _say(json_module.dumps(_as_data(results, errors, update), indent=2, default=str))
     else:
-        _tell(results, errors, update)
+        _show_results(results, errors, update)
     if errors:
         return USAGE
     if any(r.broken for r in results):
@@ -63,7 +63,7 @@ def _files(paths: Iterable[str | Path]) -> list[Path]:
     return found
 
 
-def _tell(results: Sequence[Result], errors: Sequence[str], update: bool) -> None:
+def _show_results(results: Sequence[Result], errors: Sequence[str], update: bool) -> None:
     for result in results:
         if result.ok:
             _say(f"ok       {result.path}: {result.name} ({result.checks} expectations)")

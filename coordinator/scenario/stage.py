@@ -1,6 +1,7 @@
 """The stage of a story: the real service over SQLite in memory, and what a story may do to it.
 
-Owns the virtual clock, the launcher and the runners of a story, its single process, and its faults. Time acts exactly at ``wake_at`` and where an effect is due.
+Owns the virtual clock, the launcher and the runners of a story, its single process, and its faults.
+Time acts exactly at ``wake_at`` and where an effect is due.
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ class Stage:
         self.process = process
         self.saw(Served(self.registry.registry_hash, self.registry.text, process.name))
         process.on_death = lambda _: self.saw(Stopped(process.name))
-        return await self.ask(lambda p: p.adopt_inside())
+        return await self.ask(lambda p: p.roll_out_inside())
 
     def kill(self) -> None:
         """Kill the process at once."""
@@ -155,8 +156,8 @@ class Stage:
         for key, entry in puts.items():
             if key.kind is Kind.EVENT and entry.event_id.startswith(OUTPUT):
                 message = announce_message(entry.arrival, entry.processor_name or "")
-                told = {"table": entry.table, "quiet": entry.arrival.quiet}
-                self.announced.append({**message, **told})
+                details = {"table": entry.table, "quiet": entry.arrival.quiet}
+                self.announced.append({**message, **details})
 
     def saw(self, *seen: Observation) -> None:
         """Show the judge what was visible outside."""

@@ -1,1 +1,1 @@
-"""The doors: one module for each way in. Facts go to the core, effects come back as documents."""
+"""The use cases: one module each. Facts go to the core, effects come back as documents."""

@@ -3,7 +3,7 @@
 Owns the order, the skipping of what is there already, and the proof: counts and hashes of both
 sides. It can be cut short at any point and begun again: what was copied is read, found equal and
 left alone. Refuses, before the first write, a target that holds what the source has not, and one
-that differs, unless told to replace that. Nothing may serve either store meanwhile.
+that differs, unless the caller asks to replace that. Nothing may serve either store meanwhile.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ ORDER = (
     Kind.QUARANTINE,
     Kind.REGISTRY,
 )
-"""The registry comes last: a service that is started on half a copy adopts it from the beginning."""
+"""The registry comes last: a service that is started on half a copy rolls it out from the
+beginning."""
 
 _MODULUS = 2**256
 
@@ -59,7 +60,7 @@ class Copied:
     total: int = 0
     """Documents in the source; 0 while they are counted."""
     seen: int = 0
-    """Documents looked at in this stage."""
+    """Documents read in this stage."""
     written: int = 0
     skipped: int = 0
     """Documents that the target had already, equal."""
@@ -85,13 +86,13 @@ async def copy(
     """
     done = Copied()
 
-    def tell() -> None:
+    def report() -> None:
         if progress is not None:
             progress(done)
 
     for kind in ORDER:
         done.kind = kind
-        done.digests[kind] = await _digest(source, kind, done, tell)
+        done.digests[kind] = await _digest(source, kind, done, report)
     done.stage, done.total, done.seen = "comparing", done.seen, 0
     if not done.total:
         what = "path" if source_name.startswith("sqlite:") else "project and database name"
@@ -100,7 +101,7 @@ async def copy(
             "Nothing was written.",
             code="source_empty",
         )
-    found = await _compare(source, target, done, tell)
+    found = await _compare(source, target, done, report)
     if found.more or (found.differ and not overwrite):
         raise Refused(found.words(overwrite), code="target_differs")
     done.stage, done.seen = "copying", 0
@@ -110,11 +111,11 @@ async def copy(
         async for batch in _batches(source, kind):
             await _put(commits, batch, overwrite, done)
             done.seen += len(batch)
-            tell()
+            report()
     done.stage, done.seen = "verifying", 0
     for kind in ORDER:
         done.kind = kind
-        copied, wanted = await _digest(target, kind, done, tell), done.digests[kind]
+        copied, wanted = await _digest(target, kind, done, report), done.digests[kind]
         if copied != wanted:
             raise Refused(
                 f"The copy is not the same: {kind.value} has {copied.count} documents, the source "
@@ -123,7 +124,7 @@ async def copy(
                 code="copy_differs",
             )
     done.stage = "done"
-    tell()
+    report()
     return done
 
 
@@ -152,10 +153,10 @@ class _Differences:
             parts.append(f"{_documents_words(self.differ)} that {verb}")
         if self.more:
             parts.append(f"{self.more} that the source has not" if self.differ else more)
-        mend = "Copy into an empty store" + ("." if self.more else ", or say --overwrite.")
+        fix = "Copy into an empty store" + ("." if self.more else ", or say --overwrite.")
         return (
             f"The target holds {' and '.join(parts)} (first: {_place(self.first)}). "
-            f"Nothing was written. {mend}"
+            f"Nothing was written. {fix}"
         )
 
 
@@ -168,13 +169,13 @@ def _place(key: Key | None) -> str:
 
 
 async def _compare(
-    source: Store, target: Store, done: Copied, tell: Callable[[], None]
+    source: Store, target: Store, done: Copied, report: Callable[[], None]
 ) -> _Differences:
     """Hold every document of the target against the source's. An empty target costs nothing."""
     found = _Differences()
     for kind in ORDER:
         done.kind = kind
-        tell()
+        report()
         async for batch in _batches(target, kind):
             wanted = await source.get(list(batch))
             for key, document in batch.items():
@@ -187,11 +188,11 @@ async def _compare(
                 else:
                     found.differ += 1
             done.seen += len(batch)
-            tell()
+            report()
     return found
 
 
-async def _digest(store: Store, kind: Kind, done: Copied, tell: Callable[[], None]) -> Digest:
+async def _digest(store: Store, kind: Kind, done: Copied, report: Callable[[], None]) -> Digest:
     count = total = 0
     async for id_, document in items(store, Query(kind, limit=PAGE)):
         mark = hashlib.sha256(id_.encode() + b"\0" + encode(document)).digest()
@@ -199,8 +200,8 @@ async def _digest(store: Store, kind: Kind, done: Copied, tell: Callable[[], Non
         count += 1
         done.seen += 1
         if count % PAGE == 0:
-            tell()
-    tell()
+            report()
+    report()
     return Digest(count, f"{total:064x}")
 
 

@@ -3,7 +3,7 @@
 Owns the transaction around ``machine.decide``: which documents it reads (the partition, the
 calendar of its dates, the pauses, its windows), how a partition that is new or was last judged
 under another registry is filled from the ledger, and which documents a decision becomes. Every
-door of the service goes through here, so no two of them can treat a partition differently.
+entry point of the service goes through here, so no two of them can treat a partition differently.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ from coordinator.ports import (
 )
 from coordinator.registry import Registry
 from coordinator.service.commits import Commits, Item
-from coordinator.service.in_force import InForce, Parse, parse_in_thread
 from coordinator.service.reading import Docs, Reading, Target
+from coordinator.service.registry_membership import Parse, RegistryMembership, parse_in_thread
 from coordinator.service.windows import judged_windows
 
 NAMES_ASKED_FOR = 30
@@ -121,7 +121,7 @@ class Engine:
         self.registry = registry
         self.clock = clock
         self.entropy = entropy
-        self.in_force = InForce(store, registry, clock, self.commits, parse)
+        self.membership = RegistryMembership(store, registry, clock, self.commits, parse)
         names = tuple(registry.processors)
         self.portions = [
             (Where("processor", Op.IN, names[n : n + NAMES_ASKED_FOR]),)
@@ -129,7 +129,7 @@ class Engine:
         ] or [(Where("processor", Op.IN, ()),)]
         """Restrict queries of partitions to processors that the registry has, a portion in each."""
         self.mine = self.portions[0] if len(self.portions) == 1 else ()
-        """Restricts a look at partitions to processors that the registry has, if they are few."""
+        """Restricts a query of partitions to processors that the registry has, if they are few."""
         self._listeners: list[Listener] = []
         self.keys_of = lru_cache(TARGETS_KEPT)(self._keys_of)
         """The documents that a decision on a partition reads, but for those inside its windows."""
@@ -156,7 +156,7 @@ class Engine:
         """The first page of partitions of the processors that the registry has; and if more follow.
 
         Those of removed processors never crowd them out: where a page holds any, processors are
-        asked for by name, as many at a time as a store compares with. Raises ``Unavailable``.
+        queried by name, as many at a time as a store compares with. Raises ``Unavailable``.
         """
         known = self.registry.processors
 
@@ -175,7 +175,7 @@ class Engine:
 
     async def transact(self, keys: Sequence[Key], step: Step[T], writes: Iterable[Key]) -> T:
         """Commit decisions, knowing which registries are served. Raises ``Unavailable``."""
-        await self.in_force.keep()
+        await self.membership.ensure_current()
         return await self.commits.transact(keys, step, writes=writes)
 
     # ── partitions ───────────────────────────────────────────────────────────────────────────
@@ -225,7 +225,7 @@ class Engine:
     ) -> list[Decision]:
         """Apply facts to several partitions, together where that can be.
 
-        With ``refill`` their inputs are read from the ledger anew, with ``windows`` their windows.
+        With ``refill`` their inputs are read from the ledger again, with ``windows`` their windows.
         One that cannot be decided on is a bug: it is logged, and keeps nothing from the others.
         Raises ``Unavailable``.
         """
@@ -257,7 +257,7 @@ class Engine:
             return step
 
         items = [Item(t, self.keys_of(t), [partition_key(*t)]) for t in work]
-        await self.in_force.keep()
+        await self.membership.ensure_current()
         answers = await self.commits.together(decide_all, items, self.committed)
         for target, answer in zip(work, answers, strict=True):
             if isinstance(answer, Unavailable):
@@ -296,7 +296,7 @@ class Engine:
         that is not enough the sweep evaluates the partition at once, and nothing is decided here.
         """
         processor, game_date = target
-        spec = self.in_force.spec(processor)
+        spec = self.membership.spec(processor)
         missing = len(reading.missing)  # what others miss is none of its own
         stored: Partition | None = reading.get(partition_key(processor, game_date))
         stale = stored is None or stored.registry_hash != spec.registry_hash
@@ -350,7 +350,7 @@ class Engine:
             games=games,
             pauses=tuple(pauses),
             arrivals=arrivals,
-            registry_since=self.in_force.since,
+            registry_since=self.membership.since,
         )
 
     def _refill(
@@ -382,7 +382,7 @@ class Engine:
         partition: Partition | None = (await self.store.get([key]))[key]
         if partition is None:
             decision = await self.preview(spec, game_date)
-            partition, _ = unheard(decision, spec)
+            partition, _ = not_stored(decision, spec)
         days = (await self.windows_now([(spec.name, game_date)]))[spec.name, game_date]
         return shown_now(partition, spec, self.clock.now(), days)
 
@@ -485,18 +485,18 @@ def shown_now(
     """A partition as it is to be shown: its status is what the verdict of this instant says.
 
     The stored status may differ until the next sweep, or after a clock was set back. ``days``
-    holds the dates of its windows; without them windows stand as the partition remembers them.
+    holds the dates of its windows; without them windows are as the partition remembers them.
     """
     verdict = judge(partition, spec, now, days=days)
     status = status_of(partition.live, partition.skip, partition.outcome, verdict)
     return replace(partition, status=status), verdict
 
 
-def unheard(decision: Decision, spec: ProcessorSpec) -> tuple[Partition, Verdict]:
+def not_stored(decision: Decision, spec: ProcessorSpec) -> tuple[Partition, Verdict]:
     """A partition that is not stored, judged from a first decision that nobody commits.
 
-    What that decision would fire is no run: nothing is decided until something is heard of the
-    date.
+    What that decision would fire is no run: nothing is decided until something is received for
+    the date.
     """
     if decision.fired is None:
         return decision.partition, decision.verdict

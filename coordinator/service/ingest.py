@@ -1,4 +1,4 @@
-"""The door for events: what was loaded, and what runners report by message.
+"""The entry point for events: what was loaded, and what runners report by message.
 
 Owns the outcome of every event (specification 3.3): one transaction over its ledger, its table's
 date, the calendar where it sets one, and every dependent partition. Events that wait at the same
@@ -54,7 +54,7 @@ senders try again."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Affected:
-    """A partition that an event was delivered to, as it stood after the commit."""
+    """A partition that an event was delivered to, as it was after the commit."""
 
     processor: str
     game_date: str
@@ -151,14 +151,14 @@ class Ingest:
             self._table(message)
 
     async def announce(self, arrival: Arrival, processor: str) -> Outcome:
-        """Take in the announcement of a processor's own output.
+        """Ingest the announcement of a processor's own output.
 
         Raises ``Unavailable`` while another registry is served that has its table and this one has
         not: an instance of that one delivers it.
         """
         name = arrival.table
         if name not in self.registry.tables:
-            await self._engine.in_force.unknown_here(
+            await self._engine.membership.unknown_here(
                 f"the table {shown(name)}", lambda other: other is None or name in other.tables
             )
         message, table = self._loads.announced(arrival, processor)
@@ -168,18 +168,18 @@ class Ingest:
         message = read_event(event, received_at, message_id)
         if isinstance(message, RunReport):
             return await self._report(message)
-        names, in_force = message.names, self._engine.in_force
+        names, membership = message.names, self._engine.membership
         unknown = f"the table {shown(names[0])}"
         try:
             table = self._table(message)
         except BadMessage:
-            await in_force.unknown_here(
+            await membership.unknown_here(
                 unknown, lambda other: other is None or any(map(other.table_for, names))
             )
             raise
-        if in_force.others and self.registry.table_for(names[0]) is None:
+        if membership.others and self.registry.table_for(names[0]) is None:
             # Another name in it is known here; the first one may be another registry's table.
-            await in_force.unknown_here(
+            await membership.unknown_here(
                 unknown, lambda other: other is None or other.table_for(names[0]) is not None
             )
         return await self._record(message, table, received_at)
@@ -194,7 +194,7 @@ class Ingest:
                     Mistake(
                         "target_table",
                         "names no declared table or alias; declare it in registry.yaml, "
-                        "or mend the name",
+                        "or fix the name",
                         shown(message.names[0]),
                     ),
                 ),
@@ -318,7 +318,7 @@ class Ingest:
         engine, arrival = self._engine, load.arrival
         keys = self._loads.keys_of(arrival.table, arrival.game_date, arrival.event_id)
         keys += [key for target in load.targets for key in engine.keys_of(target)]
-        await engine.in_force.keep()
+        await engine.membership.ensure_current()
         item = Item(load, keys, self._loads.writes_of(load))
         return (await engine.commits.merged(self._decide, item, self._committed)).outcome
 

@@ -1,4 +1,4 @@
-"""A load inside a transaction: its ledger, its table's date, the calendar, and who hears of it.
+"""A load inside a transaction: its ledger, its table's date, the calendar, and who receives it.
 
 Owns where a load goes (the partitions it is delivered to) and how it is folded in, whether it came
 as an event (``ingest``) or as the output of a run that ended (``runs``). Refuses to commit: its
@@ -66,7 +66,7 @@ class Folded:
     """As specification 3.3 names it; ``conflict``: its id is known with other content;
     ``reserved``: its id is a run's, and that run has announced nothing."""
     targets: Sequence[Target] = ()
-    """The partitions that hear of it."""
+    """The partitions that receive it."""
     warnings: tuple[str, ...] = ()
     pending: tuple[tuple[str, str], ...] = ()
     """(table, date) of what its commit leaves to be done."""
@@ -83,7 +83,7 @@ class Loads:
         self.left_pending = left_pending
         self._windows = _windows_by_table(engine.registry)
         self.in_windows = _tables_in_windows(engine.registry)
-        """The tables whose loads some window may look at."""
+        """The tables whose loads some window may cover."""
         self._by_game = tuple(
             t.name
             for t in engine.registry.tables.values()
@@ -316,7 +316,8 @@ class Loads:
     def decide(
         self, reading: Reading, facts: Mapping[Target, Sequence[Fact]], now: datetime
     ) -> dict[Target, Committed]:
-        """Decide on every partition that hears something; incomplete where documents are missing."""
+        """Decide on every partition that receives something; incomplete where documents are
+        missing."""
         found: dict[Target, Committed] = {}
         for target, received in facts.items():
             decided = self._engine.decide_in(
@@ -424,7 +425,7 @@ def named_partitions(registry: Registry, table: TableSpec, game_date: str) -> li
 def dependent_partitions(
     registry: Registry, table: TableSpec, game_date: str
 ) -> tuple[Target, ...]:
-    """The partitions that a load is delivered to; those that only look back at it are others."""
+    """The partitions that a load is delivered to; those whose windows cover it are others."""
     found = dict.fromkeys(named_partitions(registry, table, game_date))
     if table.name == registry.calendar_table and table.enabled:
         for spec in registry.processors.values():
@@ -444,7 +445,8 @@ def _windows_by_table(registry: Registry) -> Mapping[str, tuple[Requirement, ...
 
 
 def _tables_in_windows(registry: Registry) -> frozenset[str]:
-    """The tables whose loads some window may look at; the calendar decides what all look at."""
+    """The tables whose loads some window may cover; the calendar decides the dates of all
+    windows."""
     windows = [r for s in registry.processors.values() for r in s.windows]
     tables = {t for r in windows for t in r.sources}
     if windows and registry.calendar_table is not None:

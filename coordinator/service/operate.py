@@ -1,6 +1,6 @@
 """What people do: trigger, skip, reset, waive, pause and resume.
 
-Owns the checks of what was asked (a reason, words that exist), the audit entry of each act, and the
+Owns the checks of each request (a reason, names that exist), the audit entry of each act, and the
 dry run: the same code, with nothing written. What an act does to a partition is the core's to say.
 """
 
@@ -172,7 +172,7 @@ class Operate:
         if until is not None and until <= self._engine.clock.now():
             raise BadInput(
                 f"until: {until.isoformat()} has passed",
-                [Mistake("until", "must lie in the future", shown(until.isoformat()))],
+                [Mistake("until", "must be in the future", shown(until.isoformat()))],
             )
         fact = WaiverGranted(table=name, reason=reason, actor=actor, until=until)
         detail = {"table": name, "until": until.isoformat() if until else None}
@@ -333,7 +333,7 @@ class Operate:
     async def replay(
         self, quarantine_id: str, *, reason: str, actor: str, dry_run: bool = False
     ) -> Outcome:
-        """Take a quarantined message in again, once what was wrong has been mended.
+        """Ingest a quarantined message again, once its cause has been fixed.
 
         Raises ``NotFound``, ``Refused`` (already settled), ``BadInput`` (still bad).
         """

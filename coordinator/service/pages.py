@@ -9,7 +9,7 @@ from coordinator.ports import Document, Page, Query, Store
 
 
 async def pages(store: Store, query: Query) -> AsyncIterator[Page]:
-    """Every page of a query, each read when it is asked for. Raises ``Unavailable``."""
+    """Every page of a query, each read when it is needed. Raises ``Unavailable``."""
     while True:
         page = await store.find(query)
         yield page

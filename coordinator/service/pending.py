@@ -29,9 +29,9 @@ from coordinator.documents import (
 )
 from coordinator.errors import Unavailable
 from coordinator.ports import Changes, Key, Kind, Notice, Op, Query, Where
+from coordinator.service.deduplicate import first_time
 from coordinator.service.engine import Engine
 from coordinator.service.loads import dependent_partitions
-from coordinator.service.once import first_time
 from coordinator.service.pages import pages
 from coordinator.service.reading import Docs, Target
 
@@ -44,7 +44,7 @@ LEDGER_PAGE = 500
 REFOLD_TRIES = 20
 LAST_DATE = "9999-12-31"
 
-Tell = Callable[[Notice], None]
+Notify = Callable[[Notice], None]
 
 
 class Pending:
@@ -53,18 +53,18 @@ class Pending:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._hints: dict[tuple[str, str], None] = {}
-        """Dates of which a load came again: who looks back at them is evaluated, should it be
-        stuck. Nothing is lost with these."""
+        """Dates of which a load came again: partitions whose windows cover them are evaluated,
+        should they be stuck. Nothing is lost with these."""
         self._busy = asyncio.Lock()
 
     def hint(self, dates: Iterable[tuple[str, str]]) -> None:
-        """Evaluate whoever looks back at these (table, date), too."""
+        """Evaluate the partitions whose windows cover these (table, date), too."""
         self._hints.update(dict.fromkeys(dates))
 
-    async def finish(self, tell: Tell | None) -> list[Decision]:
+    async def finish(self, notify: Notify | None) -> list[Decision]:
         """Do everything that is recorded, and give what was decided. Raises ``Unavailable``.
 
-        ``tell`` sends a notice.
+        ``notify`` sends a notice.
         """
         decisions: list[Decision] = []
         async with self._busy:
@@ -73,15 +73,15 @@ class Pending:
             async for page in pages(self._engine.store, query):
                 records: list[PendingWork] = [r for _, r in page.items]
                 if records:
-                    decisions += await self._do(records, tell)
+                    decisions += await self._do(records, notify)
                 for record in records:
                     hints.pop((record.table, record.game_date), None)
             decisions += await self._evaluate(hints)
         return decisions
 
-    async def _do(self, records: Sequence[PendingWork], tell: Tell | None) -> list[Decision]:
+    async def _do(self, records: Sequence[PendingWork], notify: Notify | None) -> list[Decision]:
         registry = self._engine.registry
-        if self._engine.in_force.others:
+        if self._engine.membership.others:
             # What is not declared here is for an instance of the registry that declares it.
             records = [r for r in records if r.table in registry.tables]
         decisions: list[Decision] = []
@@ -92,7 +92,7 @@ class Pending:
             if table is None:
                 continue
             if Work.GAMES_NOT_KEPT in record.work:
-                await self._notify(record, tell)
+                await self._notify(record, notify)
             try:
                 decided = await self._bring(table, record, refolded)
             except Unavailable:
@@ -271,11 +271,11 @@ class Pending:
 
     # ── notices ──────────────────────────────────────────────────────────────────────────────
 
-    async def _notify(self, record: PendingWork, tell: Tell | None) -> None:
+    async def _notify(self, record: PendingWork, notify: Notify | None) -> None:
         table, date = record.table, record.game_date
-        if tell is None or not await first_time(self._engine, f"games:{table}", date):
+        if notify is None or not await first_time(self._engine, f"games:{table}", date):
             return
-        tell(
+        notify(
             Notice(
                 severity="warning",
                 kind="unexpected_games",

@@ -55,7 +55,9 @@ class Quarantine:
             known: Quarantined | None = docs[key]
             if known is None:
                 kept = entry
-            elif known.state is QuarantineState.DISCARDED:  # a person's word on these bytes holds
+            elif (
+                known.state is QuarantineState.DISCARDED
+            ):  # a person's decision on these bytes holds
                 kept = replace(known, times_seen=known.times_seen + 1)
             else:
                 kept = replace(entry, times_seen=known.times_seen + 1)

@@ -1,4 +1,4 @@
-"""The door for runners: claim, heartbeat, complete.
+"""The entry point for runners: claim, heartbeat, complete.
 
 Owns the way from a run id to its partition, the words of a refusal, and that the output of a run
 that ended well is announced with its end. Every runner, in this process or far away, comes through
@@ -114,7 +114,7 @@ class Runs:
             except (NotFound, Refused, Unavailable):
                 raise
             # What is downstream has no room or cannot be judged. That must not keep the run from
-            # ending: its announcement waits in the outbox, where its failure is news.
+            # ending: its announcement waits in the outbox, where its failure is notified.
             except TooLarge as error:
                 log.warning("no room for an output", run_id=run_id, error=error.detail)
             except Exception:
@@ -132,7 +132,7 @@ class Runs:
         spec = self._engine.registry.processors.get(place[0]) if place else None
         if place is not None and spec is None:
             name = shown(place[0])
-            await self._engine.in_force.unknown_here(
+            await self._engine.membership.unknown_here(
                 f"the processor {name}", lambda other: other is None or place[0] in other.processors
             )
             key = run_key(run_id)
@@ -155,7 +155,7 @@ class Runs:
         *,
         announce: bool = False,
     ) -> Reply:
-        """Apply a runner's word to its partition; with ``announce`` deliver the output with it."""
+        """Apply a runner's report to its partition; with ``announce`` deliver the output with it."""
         engine, loads = self._engine, self._loads
         target = (spec.name, date)
         key = partition_key(*target)
@@ -172,7 +172,9 @@ class Runs:
             partition: Partition | None = docs[key]
             if partition is None:
                 # Asking for a run that never was must leave no partition behind.
-                raise NotFound(f"there is no run {run_id[:200]}; nothing was heard of {date} yet")
+                raise NotFound(
+                    f"there is no run {run_id[:200]}; nothing was received for {date} yet"
+                )
             facts: tuple[Fact, ...] = (fact,)
             if announce and partition.live is not None and partition.live.run_id == run_id:
                 # Of a run that had ended before, an announcement that still waits stays.
@@ -230,7 +232,7 @@ class Runs:
         spec: ProcessorSpec,
         now: datetime,
     ) -> tuple[Folded, list[Committed]]:
-        """Take in the output of a run that ended, as the load that it is."""
+        """Ingest the output of a run that ended, as the load that it is."""
         message, table = self._loads.announced(announcement(ended, spec.output, now), spec.name)
         load = self._loads.load(message, table, now, own=True)
         facts: dict[Target, list[Fact]] = {}

@@ -29,8 +29,8 @@ def compare(
 ) -> SetSince:
     """Since when the rules of ``registry``, which is served from ``now`` on, are set.
 
-    ``before`` are the registries served until now, each with what this gave for it; None stands
-    for one that cannot be read any more, which then set nothing. Where several are served side by
+    ``before`` are the registries served until now, each with what this gave for it; None is
+    one that cannot be read any more, which then set nothing. Where several are served side by
     side (a rolling deployment), a rule is set if one of them sets it.
     """
     served = [(other, set_since) for other, set_since in before if other is not None]
@@ -83,7 +83,7 @@ def _rules(spec: ProcessorSpec) -> Mapping[str, Collection[str]]:
     """What of a processor acts at instants, each with the rules that would have set it before.
 
     What a deadline does is no part of it: its instant is the same, and it acts once. A schedule of
-    ``always`` acts where one of ``ready`` had nothing to do, so it is set anew after that.
+    ``always`` acts where one of ``ready`` had nothing to do, so it is set again after that.
     """
     policy, zone = spec.policy, spec.timezone
     found: dict[str, Collection[str]] = {}

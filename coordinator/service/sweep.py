@@ -1,8 +1,8 @@
-"""The door for time: every partition whose ``wake_at`` has passed gets a look.
+"""The entry point for time: every partition whose ``wake_at`` has passed is evaluated.
 
-Owns when to look. Embedded, it sleeps until the earliest ``wake_at`` and is woken by every commit
-that sets an earlier one, so a grace of two seconds ends within a second; a scheduler may also call
-it. What time does to a partition is the core's to say.
+Owns when that happens. Embedded, it sleeps until the earliest ``wake_at`` and is woken by every
+commit that sets an earlier one, so a grace of two seconds ends within a second; a scheduler may
+also call it. What time does to a partition is the core's to say.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from coordinator.core.words import words_for
 from coordinator.documents import ALL
 from coordinator.errors import CONTENDED, CoordinatorError, Unavailable
 from coordinator.ports import Changes, Key, Kind, Notice, Op, Query, Where
-from coordinator.service.adopt import Adoption
+from coordinator.service.deduplicate import first_time
 from coordinator.service.engine import Committed, Engine
 from coordinator.service.notices import Notices
-from coordinator.service.once import first_time
 from coordinator.service.pages import pages
 from coordinator.service.pending import Pending
 from coordinator.service.reading import Docs, Target
-from coordinator.service.silence import Silence
-from coordinator.service.waiting import time_or_news
+from coordinator.service.registry_rollout import RegistryRollout
+from coordinator.service.silent_sources import SilentSources
+from coordinator.service.wakeup import time_or_event
 
 log = structlog.get_logger(__name__)
 
@@ -39,12 +39,12 @@ BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 PARTITIONS_PER_SWEEP = 2000
 PER_TRANSACTION = 50
 IDLE_LOOK = timedelta(seconds=15)
-"""How often the store is asked for its earliest ``wake_at`` when no commit told of one."""
+"""How often the store is queried for its earliest ``wake_at`` when no commit set one."""
 REST_TIMES = 4
 """After what loads left is finished, rest so many times as long as it took: a burst shares it."""
 REST_SECONDS_MAX = 1.0
 LATE_AFTER = timedelta(minutes=5)
-"""A partition found this long after its ``wake_at`` makes the sweep late, which is news."""
+"""A partition found this long after its ``wake_at`` makes the sweep late, which is notified."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,14 +76,14 @@ class Sweeper:
         self.stuck = engine.stuck
         self._late = False
         """The last sweep was late, which was notified; the next notice is after one in time."""
-        self._silence = Silence(engine)
+        self._silent_sources = SilentSources(engine)
         self._pending = Pending(engine)
         self._work_left = False
-        self.adoption = Adoption(engine, alone=alone)
-        """What instances under another registry leave out is looked for beside the sweep."""
-        engine.listen(self._heard)
+        self.rollout = RegistryRollout(engine, alone=alone)
+        """Each sweep delivers what instances under another registry leave out."""
+        engine.listen(self._on_commit)
 
-    def _heard(self, committed: Sequence[Committed]) -> None:
+    def _on_commit(self, committed: Sequence[Committed]) -> None:
         for c in committed:
             wake = c.decision.partition.wake_at
             if wake is not None and (self._next is None or wake < self._next):
@@ -119,7 +119,7 @@ class Sweeper:
                 if self._work_left:
                     await self._finish_soon()
                 wake = min(look_at, self._next) if self._next else look_at
-                await time_or_news(clock, self._kick, (wake - clock.now()).total_seconds())
+                await time_or_event(clock, self._kick, (wake - clock.now()).total_seconds())
                 if not self._work_left or wake <= clock.now():
                     break
 
@@ -150,7 +150,7 @@ class Sweeper:
         return self._engine.clock.now()
 
     async def sweep(self, *, limit: int = PARTITIONS_PER_SWEEP) -> Swept:
-        """Look at every partition that is due, at most ``limit`` of them."""
+        """Evaluate every partition that is due, at most ``limit`` of them."""
         now = self._now()
         self.last_at = now
         await self._tend_registries()
@@ -160,7 +160,7 @@ class Sweeper:
         late = 0.0
         fired = [d.fired.run_id for d in finished if d.fired is not None]
         more = False
-        # One look at one partition is all that an idle sweep needs.
+        # One query of one partition is all that an idle sweep needs.
         next_wake = await self.next_wake(BEFORE_ALL)
         if next_wake is not None and next_wake <= now:
             async for partitions in self._due(now):
@@ -178,8 +178,8 @@ class Sweeper:
                         fired.append(decision.fired.run_id)
             else:
                 next_wake = await self.next_wake(now)
-        await self._silence.look(self._notices.send)
-        await self._tell_late(late, now)
+        await self._silent_sources.check(self._notices.send)
+        await self._notify_late(late, now)
         return Swept(
             at=now,
             looked_at=looked,
@@ -208,7 +208,7 @@ class Sweeper:
                 if found:
                     yield found
 
-    async def _tell_late(self, late: float, now: datetime) -> None:
+    async def _notify_late(self, late: float, now: datetime) -> None:
         """Notify of a sweep that came late, once until one is in time again."""
         was_late, self._late = self._late, late > LATE_AFTER.total_seconds()
         if not self._late or was_late:
@@ -229,9 +229,9 @@ class Sweeper:
             )
 
     async def _tend_registries(self) -> None:
-        news = await self.adoption.tend()
-        if news is not None and await first_time(self._engine, news.kind, news.notice_id):
-            self._notices.send(news)
+        notice = await self.rollout.follow_up()
+        if notice is not None and await first_time(self._engine, notice.kind, notice.notice_id):
+            self._notices.send(notice)
 
     async def _finish_pending(self) -> list[Decision]:
         self._work_left = False
@@ -248,7 +248,7 @@ class Sweeper:
     # ── resumes ──────────────────────────────────────────────────────────────────────────────
 
     async def _finish_resumes(self) -> None:
-        """Look at what a pause held, for every resume that was committed and not finished."""
+        """Evaluate what a pause held, for every resume that was committed and not finished."""
         page = await self._engine.store.find(
             Query(Kind.CONTROL, (Where("resume_pending", Op.EQ, 1),))
         )

@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             counter.update(getattr(report, name))
         if report.broken is not None:
             failed += 1
-            _tell(report, asked.store, show_tail=not asked.trace)
+            _show_report(report, asked.store, show_tail=not asked.trace)
     took = time.monotonic() - began
     _say(
         f"{len(seeds)} worlds, {steps} steps, {commits} commits, {took:.1f} s "
@@ -139,19 +139,19 @@ def _played(work: Sequence[tuple[int, int, str, bool]], jobs: int) -> Iterator[R
 
 def _play(job: tuple[int, int, str, bool]) -> Report:
     seed, steps, store, trace = job
-    tell = _say if trace else None
+    say = _say if trace else None
     if store == "memory":
-        return run(seed, steps=steps, trace=tell)
+        return run(seed, steps=steps, trace=say)
     if store == "firestore":
         from coordinator.simulation.firestore import OverFirestore
 
-        return run(seed, steps=steps, trace=tell, store=OverFirestore(seed))
+        return run(seed, steps=steps, trace=say, store=OverFirestore(seed))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "world.sqlite"
-        return run(seed, steps=steps, trace=tell, store=SqliteStore(path, inline=True))
+        return run(seed, steps=steps, trace=say, store=SqliteStore(path, inline=True))
 
 
-def _tell(report: Report, store: str, *, show_tail: bool) -> None:
+def _show_report(report: Report, store: str, *, show_tail: bool) -> None:
     _say(f"seed {report.seed} after {report.steps} steps: {report.broken}")
     if show_tail:
         for line in report.tail:

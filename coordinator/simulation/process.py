@@ -120,13 +120,13 @@ class Process:
         """Let go of a task that has ended."""
         self.tasks.pop(task, None)
 
-    async def adopt(self) -> int:
+    async def roll_out(self) -> int:
         """Take the registry into use."""
-        return await self.call(lambda p: p.adopt_inside())
+        return await self.call(lambda p: p.roll_out_inside())
 
-    async def adopt_inside(self) -> int:
+    async def roll_out_inside(self) -> int:
         """The same, in a task that already belongs to the process."""
-        return await self.sweeper.adoption.take_up()
+        return await self.sweeper.rollout.start()
 
     def loops(self) -> list[asyncio.Task[None]]:
         """Start the loops that run for ever: the sweeper's and the relay's."""

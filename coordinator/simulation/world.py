@@ -349,7 +349,7 @@ class World:
     async def _serve(self, slot: int, process: Process) -> None:
         """A process's life: take the registry into use, run, and be started again if it dies."""
         try:
-            await process.adopt()
+            await process.roll_out()
         except Unreachable:
             pass
         except EXPECTED_REFUSALS as error:
@@ -583,9 +583,9 @@ class World:
 
     async def _heal(self, after: float) -> None:
         await self.clock.sleep(after)
-        self._mend()
+        self._end_faults()
 
-    def _mend(self) -> None:
+    def _end_faults(self) -> None:
         """Let what befell the store end."""
         trouble = self._stores.trouble
         if trouble is not None and trouble.kind is not None:
@@ -686,7 +686,7 @@ class World:
     def _calm(self) -> None:
         """Let faults stop: the store heals, clocks are set right, one registry is served."""
         self.faults.on = False
-        self._mend()
+        self._end_faults()
         for process in self.slots:
             if process is None:
                 continue

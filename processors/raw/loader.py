@@ -88,7 +88,7 @@ class RawLoader:
             rows = rows_of(self._season, table, games, loaded_at, self._seed)
             replaced = self._warehouse.replace_rows(table, game_date, rows, game_ids=game_ids)
         except RowError as error:
-            self.tell_failed(
+            self.report_failed(
                 table,
                 game_date,
                 error=str(error),
@@ -110,7 +110,7 @@ class RawLoader:
         event = self._event(table, game_date, ids, len(rows), status, loaded_at, origin, metadata)
         return LoadReport(event, self._publisher.publish(event), replaced)
 
-    def tell_failed(
+    def report_failed(
         self,
         table: str,
         game_date: date,
@@ -127,7 +127,7 @@ class RawLoader:
         )
         return LoadReport(event, self._publisher.publish(event), Replaced(0, 0))
 
-    def tell_again(self, event: Event) -> LoadReport:
+    def report_again(self, event: Event) -> LoadReport:
         """Publish an event that was already published, unchanged; nothing is loaded."""
         return LoadReport(event, self._publisher.publish(event), Replaced(0, 0))
 

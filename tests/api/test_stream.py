@@ -90,10 +90,10 @@ async def test_a_change_of_this_process_is_not_sent_again_by_the_store() -> None
     others.partitions = (
         at(9, status=Status.FIRING, execution=replace(PARTITION.execution, generation=2)),
     )
-    heard = await listener
-    assert [c["revision"] for c in heard] == [6, 9]
-    assert heard[1]["before"] == "waiting"
-    assert heard[1]["fired_run_id"] == heard[1]["run_id"]
+    received = await listener
+    assert [c["revision"] for c in received] == [6, 9]
+    assert received[1]["before"] == "waiting"
+    assert received[1]["fired_run_id"] == received[1]["run_id"]
 
 
 async def test_no_look_without_listeners() -> None:

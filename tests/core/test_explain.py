@@ -189,8 +189,8 @@ def test_settling_names_each_hold_and_its_end() -> None:
 
 def test_a_date_that_nobody_named_says_what_it_waits_for() -> None:
     world = World(table(A))
-    unheard = replace(world.partition, revision=0, status=Status.SETTLING)
-    assert why(unheard, world.spec, world.verdict) == (
+    not_stored = replace(world.partition, revision=0, status=Status.SETTLING)
+    assert why(not_stored, world.spec, world.verdict) == (
         f"Everything critical is there; it fires as soon as a load or the calendar names {DATE}."
     )
 
@@ -227,7 +227,7 @@ def test_the_stages_of_a_run() -> None:
         (RunStatus.SKIPPED, "The run reported that it had nothing to do"),
     ],
 )
-def test_other_good_outcomes_are_told_apart(status: RunStatus, how: str) -> None:
+def test_other_good_outcomes_are_distinguished(status: RunStatus, how: str) -> None:
     world = World()
     world.load()
     world.claim()
@@ -319,25 +319,25 @@ def test_what_waits_for_an_output_names_who_writes_it() -> None:
     assert upstream(world.verdict, world.spec) == (("S", BEFORE),)
 
 
-def test_where_a_producer_stands() -> None:
-    def stands(world: World) -> str:
+def test_the_state_of_a_producer_is_a_sentence() -> None:
+    def sentence(world: World) -> str:
         return upstream_sentence(world.partition)
 
     see = f"See: coordinator why P {DATE}."
     world = World()
-    assert stands(world) == f"P is waiting. {see}"
+    assert sentence(world) == f"P is waiting. {see}"
     world.pause()
-    assert stands(world) == f"P is waiting (paused). {see}"
+    assert sentence(world) == f"P is waiting (paused). {see}"
     world.resume()
     world.load()
-    assert stands(world) == f"P is firing. {see}"
+    assert sentence(world) == f"P is firing. {see}"
     world.fail_delivery()
-    assert stands(world) == f"P is firing (its launch cannot be delivered). {see}"
+    assert sentence(world) == f"P is firing (its launch cannot be delivered). {see}"
     world.run_through()
-    assert stands(world) == f"P succeeded. {see}"
+    assert sentence(world) == f"P succeeded. {see}"
     (entry,) = world.entries(EffectKind.ANNOUNCE)
     world.step(DeliveryFailed(effect_id=entry.effect_id, error="503"))
-    assert stands(world) == f"P succeeded (its output cannot be announced). {see}"
+    assert sentence(world) == f"P succeeded (its output cannot be announced). {see}"
 
 
 def test_a_run_says_what_it_was_fired_by() -> None:
@@ -363,7 +363,7 @@ def test_an_overdue_partition_says_since_when() -> None:
     )
 
 
-def test_once_the_re_fires_are_spent_nobody_is_told_to_wait_for_data() -> None:
+def test_once_the_re_fires_are_spent_nobody_is_advised_to_wait_for_data() -> None:
     world = World(attempts=1, max_refires=0)
     world.load()
     world.claim()

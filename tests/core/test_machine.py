@@ -252,7 +252,7 @@ def test_delivery_is_retried_for_ever_with_back_off_up_to_a_minute() -> None:
     assert entry.last_error == "503"
 
 
-def test_an_undeliverable_launch_is_news_after_ten_minutes_and_once() -> None:
+def test_an_undeliverable_launch_is_notified_after_ten_minutes_and_once() -> None:
     world = fired()
     world.at(9.9).fail_delivery()
     assert world.notices() == []
@@ -270,7 +270,7 @@ def test_the_ten_minutes_of_a_later_attempt_run_from_its_launch() -> None:
     assert world.notices() == ["launch_undeliverable"]
 
 
-def test_an_output_that_cannot_be_announced_is_news_after_ten_minutes_and_once() -> None:
+def test_an_output_that_cannot_be_announced_is_notified_after_ten_minutes_and_once() -> None:
     world = done()
     (entry,) = world.entries(EffectKind.ANNOUNCE)
     failed = DeliveryFailed(effect_id=entry.effect_id, error="503")
@@ -281,7 +281,7 @@ def test_an_output_that_cannot_be_announced_is_news_after_ten_minutes_and_once()
     assert world.notices() == ["announcement_undeliverable"]
 
 
-def test_a_notice_that_cannot_be_delivered_is_no_news() -> None:
+def test_a_notice_that_cannot_be_delivered_is_not_notified() -> None:
     world = fired()
     world.at(10).fail_delivery()
     (notice,) = world.entries(EffectKind.NOTIFY)
@@ -361,7 +361,7 @@ def test_a_claim_proves_delivery_whatever_this_clock_says(delivered: bool) -> No
 
 
 @pytest.mark.parametrize(("generation", "code"), [(1, "over"), (2, "unknown"), (-1, "unknown")])
-def test_a_run_that_is_over_or_never_was_is_told_apart(generation: int, code: str) -> None:
+def test_a_run_that_is_over_or_never_was_is_distinguished(generation: int, code: str) -> None:
     world = done()
     fact = Claimed(generation=generation, attempt=1, owner="w", token="t")
     assert world.step(fact).replies[0].code == code
@@ -422,7 +422,7 @@ def test_reports_of_a_run_that_never_was_are_unknown() -> None:
         ({"run_timeout": minutes(3)}, "lease_lost", 3),
     ],
 )
-def test_a_lost_lease_is_news_and_the_next_attempt_starts_after_its_back_off(
+def test_a_lost_lease_is_notified_and_the_next_attempt_starts_after_its_back_off(
     settings: dict[str, timedelta], kind: str, after: int
 ) -> None:
     world = running(**settings)
@@ -432,7 +432,7 @@ def test_a_lost_lease_is_news_and_the_next_attempt_starts_after_its_back_off(
     assert world.notices() == [kind]
 
 
-def test_an_unclaimed_launch_is_news_and_the_next_attempt_starts() -> None:
+def test_an_unclaimed_launch_is_notified_and_the_next_attempt_starts() -> None:
     world = fired(claim_timeout=minutes(10))
     world.at(2).deliver()
     assert world.partition.wake_at == at(12)
@@ -525,7 +525,7 @@ def test_a_status_that_ends_no_run_is_refused() -> None:
     assert world.status is Status.RUNNING
 
 
-def test_failures_spend_the_attempts_and_the_end_is_news_once() -> None:
+def test_failures_spend_the_attempts_and_the_end_is_notified_once() -> None:
     world = done(attempts=2)
     failing = fired(attempts=2)
     failing.run_through(RunStatus.FAILED)
@@ -558,7 +558,7 @@ def test_a_failed_partition_runs_again_on_newer_data_after_the_cooldown_as_a_ref
 # ── re-fires ─────────────────────────────────────────────────────────────────────────────────
 
 
-def test_max_refires_bounds_the_generations_and_reaching_it_is_news_once() -> None:
+def test_max_refires_bounds_the_generations_and_reaching_it_is_notified_once() -> None:
     world = fired(cooldown=ZERO, max_refires=2)
     for n in range(1, 6):
         world.run_through()
@@ -933,10 +933,10 @@ def test_skip_leaves_a_ready_partition_to_fire() -> None:
 
 
 @pytest.mark.parametrize("then", DeadlineAction)
-def test_a_date_first_heard_of_after_its_deadline_is_overdue_and_judged_as_usual(
+def test_a_date_first_known_after_its_deadline_is_overdue_and_judged_as_usual(
     then: DeadlineAction,
 ) -> None:
-    world = World(table(A), table(B), deadline=deadline(30, then), heard=60)
+    world = World(table(A), table(B), deadline=deadline(30, then), first_known=60)
     world.load(A)
     assert (world.status, world.flags) == (Status.WAITING, {Flag.OVERDUE})
     assert world.notices() == []
@@ -1001,11 +1001,11 @@ def test_a_deadline_that_passes_under_a_pause_is_notified_where_a_run_is_live() 
     assert world.notices() == ["deadline"]
 
 
-def test_a_deadline_before_a_date_was_heard_of_is_not_notified_under_its_run() -> None:
-    world = fired(deadline=deadline(30), heard=60)
+def test_a_deadline_before_a_date_was_known_is_not_notified_under_its_run() -> None:
+    world = fired(deadline=deadline(30), first_known=60)
     assert (world.flags, world.notices()) == ({Flag.OVERDUE}, [])
     assert world.partition.timers.deadline_done
-    unseen = World(deadline=deadline(30), heard=60)
+    unseen = World(deadline=deadline(30), first_known=60)
     unseen.partition = blank(unseen.spec, DATE, unseen.now)
     unseen.trigger(Bypass.DEPENDENCIES)
     assert (unseen.status, unseen.flags, unseen.notices()) == (
@@ -1285,15 +1285,15 @@ def test_clock_times_hold_on_the_days_the_clocks_change(
     scheduled = processor(table(A), table(B, critical=False), grace=HOUR * 99,
                           schedule=(ScheduleEntry(at=clock),))  # fmt: skip
     held = processor(table(A), not_before=clock)
-    heard = instant - HOUR
-    load = arrival(A, date=date, stamp=heard)
+    first_known = instant - HOUR
+    load = arrival(A, date=date, stamp=first_known)
     known, _ = TableDate(table=A, game_date=date).fold(load, Grain.DATE, GAMES)
     for spec, facts in (
         (deadlined, ()),
         (scheduled, (Loaded(table_date=known, arrival=load),)),
         (held, (Loaded(table_date=known, arrival=load),)),
     ):
-        first = decide(blank(spec, date, heard), facts, spec, heard).partition
+        first = decide(blank(spec, date, first_known), facts, spec, first_known).partition
         assert first.wake_at == instant
         early = decide(first, (), spec, instant - timedelta(seconds=1)).partition
         assert (early.generation, early.outbox) == (0, ())
@@ -1449,7 +1449,7 @@ def test_a_schedule_does_not_pass_a_quiet_load() -> None:
     assert succeeded.partition.generation == 1
 
 
-def test_always_counts_against_the_budget_and_finding_it_spent_is_news() -> None:
+def test_always_counts_against_the_budget_and_finding_it_spent_is_notified() -> None:
     world = done(max_refires=1, schedule=schedule(30, 40, when=ScheduleWhen.ALWAYS))
     world.tick(30)
     world.run_through()
@@ -1458,8 +1458,10 @@ def test_always_counts_against_the_budget_and_finding_it_spent_is_news() -> None
     assert world.notices() == ["refires_spent"]
 
 
-def test_instants_before_a_date_was_first_heard_of_are_not_for_it() -> None:
-    world = World(table(A), schedule=schedule(30, when=ScheduleWhen.ALWAYS), heard=31, grace=HOUR)
+def test_instants_before_a_date_was_first_known_are_not_for_it() -> None:
+    world = World(
+        table(A), schedule=schedule(30, when=ScheduleWhen.ALWAYS), first_known=31, grace=HOUR
+    )
     world.load()
     assert world.run.trigger is Trigger.DEPENDENCIES
 

@@ -55,7 +55,7 @@ def by_game(**settings: object) -> World:
 # ── one table ────────────────────────────────────────────────────────────────────────────────
 
 
-def test_nothing_heard_is_missing() -> None:
+def test_nothing_received_is_missing() -> None:
     assert World().state() is State.MISSING
 
 
@@ -944,7 +944,9 @@ def test_a_more_preferred_source_is_dirty_when_applied_and_ready_once_it_would_b
     assert world.status is Status.COOLING
 
 
-def test_an_alternate_that_was_used_is_no_news_once_a_preferred_source_would_be_read() -> None:
+def test_an_alternate_that_was_used_is_no_newer_data_once_a_preferred_source_would_be_read() -> (
+    None
+):
     world = World(any_of(A, B))
     world.load(B)
     world.run_through().at(1).load(B)
@@ -1270,7 +1272,7 @@ def test_without_a_record_of_what_was_consumed_nothing_is_newer() -> None:
     assert judge(bare, world.spec, world.now).dirty == ()
 
 
-def test_a_table_never_heard_of_has_no_marks() -> None:
+def test_a_table_never_loaded_has_no_marks() -> None:
     assert marks_of(None, Grain.DATE) == {}
 
 

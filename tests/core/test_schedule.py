@@ -1,4 +1,4 @@
-"""Instants on the registry's clock, and the dates a window looks at."""
+"""Instants on the registry's clock, and the dates of a window."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a processor's requirements name and look at."""
+"""What a processor's requirements name and read."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Every status with every fact: what the table says may follow does, and nothing else.
 
-For each status there are worlds in it, for each fact ways in which it may come. Every way is tried
-on every world, 30 minutes on, so that time has had something to do as well.
+For each status there are worlds in it, for each fact ways in which it may come. Every world is tried
+each way, 30 minutes on, so that time has had something to do as well.
 """
 
 from __future__ import annotations

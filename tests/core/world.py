@@ -1,7 +1,7 @@
 """A small world around ``decide``: one partition, its ledger, its calendar and a clock.
 
 Every step is held to what must always be true: the transition table, a ``wake_at`` in the future,
-generations that rise by one, and a second look at the same instant that changes nothing.
+generations that rise by one, and a second evaluation at the same instant that changes nothing.
 """
 
 from __future__ import annotations
@@ -185,11 +185,11 @@ class World:
         self,
         *requirements: Requirement,
         games: Sequence[str] | None = GAMES,
-        heard: float = 0,
+        first_known: float = 0,
         **settings: Any,
     ) -> None:
         self.spec = processor(*requirements, **settings)
-        self.now = at(heard)
+        self.now = at(first_known)
         self.games: dict[str, tuple[str, ...]] = {} if games is None else {DATE: tuple(games)}
         self.windows: dict[str, tuple[WindowDay, ...]] = {}
         self.pauses: tuple[Pause, ...] = ()
@@ -224,7 +224,7 @@ class World:
         assert after.generation == before.generation + fired
         assert after.revision == before.revision + (after != before)
         again = decide(after, (Ticked(),), self.spec, self.now)
-        assert again.partition == after, "a second look at the same instant changed something"
+        assert again.partition == after, "a second evaluation at the same instant changed something"
         assert not again.changed
         self.partition, self.decision = after, decision
         return decision

@@ -43,14 +43,14 @@ class Counts:
 
     calls: Counter[str] = field(default_factory=Counter)
     reads: int = 0
-    """Documents billed as read: asked for, or found by a query (one for a query without any)."""
+    """Documents billed as read: requested, or found by a query (one for a query without any)."""
     writes: int = 0
     """Documents billed as written, deletes among them."""
     faults: Counter[str] = field(default_factory=Counter)
 
 
 class Proxy:
-    """Listens on ``host``; ``counts`` may be replaced to begin anew, ``fault`` to inject faults."""
+    """Listens on ``host``; ``counts`` may be replaced to begin again, ``fault`` to inject faults."""
 
     def __init__(self, target: str) -> None:
         self.counts = Counts()

@@ -96,7 +96,7 @@ async def test_a_copy_cut_short_goes_on_where_it_was(
     await cloud.close()
 
 
-async def test_what_differs_is_replaced_only_when_told_to(
+async def test_what_differs_is_replaced_only_on_request(
     file: TransactingSqlite, store: TransactingFirestore
 ) -> None:
     key = Key(Kind.CONTROL, "_all")

@@ -59,7 +59,7 @@ KINDS_OF: dict[str, list[Kind]] = {
 
 
 class Finder(ast.NodeVisitor):
-    """Every construction of a store's ``Query`` in a module, and the function it stands in."""
+    """Every construction of a store's ``Query`` in a module, and the function that holds it."""
 
     def __init__(self) -> None:
         self.inside: list[str] = []
@@ -144,7 +144,7 @@ def queries() -> Iterator[tuple[str, Query]]:
         kinds = KINDS_OF.get(place, [])
         if isinstance(kind_node, ast.Attribute):
             kinds = [Kind[kind_node.attr]]
-        assert kinds, f"{place}: say in KINDS_OF what kinds it is asked for"
+        assert kinds, f"{place}: say in KINDS_OF what kinds it queries"
         order_node = argument(call, 2, "order")
         assert order_node is None or isinstance(order_node, ast.Constant), place
         order = "id" if order_node is None else str(order_node.value)

@@ -33,7 +33,7 @@ async def services(
     apps = [wired(factory(), registry) for _ in range(number)]
     for app in apps:
         await app.store.open()
-        await app.sweeper.adoption.take_up()
+        await app.sweeper.rollout.start()
     try:
         yield apps
     finally:
@@ -80,7 +80,7 @@ async def test_a_burst_on_one_date_settles(factory: FirestoreFactory) -> None:
 async def test_every_refused_claim_of_a_live_run_stays_in_its_history(
     factory: FirestoreFactory,
 ) -> None:
-    """A live run stands in its partition, which may know of more than the run's own document."""
+    """A live run is stored in its partition, which may know of more than the run's own document."""
     async with services(factory, registry(1), 2) as apps:
         await apps[0].ingest.take(event("raw.t0", 0))
         run = f"P0:{DAY}:1"
@@ -277,16 +277,9 @@ async def test_a_sweep_that_races_an_arrival_fires_once(factory: FirestoreFactor
 
 WINDOWED = """
 version: 1
-timezone: America/New_York
-calendar: {table: raw.schedule, known_from: "2025-01-01"}
-tables: {raw.schedule: {grain: date}, raw.t0: {grain: date}, raw.w: {grain: date}, out.w: {grain: date}}
-processors:
-  W:
-    phase: 4
-    output: out.w
-    grace: 0s
-    debounce: 0s
-    requires:
+timezone: America/New_York calendar: {table: raw.schedule, known_from: "2025-01-01"} tables:
+{raw.schedule: {grain: date}, raw.t0: {grain: date}, raw.w: {grain: date}, out.w: {grain: date}}
+processors: W: phase: 4 output: out.w grace: 0s debounce: 0s requires:
       - {table: raw.t0}
       - {table: raw.w, dates: {window_days: 1, min_ready: 1.0}}
 """
@@ -326,7 +319,7 @@ async def _evaluate_until_done(app: Application) -> None:
 async def test_a_load_under_a_long_window_writes_two_documents_and_its_dependents(
     factory: FirestoreFactory, proxy: Proxy
 ) -> None:
-    """40 partitions look back at it; what they lack besides keeps them unwritten."""
+    """40 partitions have windows over it; what they lack besides keeps them unwritten."""
     long = WINDOWED.replace("window_days: 1", "window_days: 366")
     dates = [(date(2025, 3, 1) + timedelta(days=n)).isoformat() for n in range(40)]
     async with services(factory, parse(long), 1) as (app,):

@@ -38,13 +38,13 @@ class Instance:
 
 
 class Listener:
-    """Hears one stream, and keeps what it hears."""
+    """Reads one stream, and keeps what it receives."""
 
     def __init__(self, lines: AsyncIterator[str]) -> None:
         self._lines = lines
         self.last_id: str | None = None
         self.resets = 0
-        self.heard: list[dict[str, Any]] = []
+        self.received: list[dict[str, Any]] = []
         self._more = asyncio.Condition()
 
     async def read(self) -> None:
@@ -55,14 +55,14 @@ class Listener:
             self.last_id = fields.get("id", self.last_id)
             self.resets += fields.get("event") == "reset"
             if fields.get("event") == "partition":
-                self.heard.append(json.loads(fields["data"]))
+                self.received.append(json.loads(fields["data"]))
                 async with self._more:
                     self._more.notify_all()
 
     async def until(self, number: int, seconds: float = 8) -> None:
-        """Wait until so many changes were heard."""
+        """Wait until so many changes were received."""
         async with asyncio.timeout(seconds), self._more:
-            await self._more.wait_for(lambda: len(self.heard) >= number)
+            await self._more.wait_for(lambda: len(self.received) >= number)
 
 
 @asynccontextmanager
@@ -85,7 +85,7 @@ async def instances(factory: FirestoreFactory) -> AsyncIterator[list[Instance]]:
     made = [Instance(wired(factory(), registry(3))) for _ in range(2)]
     for one in made:
         await one.application.store.open()
-        await one.application.sweeper.adoption.take_up()
+        await one.application.sweeper.rollout.start()
     yield made
     for one in made:
         one.stream.close()
@@ -93,7 +93,7 @@ async def instances(factory: FirestoreFactory) -> AsyncIterator[list[Instance]]:
         await one.application.store.close()
 
 
-async def test_every_instance_tells_of_every_change_once(instances: list[Instance]) -> None:
+async def test_every_instance_streams_every_change_once(instances: list[Instance]) -> None:
     a, b = instances
     async with listening(a) as near, listening(b) as far, listening(b) as also_far:
         await a.load(0)
@@ -105,10 +105,10 @@ async def test_every_instance_tells_of_every_change_once(instances: list[Instanc
             await listener.until(3)
         await asyncio.sleep(2.5)  # looks that find all of it again
     for listener in (near, far, also_far):
-        told = [(c["processor"], c["game_date"], c["revision"]) for c in listener.heard]
-        assert told == [("P0", DAY, n) for n in (1, 2, 3)]
-        assert [c["fired_run_id"] for c in listener.heard] == [None, None, f"P0:{DAY}:1"]
-        assert listener.heard[-1]["before"] == listener.heard[-2]["status"]
+        seen = [(c["processor"], c["game_date"], c["revision"]) for c in listener.received]
+        assert seen == [("P0", DAY, n) for n in (1, 2, 3)]
+        assert [c["fired_run_id"] for c in listener.received] == [None, None, f"P0:{DAY}:1"]
+        assert listener.received[-1]["before"] == listener.received[-2]["status"]
 
 
 async def test_asked_once_for_all_listeners_and_never_without(
@@ -138,7 +138,7 @@ async def test_what_others_did_while_a_listener_was_away_comes_when_it_is_back(
     await a.load(1)
     async with listening(b, listener.last_id) as back:
         await back.until(1)
-        assert (back.resets, back.heard[0]["revision"]) == (0, 2)
+        assert (back.resets, back.received[0]["revision"]) == (0, 2)
 
 
 async def test_a_listener_that_was_away_for_long_reads_the_state_afresh(

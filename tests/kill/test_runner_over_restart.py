@@ -18,7 +18,7 @@ from processors.catalog import CATALOG
 from processors.publisher import HttpTransport, RawDataPubSubPublisher
 from processors.raw import tables as raw
 from processors.raw.loader import RawLoader
-from processors.runner import HttpDoor, Runner, create_runner_app
+from processors.runner import HttpRunClient, Runner, create_runner_app
 from processors.sample import sample_season
 from processors.spool import Spool
 from processors.warehouse import DuckDBWarehouse, Warehouse
@@ -85,7 +85,7 @@ def service(tmp_path: Path, warehouse: DuckDBWarehouse) -> Iterator[Service]:
     limits = httpx.Limits(max_keepalive_connections=0)
     client = httpx.AsyncClient(base_url=served.url, limits=limits)
     runner = Runner(
-        HttpDoor(client, call_seconds=2),
+        HttpRunClient(client, call_seconds=2),
         warehouse,
         {**ENTRYPOINTS, OFFENSE: f"{__name__}:Gated"},
         owner="runner-1",

@@ -33,10 +33,10 @@ READING = "coordinator/service/reading.py"
 COMMITS = "coordinator/service/commits.py"
 OPERATE = "coordinator/service/operate.py"
 QUARANTINE = "coordinator/service/quarantine.py"
-ADOPT = "coordinator/service/adopt.py"
-IN_FORCE = "coordinator/service/in_force.py"
-ONCE = "coordinator/service/once.py"
-SILENCE = "coordinator/service/silence.py"
+ROLLOUT = "coordinator/service/registry_rollout.py"
+MEMBERSHIP = "coordinator/service/registry_membership.py"
+DEDUPLICATE = "coordinator/service/deduplicate.py"
+SILENT_SOURCES = "coordinator/service/silent_sources.py"
 OUTBOX = "coordinator/outbox.py"
 FIRESTORE = "coordinator/adapters/firestore/store.py"
 TRANSACTION = "coordinator/adapters/firestore/transaction.py"
@@ -54,7 +54,7 @@ PENDING = "coordinator/service/pending.py"
 REGISTRY_RULES = "coordinator/registry/rules.py"
 SPOOL = "processors/spool.py"
 PUBLISHER = "processors/publisher.py"
-DOOR = "processors/door.py"
+RUN_CLIENT = "processors/run_client.py"
 LAUNCH = "processors/launch.py"
 RUNNER = "processors/runner.py"
 SEASON = "processors/raw/season.py"
@@ -772,19 +772,19 @@ INTAKE = (
         "a table that only the new registry has is quarantined by an old instance",
         "law 5",
         replace(
-            IN_FORCE,
+            MEMBERSHIP,
             "if any(knows(other) for other in await self.other_registries()):",
             "if not self.others:",
         ),
         by=SERVICE
-        + "test_rolling.py::test_a_table_that_only_the_new_registry_has_is_sent_again_and_not_set_aside",
+        + "test_rolling_deployment.py::test_a_table_that_only_the_new_registry_has_is_sent_again_and_not_set_aside",
     ),
     tested(
         "former-output-recorded-too-early",
         "an output that only another served registry has is recorded for nobody",
         "law 3",
         replace(INGEST, "        if name not in self.registry.tables:\n", "        if not name:\n"),
-        by=SERVICE + "test_rolling.py::"
+        by=SERVICE + "test_rolling_deployment.py::"
         "test_an_output_under_a_former_name_is_announced_once_nobody_serves_that_name",
     ),
 )
@@ -930,44 +930,44 @@ DECIDING = (
         "registry-given-up-too-early",
         "an instance of another registry that is alive counts as gone at once",
         "law 3",
-        replace(ADOPT, ">= GONE_AFTER:", ">= timedelta(0):"),
-        by=SERVICE + "test_rolling.py",
+        replace(ROLLOUT, ">= GONE_AFTER:", ">= timedelta(0):"),
+        by=SERVICE + "test_rolling_deployment.py",
     ),
     tested(
         "leaving-mark-believed-after-it-was-taken-back",
         "an instance that said it is alive counts as gone",
         "law 3",
         replace(
-            IN_FORCE,
+            MEMBERSHIP,
             "if record is None or (leaving_at is not None and record.leaving_at != leaving_at):",
             "if record is None:",
         ),
         by=SERVICE
-        + "test_rolling.py::test_a_mark_that_was_taken_back_meanwhile_declares_nobody_gone",
+        + "test_rolling_deployment.py::test_a_mark_that_was_taken_back_meanwhile_declares_nobody_gone",
     ),
     tested(
         "frozen-instance-says-nothing",
         "an instance that comes back commits without saying that it is there",
         "law 3",
-        replace(IN_FORCE, "if self._looked is None or self._age() < within:", "if within:"),
-        by=SERVICE + "test_rolling.py",
+        replace(MEMBERSHIP, "if self._refreshed is None or self._age() < within:", "if within:"),
+        by=SERVICE + "test_rolling_deployment.py",
     ),
     tested(
         "notified-by-every-instance",
         "each instance sends the same notice",
         "6, Notify",
-        replace(ONCE, "if what in known.dates:", "if not what:"),
+        replace(DEDUPLICATE, "if what in known.dates:", "if not what:"),
         by=SERVICE
-        + "test_instances.py::test_a_sweep_that_came_late_is_told_by_one_of_the_instances",
+        + "test_instances.py::test_a_sweep_that_came_late_is_notified_by_one_of_the_instances",
     ),
     tested(
         "status-of-the-last-decision",
-        "a sentence of this instant stands beside a status that no longer holds",
+        "a sentence of this instant is shown beside a status that no longer holds",
         "5.2",
         replace(
             ENGINE,
-            "    return replace(partition, status=status), verdict\n\n\ndef unheard",
-            "    return partition, verdict\n\n\ndef unheard",
+            "    return replace(partition, status=status), verdict\n\n\ndef not_stored",
+            "    return partition, verdict\n\n\ndef not_stored",
         ),
         by="tests/service/test_status_now.py::"
         + "test_status_and_sentence_agree_before_a_sweep_and_after_a_clock_was_set_back",
@@ -1434,8 +1434,9 @@ RECEIVERS = (
         "registry-parsed-for-each-event",
         "during a rolling deployment each event blocks the event loop",
         "5",
-        replace(IN_FORCE, "if name not in self._parsed:", "if record.text:"),
-        by=SERVICE + "test_rolling.py::test_another_registry_is_parsed_once_and_off_the_event_loop",
+        replace(MEMBERSHIP, "if name not in self._parsed:", "if record.text:"),
+        by=SERVICE
+        + "test_rolling_deployment.py::test_another_registry_is_parsed_once_and_off_the_event_loop",
     ),
 )
 

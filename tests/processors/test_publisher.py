@@ -134,7 +134,7 @@ def test_a_load_is_kept_if_nobody_listens(service: Service, bench: Bench) -> Non
     with transport(service.url) as carried:
         loads, publisher = loader(bench, carried)
         report = loads.load(raw.BDL_BOXSCORES, DAY, loaded_at=NOW)
-        failed = loads.tell_failed(raw.GAMEBOOK, DAY, error="no answer", failed_at=NOW)
+        failed = loads.report_failed(raw.GAMEBOOK, DAY, error="no answer", failed_at=NOW)
     assert report.message_id is None
     assert failed.event["status"] == "failed"
     assert bench.warehouse.row_count(raw.BDL_BOXSCORES, DAY) > 0

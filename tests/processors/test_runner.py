@@ -25,13 +25,13 @@ from processors.analytics.tables import TEAM_OFFENSE
 from processors.base import ERROR_LIMIT_CHARS
 from processors.errors import (
     BadLaunchError,
-    DoorUnavailableError,
+    CoordinatorUnavailableError,
     EntrypointError,
     LeaseLostError,
 )
 from processors.launch import load_entrypoint, parse_launch, unwrap
 from processors.raw import tables as raw
-from processors.runner import HttpDoor, Runner, create_runner_app, execute
+from processors.runner import HttpRunClient, Runner, create_runner_app, execute
 from tests.processors import broken
 from tests.processors.support import NOW, Bench
 
@@ -59,7 +59,7 @@ def now() -> datetime:
 
 
 @dataclass
-class Door:
+class RunsApi:
     """The service's side of claims (specification 5.3) over HTTP; leases last `lease_seconds`.
 
     `clock_ahead` is how far its clock is ahead of the runner's; `granted` is said beside the lease.
@@ -153,8 +153,8 @@ def serving(app: Starlette) -> Iterator[str]:
 
 
 @pytest.fixture
-def door() -> Iterator[Door]:
-    served = Door()
+def runs_api() -> Iterator[RunsApi]:
+    served = RunsApi()
     with serving(served.app()) as url:
         served.url = url
         yield served
@@ -168,7 +168,7 @@ def runner_of(
     **more: str,
 ) -> Runner:
     return Runner(
-        HttpDoor(client, call_seconds=2),
+        HttpRunClient(client, call_seconds=2),
         bench.warehouse,
         {**ENTRYPOINTS, **more},
         owner="runner-1",
@@ -181,9 +181,9 @@ def runner_of(
 
 
 async def handle(
-    bench: Bench, door: Door, body: dict[str, Any], claim_seconds: float = 10, **more: str
+    bench: Bench, runs_api: RunsApi, body: dict[str, Any], claim_seconds: float = 10, **more: str
 ) -> Any:
-    async with httpx.AsyncClient(base_url=door.url) as client:
+    async with httpx.AsyncClient(base_url=runs_api.url) as client:
         runner = runner_of(bench, client, claim_seconds, **more)
         try:
             return await runner.handle(runner.accept(body))
@@ -191,40 +191,40 @@ async def handle(
             runner.close()
 
 
-async def test_a_launch_is_claimed_executed_and_reported(bench: Bench, door: Door) -> None:
+async def test_a_launch_is_claimed_executed_and_reported(bench: Bench, runs_api: RunsApi) -> None:
     bench.load(DAY, raw.BDL_BOXSCORES)
-    report = await handle(bench, door, launch())
+    report = await handle(bench, runs_api, launch())
     assert report.outcome == "reported"
-    assert door.completed[report.run_id] == {
+    assert runs_api.completed[report.run_id] == {
         "lease_token": f"token-{report.run_id}",
         "status": "success",
         "record_count": 4,
         "error": None,
     }
-    assert door.claimed[report.run_id] == ("runner-1", 1)
+    assert runs_api.claimed[report.run_id] == ("runner-1", 1)
     assert bench.warehouse.row_count(TEAM_OFFENSE, DAY) == 4
 
 
-async def test_no_inputs_are_reported_as_no_data(bench: Bench, door: Door) -> None:
-    report = await handle(bench, door, launch())
-    assert door.completed[report.run_id]["status"] == "no_data"
+async def test_no_inputs_are_reported_as_no_data(bench: Bench, runs_api: RunsApi) -> None:
+    report = await handle(bench, runs_api, launch())
+    assert runs_api.completed[report.run_id]["status"] == "no_data"
 
 
-async def test_a_refused_claim_executes_nothing(bench: Bench, door: Door) -> None:
+async def test_a_refused_claim_executes_nothing(bench: Bench, runs_api: RunsApi) -> None:
     bench.load(DAY, raw.BDL_BOXSCORES)
     body = launch()
-    door.claimed[body["run_id"]] = ("runner-2", 1)
-    report = await handle(bench, door, body)
+    runs_api.claimed[body["run_id"]] = ("runner-2", 1)
+    report = await handle(bench, runs_api, body)
     assert (report.outcome, report.result) == ("not_claimed", None)
-    assert door.completed == {}
+    assert runs_api.completed == {}
     assert bench.warehouse.row_count(TEAM_OFFENSE, DAY) == 0
 
 
 async def test_an_exception_is_reported_as_failed_in_bounded_words(
-    bench: Bench, door: Door
+    bench: Bench, runs_api: RunsApi
 ) -> None:
-    report = await handle(bench, door, launch(), **{OFFENSE: f"{HERE}:Failing"})
-    report_body = door.completed[report.run_id]
+    report = await handle(bench, runs_api, launch(), **{OFFENSE: f"{HERE}:Failing"})
+    report_body = runs_api.completed[report.run_id]
     assert report_body["status"] == "failed"
     assert report_body["error"].startswith("RuntimeError: no such luck")
     assert len(report_body["error"]) == ERROR_LIMIT_CHARS
@@ -239,112 +239,116 @@ async def test_an_exception_is_reported_as_failed_in_bounded_words(
     ],
 )
 async def test_whatever_a_processor_raises_is_reported(
-    bench: Bench, door: Door, name: str, error: str
+    bench: Bench, runs_api: RunsApi, name: str, error: str
 ) -> None:
-    report = await handle(bench, door, launch(), **{OFFENSE: f"{HERE}:{name}"})
+    report = await handle(bench, runs_api, launch(), **{OFFENSE: f"{HERE}:{name}"})
     assert report.outcome == "reported"
-    report_body = door.completed[report.run_id]
+    report_body = runs_api.completed[report.run_id]
     assert (report_body["status"], report_body["error"]) == ("failed", error)
 
 
-async def test_an_unknown_outcome_is_never_a_success(bench: Bench, door: Door) -> None:
-    report = await handle(bench, door, launch(), **{OFFENSE: f"{HERE}:Mute"})
-    assert door.completed[report.run_id]["status"] == "failed"
-    assert "without a known outcome" in door.completed[report.run_id]["error"]
+async def test_an_unknown_outcome_is_never_a_success(bench: Bench, runs_api: RunsApi) -> None:
+    report = await handle(bench, runs_api, launch(), **{OFFENSE: f"{HERE}:Mute"})
+    assert runs_api.completed[report.run_id]["status"] == "failed"
+    assert "without a known outcome" in runs_api.completed[report.run_id]["error"]
 
 
-async def test_a_wrong_entrypoint_is_reported_as_failed(bench: Bench, door: Door) -> None:
-    report = await handle(bench, door, launch(), **{OFFENSE: "processors.analytics:Nobody"})
-    assert "has no processor 'Nobody'" in door.completed[report.run_id]["error"]
+async def test_a_wrong_entrypoint_is_reported_as_failed(bench: Bench, runs_api: RunsApi) -> None:
+    report = await handle(bench, runs_api, launch(), **{OFFENSE: "processors.analytics:Nobody"})
+    assert "has no processor 'Nobody'" in runs_api.completed[report.run_id]["error"]
 
 
-async def test_an_older_generation_fails_and_changes_nothing(bench: Bench, door: Door) -> None:
+async def test_an_older_generation_fails_and_changes_nothing(
+    bench: Bench, runs_api: RunsApi
+) -> None:
     bench.load(DAY, raw.BDL_BOXSCORES)
     bench.run(DAY, generation=2)
-    report = await handle(bench, door, launch(generation=1))
-    assert door.completed[report.run_id]["status"] == "failed"
-    assert "StaleGenerationError" in door.completed[report.run_id]["error"]
+    report = await handle(bench, runs_api, launch(generation=1))
+    assert runs_api.completed[report.run_id]["status"] == "failed"
+    assert "StaleGenerationError" in runs_api.completed[report.run_id]["error"]
 
 
 @pytest.mark.parametrize("silent", [False, True])
-async def test_heartbeats_outlast_a_short_lease(bench: Bench, door: Door, silent: bool) -> None:
+async def test_heartbeats_outlast_a_short_lease(
+    bench: Bench, runs_api: RunsApi, silent: bool
+) -> None:
     bench.load(DAY, raw.BDL_BOXSCORES)
-    door.silent_beats = silent
-    door.lease_seconds = 0.3
-    report = await handle(bench, door, launch(), **{OFFENSE: f"{HERE}:Slow"})
+    runs_api.silent_beats = silent
+    runs_api.lease_seconds = 0.3
+    report = await handle(bench, runs_api, launch(), **{OFFENSE: f"{HERE}:Slow"})
     assert report.outcome == "reported"
-    assert len(door.beats) >= 2
-    assert door.completed[report.run_id]["status"] == "success"
+    assert len(runs_api.beats) >= 2
+    assert runs_api.completed[report.run_id]["status"] == "success"
 
 
-async def test_a_lost_lease_discards_result_and_rows(bench: Bench, door: Door) -> None:
+async def test_a_lost_lease_discards_result_and_rows(bench: Bench, runs_api: RunsApi) -> None:
     bench.load(DAY, raw.BDL_BOXSCORES)
-    door.lease_seconds, door.lose_after_beats = 0.3, 1
-    report = await handle(bench, door, launch(), **{OFFENSE: f"{HERE}:Slow"})
+    runs_api.lease_seconds, runs_api.lose_after_beats = 0.3, 1
+    report = await handle(bench, runs_api, launch(), **{OFFENSE: f"{HERE}:Slow"})
     assert (report.outcome, report.result) == ("lease_lost", None)
-    assert door.completed == {}
+    assert runs_api.completed == {}
     assert bench.warehouse.row_count(TEAM_OFFENSE, DAY) == 0
 
 
 @pytest.mark.parametrize("ahead", [timedelta(minutes=5), timedelta(minutes=-10)])
 @pytest.mark.parametrize("says_seconds", [True, False])
 async def test_clocks_need_not_agree_about_a_lease(
-    bench: Bench, door: Door, ahead: timedelta, says_seconds: bool
+    bench: Bench, runs_api: RunsApi, ahead: timedelta, says_seconds: bool
 ) -> None:
     bench.load(DAY, raw.BDL_BOXSCORES)
-    door.clock_ahead, door.lease_seconds, door.says_seconds = ahead, 0.4, says_seconds
-    report = await handle(bench, door, launch(), **{OFFENSE: f"{HERE}:Slow"})
+    runs_api.clock_ahead, runs_api.lease_seconds, runs_api.says_seconds = ahead, 0.4, says_seconds
+    report = await handle(bench, runs_api, launch(), **{OFFENSE: f"{HERE}:Slow"})
     assert report.outcome == "reported"
-    assert len(door.beats) >= 2
+    assert len(runs_api.beats) >= 2
 
 
-async def test_a_lease_is_counted_from_before_the_request(bench: Bench, door: Door) -> None:
+async def test_a_lease_is_counted_from_before_the_request(bench: Bench, runs_api: RunsApi) -> None:
     """What the answer took on its way has gone by of the lease."""
     bench.load(DAY, raw.BDL_BOXSCORES)
     seconds = iter([100.0, 100.0])  # until when to claim, and the claim; all later is an hour on
-    async with httpx.AsyncClient(base_url=door.url) as client:
+    async with httpx.AsyncClient(base_url=runs_api.url) as client:
         runner = runner_of(bench, client, monotonic=lambda: next(seconds, 100.0 + 3600))
         report = await runner.handle(runner.accept(launch()))
         runner.close()
-    assert (report.outcome, door.completed) == ("lease_lost", {})
+    assert (report.outcome, runs_api.completed) == ("lease_lost", {})
     assert bench.warehouse.row_count(TEAM_OFFENSE, DAY) == 0
 
 
-async def test_a_refused_completion_is_no_success(bench: Bench, door: Door) -> None:
-    async with httpx.AsyncClient(base_url=door.url) as client:
-        assert not await HttpDoor(client).complete(
+async def test_a_refused_completion_is_no_success(bench: Bench, runs_api: RunsApi) -> None:
+    async with httpx.AsyncClient(base_url=runs_api.url) as client:
+        assert not await HttpRunClient(client).complete(
             "a:2024-10-22:1", "stale", status="success", record_count=1, error=None
         )
 
 
 async def test_an_unanswered_completion_is_repeated_until_the_lease_ends(
-    bench: Bench, door: Door
+    bench: Bench, runs_api: RunsApi
 ) -> None:
-    door.deaf_to_completions, door.lease_seconds, door.lose_after_beats = True, 0.5, 2
-    report = await handle(bench, door, launch())
-    assert (report.outcome, door.completed) == ("unreported", {})
-    assert len(door.beats) >= 2, "it did not go on beating"
+    runs_api.deaf_to_completions, runs_api.lease_seconds, runs_api.lose_after_beats = True, 0.5, 2
+    report = await handle(bench, runs_api, launch())
+    assert (report.outcome, runs_api.completed) == ("unreported", {})
+    assert len(runs_api.beats) >= 2, "it did not go on beating"
 
 
 async def test_a_completion_outlasts_a_coordinator_that_is_out_of_order(
-    bench: Bench, door: Door
+    bench: Bench, runs_api: RunsApi
 ) -> None:
     bench.load(DAY, raw.BDL_BOXSCORES)
-    door.deaf_to_completions, door.lease_seconds = True, 0.6
-    running = asyncio.create_task(handle(bench, door, launch()))
-    await until(lambda: len(door.beats) >= 4)
-    door.deaf_to_completions = False
+    runs_api.deaf_to_completions, runs_api.lease_seconds = True, 0.6
+    running = asyncio.create_task(handle(bench, runs_api, launch()))
+    await until(lambda: len(runs_api.beats) >= 4)
+    runs_api.deaf_to_completions = False
     assert (await running).outcome == "reported"
-    assert door.completed[launch()["run_id"]]["status"] == "success"
+    assert runs_api.completed[launch()["run_id"]]["status"] == "success"
 
 
 async def test_a_claim_is_tried_again_for_its_time_and_then_given_up(
-    bench: Bench, door: Door
+    bench: Bench, runs_api: RunsApi
 ) -> None:
-    door.broken_answers = 12
-    assert (await handle(bench, door, launch())).outcome == "reported"
-    door.broken_answers = 10**6
-    report = await handle(bench, door, launch(generation=2), claim_seconds=0.3)
+    runs_api.broken_answers = 12
+    assert (await handle(bench, runs_api, launch())).outcome == "reported"
+    runs_api.broken_answers = 10**6
+    report = await handle(bench, runs_api, launch(generation=2), claim_seconds=0.3)
     assert report.outcome == "unreachable"
 
 
@@ -361,12 +365,12 @@ async def test_a_claim_is_tried_again_for_its_time_and_then_given_up(
     ],
 )
 async def test_what_the_claim_answers_is_the_truth(
-    bench: Bench, door: Door, granted: dict[str, Any]
+    bench: Bench, runs_api: RunsApi, granted: dict[str, Any]
 ) -> None:
     bench.load(DAY, raw.BDL_BOXSCORES)
-    door.granted = granted
-    report = await handle(bench, door, launch())
-    report_body = door.completed[report.run_id]
+    runs_api.granted = granted
+    report = await handle(bench, runs_api, launch())
+    report_body = runs_api.completed[report.run_id]
     assert report_body["status"] == "failed"
     assert f"{next(iter(granted))} is " in report_body["error"]
     assert "in the run that was claimed" in report_body["error"]
@@ -387,13 +391,13 @@ async def test_what_the_claim_answers_is_the_truth(
     ],
 )
 async def test_a_launch_that_differs_from_its_run_is_never_claimed(
-    bench: Bench, door: Door, name: str, value: object
+    bench: Bench, runs_api: RunsApi, name: str, value: object
 ) -> None:
     bench.load(DAY, raw.BDL_BOXSCORES)
     body = {**launch(), name: value}
     with pytest.raises(BadLaunchError, match=name):
-        await handle(bench, door, body)
-    async with httpx.AsyncClient(base_url=door.url) as client:
+        await handle(bench, runs_api, body)
+    async with httpx.AsyncClient(base_url=runs_api.url) as client:
         app = create_runner_app(runner_of(bench, client))
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://runner") as posting:
@@ -402,30 +406,30 @@ async def test_a_launch_that_differs_from_its_run_is_never_claimed(
     assert (bare.status_code, pushed.status_code) == (422, 204)
     assert name in bare.json()["detail"]
     assert execute(ENTRYPOINTS[OFFENSE], body, bench.warehouse, NOW).status == "failed"
-    assert door.claims == 0
+    assert runs_api.claims == 0
     assert bench.warehouse.row_count(TEAM_OFFENSE, DAY) == 0
 
 
-async def test_a_refused_heartbeat_and_an_unanswered_one_differ(door: Door) -> None:
-    door.lose_after_beats = 0
-    async with httpx.AsyncClient(base_url=door.url) as client:
+async def test_a_refused_heartbeat_and_an_unanswered_one_differ(runs_api: RunsApi) -> None:
+    runs_api.lose_after_beats = 0
+    async with httpx.AsyncClient(base_url=runs_api.url) as client:
         with pytest.raises(LeaseLostError):
-            await HttpDoor(client).heartbeat("a:2024-10-22:1", "t")
+            await HttpRunClient(client).heartbeat("a:2024-10-22:1", "t")
     async with httpx.AsyncClient(base_url="http://127.0.0.1:9") as client:
-        with pytest.raises(DoorUnavailableError):
-            await HttpDoor(client).heartbeat("a:2024-10-22:1", "t")
+        with pytest.raises(CoordinatorUnavailableError):
+            await HttpRunClient(client).heartbeat("a:2024-10-22:1", "t")
 
 
-async def test_launches_run_in_a_bounded_pool(bench: Bench, door: Door) -> None:
+async def test_launches_run_in_a_bounded_pool(bench: Bench, runs_api: RunsApi) -> None:
     broken.PEAK["most"] = 0
-    async with httpx.AsyncClient(base_url=door.url) as client:
+    async with httpx.AsyncClient(base_url=runs_api.url) as client:
         bench.load(DAY, raw.BDL_BOXSCORES)
         runner = runner_of(bench, client, **{OFFENSE: f"{HERE}:Slow"})
         asked = [runner.accept(launch(generation=generation)) for generation in range(1, 5)]
         reports = await asyncio.gather(*map(runner.handle, asked))
         runner.close()
     assert {report.outcome for report in reports} == {"reported"}
-    assert "success" in {each["status"] for each in door.completed.values()}
+    assert "success" in {each["status"] for each in runs_api.completed.values()}
     assert broken.PEAK["most"] <= 2
 
 
@@ -440,9 +444,9 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_the_app_accepts_launches_bare_and_pushed(bench: Bench, door: Door) -> None:
+async def test_the_app_accepts_launches_bare_and_pushed(bench: Bench, runs_api: RunsApi) -> None:
     bench.load(DAY, raw.BDL_BOXSCORES)
-    async with httpx.AsyncClient(base_url=door.url) as client:
+    async with httpx.AsyncClient(base_url=runs_api.url) as client:
         app = create_runner_app(runner_of(bench, client))
         transport = httpx.ASGITransport(app)
         async with (
@@ -452,16 +456,16 @@ async def test_the_app_accepts_launches_bare_and_pushed(bench: Bench, door: Door
             bare = await posting.post("/", json=launch())
             pushed = await posting.post("/launch", json=push(launch("PlayerGameSummaryProcessor")))
             assert (bare.status_code, pushed.status_code) == (202, 202)
-            await until(lambda: len(door.completed) == 2)
+            await until(lambda: len(runs_api.completed) == 2)
             health = await posting.get("/healthz")
             assert health.json()["status"] == "ok"
-    assert {each["status"] for each in door.completed.values()} == {"success"}
+    assert {each["status"] for each in runs_api.completed.values()} == {"success"}
 
 
 async def test_the_app_starts_an_attempt_once_and_says_when_it_is_full(
-    bench: Bench, door: Door
+    bench: Bench, runs_api: RunsApi
 ) -> None:
-    async with httpx.AsyncClient(base_url=door.url) as client:
+    async with httpx.AsyncClient(base_url=runs_api.url) as client:
         runner = runner_of(bench, client, **{OFFENSE: f"{HERE}:Slow"})
         app = create_runner_app(runner, max_pending=1)
         transport = httpx.ASGITransport(app)
@@ -473,14 +477,14 @@ async def test_the_app_starts_an_attempt_once_and_says_when_it_is_full(
             full = await posting.post("/", json=launch(generation=2))
     assert [answer.status_code for answer in answers] == [202, 202]
     assert full.status_code == 503
-    assert list(door.completed) == [launch()["run_id"]]
+    assert list(runs_api.completed) == [launch()["run_id"]]
     assert not broken.PEAK["now"]
 
 
 async def test_the_app_refuses_bare_nonsense_and_acknowledges_pushed_nonsense(
-    bench: Bench, door: Door
+    bench: Bench, runs_api: RunsApi
 ) -> None:
-    async with httpx.AsyncClient(base_url=door.url) as client:
+    async with httpx.AsyncClient(base_url=runs_api.url) as client:
         app = create_runner_app(runner_of(bench, client))
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://runner") as posting:

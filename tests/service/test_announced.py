@@ -43,13 +43,13 @@ class Launcher:
 
 
 class Outside:
-    """The world that is told of outputs."""
+    """The world that outputs are published to."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.published: list[str] = []
 
     async def announce(self, arrival: Arrival) -> str:
-        self.told.append(arrival.event_id)
+        self.published.append(arrival.event_id)
         return arrival.event_id
 
 
@@ -133,7 +133,7 @@ async def test_a_run_that_was_skipped_announces_nothing() -> None:
         assert await partition(app, "Second") is None
 
 
-async def test_where_the_world_is_told_the_relay_proves_it() -> None:
+async def test_where_an_output_is_published_the_relay_proves_it() -> None:
     outside = Outside()
     async with serving(announcers=[outside]) as app:
         token = await claimed(app)
@@ -141,9 +141,9 @@ async def test_where_the_world_is_told_the_relay_proves_it() -> None:
         first = await partition(app, "First")
         assert first is not None
         assert [e.kind for e in first.outbox] == [EffectKind.ANNOUNCE]
-        assert not outside.told
+        assert not outside.published
         await app.relay.drain()
-        assert outside.told == [f"run:{RUN}"]
+        assert outside.published == [f"run:{RUN}"]
         assert await announced(app)
 
 

@@ -138,7 +138,7 @@ async def test_more_than_there_is_room_for_waits_and_can_still_be_joined() -> No
 
 
 class Scripted:
-    """A store without memory, that answers each attempt as it is told to."""
+    """A store without memory, that answers each attempt as scripted."""
 
     def __init__(self, *answers: Exception | None, small: bool = True) -> None:
         self.profile = StoreProfile(small_commits=small, shared=small)
@@ -272,35 +272,35 @@ def together(names: Sequence[str]) -> Step[Sequence[str]]:
 
 @pytest.mark.parametrize("small", [True, False])
 async def test_items_of_one_kind_are_decided_on_by_one_step(small: bool) -> None:
-    store, heard = Scripted(small=small), []
+    store, received = Scripted(small=small), []
     commits = unit(store)
     item = [Item(name, [key("s")], [key("s")]) for name in "abc"]
-    answers = await asyncio.gather(*(commits.merged(together, i, heard.append) for i in item))
+    answers = await asyncio.gather(*(commits.merged(together, i, received.append) for i in item))
     assert answers == ["a/3", "b/3", "c/3"]
     assert store.attempts == [(1, False)]
-    assert heard == [["a/3", "b/3", "c/3"]]
+    assert received == [["a/3", "b/3", "c/3"]]
 
 
 async def test_an_item_that_fails_takes_no_other_with_it() -> None:
-    store, heard = Scripted(), []
+    store, received = Scripted(), []
     items = [Item(name, [key(name)], [key(name)]) for name in ("a", "b", "bad", "c")]
-    answers = await unit(store).together(together, items, heard.append)
+    answers = await unit(store).together(together, items, received.append)
     assert [str(a) for a in answers] == ["a/2", "b/2", "it has no room", "c/1"]
-    assert heard == [["a/2", "b/2"], ["c/1"]]
+    assert received == [["a/2", "b/2"], ["c/1"]]
 
 
 async def test_what_is_durable_is_passed_on_though_its_caller_has_gone() -> None:
-    store, heard = Scripted(), []
+    store, received = Scripted(), []
     commits = unit(store)
     waiting = asyncio.ensure_future(
-        commits.merged(together, Item("a", [key("s")], [key("s")]), heard.append)
+        commits.merged(together, Item("a", [key("s")], [key("s")]), received.append)
     )
     for _ in range(4):
         await asyncio.sleep(0)
     assert store.attempts
     waiting.cancel()
     await commits.finish()
-    assert heard == [["a/1"]]
+    assert received == [["a/1"]]
 
 
 async def test_what_fails_after_a_commit_does_not_undo_or_repeat_it() -> None:

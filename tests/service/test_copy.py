@@ -1,4 +1,4 @@
-"""A copy that is refused has written nothing, and says what stands in its way."""
+"""A copy that is refused has written nothing, and says what prevents it."""
 
 from __future__ import annotations
 

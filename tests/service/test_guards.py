@@ -21,8 +21,8 @@ from coordinator.registry import parse
 from coordinator.service.reading import FOLLOWS_FROM_ITSELF
 from coordinator.settings import Settings
 from tests.api.support import envelope
-from tests.service.test_adopt import DATE, HEAD, ONE, Launches, load
 from tests.service.test_instances import World, world
+from tests.service.test_registry_rollout import DATE, HEAD, ONE, Launches, load
 
 CALENDAR = """
 version: 1
@@ -48,7 +48,7 @@ async def status(application: Application) -> Any:
 async def test_a_resume_that_is_cut_short_is_finished_by_the_next_sweep(
     scope: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process is killed after the resume is durable and before anything was looked at."""
+    """The process is killed after the resume is durable and before anything was evaluated."""
     async with world() as w:
         dying, alive = w.instance(), w.instance()
         await dying.operate.pause(scope, reason="x", actor="ana")

@@ -18,7 +18,7 @@ from coordinator.ports import Answer, Attempt, Kind, StoreProfile
 from coordinator.registry import parse
 from coordinator.service.engine import Engine
 from coordinator.settings import Settings
-from tests.service.test_adopt import HEAD, ONE, Launches, load
+from tests.service.test_registry_rollout import HEAD, ONE, Launches, load
 
 SLOW = "2024-10-22"
 

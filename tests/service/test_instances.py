@@ -23,8 +23,8 @@ from coordinator.service import sweep as sweep_module
 from coordinator.service.engine import Engine
 from coordinator.settings import Settings
 from coordinator.web.metrics import Metrics
-from tests.service.test_adopt import DATE, HEAD, ONE, load
-from tests.service.test_rolling import Clock
+from tests.service.test_registry_rollout import DATE, HEAD, ONE, load
+from tests.service.test_rolling_deployment import Clock
 
 DEADLINE = 'deadline: {at: "00:01", day: 1, then: alert}'
 ALERTS = HEAD + f"  P: {{phase: 3, output: out.p, {DEADLINE}, requires: [{{table: raw.a}}]}}\n"
@@ -34,7 +34,7 @@ MANY = HEAD + "".join(
 
 
 class Scattered(SqliteStore):
-    """A store that many processes share, as the service is told."""
+    """A store that many processes share, as its profile says."""
 
     profile = StoreProfile(small_commits=True, shared=True)
 
@@ -46,7 +46,7 @@ class World:
     store: Scattered
     clock: Clock = field(default_factory=Clock)
     launched: list[str] = field(default_factory=list)
-    told: list[Notice] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
     down: bool = False
 
     def instance(self, registry: str = ONE, *, alone: bool = False) -> Application:
@@ -69,12 +69,12 @@ class World:
         return "m"
 
     async def notify(self, notice: Notice) -> None:
-        self.told.append(notice)
+        self.notices.append(notice)
 
     @property
     def kinds(self) -> list[str]:
-        """What was told that belongs to a partition."""
-        return [n.kind for n in self.told if n.processor is not None]
+        """The notices that belong to a partition."""
+        return [n.kind for n in self.notices if n.processor is not None]
 
     def load(self, table: str) -> dict[str, Any]:
         return {**load(table), "timestamp": self.clock.at.isoformat()}
@@ -127,7 +127,7 @@ async def test_a_notice_is_left_for_a_while_to_the_instance_that_asked_for_it() 
         assert w.kinds == ["deadline"]
 
 
-async def test_a_notice_of_a_dead_instance_is_told_in_the_end() -> None:
+async def test_a_notice_of_a_dead_instance_is_delivered_in_the_end() -> None:
     async with world() as w:
         w.clock.at = datetime(2024, 10, 22, 12, tzinfo=UTC)
         dead, alive = w.instance(ALERTS), w.instance(ALERTS)
@@ -184,7 +184,7 @@ async def test_partitions_of_a_removed_processor_hide_nothing(
         gone_fire = await old.store.find(
             Query(Kind.PARTITION, (Where("status", Op.EQ, "firing"),), limit=1000)
         )
-        assert len(gone_fire.items) == 1000, "more than are ever looked at"
+        assert len(gone_fire.items) == 1000, "more than are ever read"
         w.later(60)
         await old.ingest.take({**w.load("raw.b"), "status": "failed"})
         await old.ingest.take(w.load("raw.c"))
@@ -249,7 +249,7 @@ async def test_a_change_of_registry_that_is_too_large_for_a_commit_is_made_in_pa
 ) -> None:
     async with world() as w:
         old = w.instance()
-        await old.sweeper.adoption.take_up()
+        await old.sweeper.rollout.start()
         for day in range(10, 20):
             await old.ingest.take({**w.load("raw.a"), "game_date": f"2024-10-{day}"})
         real = w.store.attempt
@@ -265,7 +265,7 @@ async def test_a_change_of_registry_that_is_too_large_for_a_commit_is_made_in_pa
 
         monkeypatch.setattr(w.store, "attempt", small)
         new = w.instance(ONE.replace("phase: 3", "phase: 4"))
-        assert await new.sweeper.adoption.take_up() == 10
+        assert await new.sweeper.rollout.start() == 10
         assert max(sizes) == 10
 
 
@@ -303,18 +303,18 @@ async def test_an_id_of_a_runs_output_is_the_runs_alone() -> None:
         assert (await one.ingest.take(own)).outcome == "duplicate"  # the announcement, come back
 
 
-async def test_a_sweep_that_came_late_is_told_by_one_of_the_instances() -> None:
+async def test_a_sweep_that_came_late_is_notified_by_one_of_the_instances() -> None:
     async with world() as w:
         w.clock.at = datetime(2024, 10, 22, 12, tzinfo=UTC)
         instances = [w.instance(ALERTS) for _ in range(3)]
         await instances[0].ingest.take({**w.load("raw.a"), "status": "failed"})
         w.later(86_400)
-        told: list[Notice] = []
+        notices: list[Notice] = []
         for one in instances:
-            one.notices.subscribe(told.append)
+            one.notices.subscribe(notices.append)
             one.sweeper._tick = _nothing  # type: ignore[method-assign]
             await one.sweeper.sweep()
-        (notice,) = told
+        (notice,) = notices
         assert notice.summary == "A sweep came 7 h 59 min late."
 
 
@@ -323,7 +323,7 @@ async def _nothing(work: object) -> list[Any]:
 
 
 async def test_a_run_that_ends_by_a_late_beat_is_judged_with_its_windows_as_they_are() -> None:
-    """While it lived nobody looked at them."""
+    """While it lived nobody read them."""
     registry = (
         HEAD
         + "  P: {phase: 3, output: out.p, attempts: 1, run_timeout: 10m, heartbeat_timeout: 9m, "
@@ -357,7 +357,7 @@ async def test_a_partition_that_cannot_be_judged_keeps_no_registry_from_the_othe
 ) -> None:
     async with world() as w:
         old = w.instance()
-        await old.sweeper.adoption.take_up()
+        await old.sweeper.rollout.start()
         for day in (20, 21, 22):
             await old.ingest.take({**w.load("raw.a"), "game_date": f"2024-10-{day}"})
         real = engine_module.decide
@@ -369,15 +369,15 @@ async def test_a_partition_that_cannot_be_judged_keeps_no_registry_from_the_othe
 
         monkeypatch.setattr(engine_module, "decide", decide)
         new = w.instance(ONE.replace("phase: 3", "phase: 4"))
-        assert await new.sweeper.adoption.take_up() == 2
+        assert await new.sweeper.rollout.start() == 2
 
 
 async def test_the_only_process_over_a_store_knows_that_the_last_one_is_gone() -> None:
     async with world() as w:
-        await w.instance().sweeper.adoption.take_up()
+        await w.instance().sweeper.rollout.start()
         new = w.instance(ONE.replace("phase: 3", "phase: 4"), alone=True)
-        await new.sweeper.adoption.take_up()
-        assert new.engine.in_force.others == {}
+        await new.sweeper.rollout.start()
+        assert new.engine.membership.others == {}
 
 
 async def test_a_sweep_that_fails_by_a_bug_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,7 +392,7 @@ async def test_a_sweep_that_fails_by_a_bug_is_tried_again(monkeypatch: pytest.Mo
             raise next(tries)
 
         monkeypatch.setattr(one.sweeper, "sweep", sweep)
-        monkeypatch.setattr(sweep_module, "time_or_news", _nothing_passes)
+        monkeypatch.setattr(sweep_module, "time_or_event", _nothing_passes)
         with pytest.raises(Ended):
             await one.sweeper.run()
 

@@ -26,7 +26,7 @@ from coordinator.ports import Launcher, Notice
 from coordinator.registry import parse
 from coordinator.settings import Settings
 from coordinator.web.metrics import Metrics
-from tests.service.test_adopt import HEAD, load
+from tests.service.test_registry_rollout import HEAD, load
 
 GOOD = (
     '  Good: {phase: 3, output: out.good, requires: [{table: raw.b}], launch: {http: "http://g"}}\n'
@@ -295,7 +295,7 @@ async def test_a_launch_waits_for_a_local_worker_and_is_no_fault() -> None:
         assert queued.live is not None
         assert queued.live.status is RunStatus.PENDING
         assert (await lags(app)).outbox_seconds == 0
-        # Whoever asks hears of the queue, and of each place in it once.
+        # Whoever asks sees the queue, and of each place in it once.
         rows = (await app.queries.partitions.date(queued.game_date)).items
         places = [row.why for row in rows if "; it waits for a free worker, " in row.why]
         assert len(places) == 10

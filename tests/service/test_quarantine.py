@@ -16,7 +16,7 @@ from coordinator.registry import parse
 from coordinator.settings import Settings
 from coordinator.wire import MAX_TEXT, marks_of, same_message
 from tests.api.support import envelope
-from tests.service.test_adopt import ONE
+from tests.service.test_registry_rollout import ONE
 
 
 @pytest.mark.parametrize(

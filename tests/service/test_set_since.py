@@ -8,10 +8,10 @@ import pytest
 
 from coordinator.core.model import EffectKind, Flag, Trigger
 from coordinator.registry import parse
-from coordinator.service.in_force import GONE_AFTER, LOOK_EVERY
+from coordinator.service.registry_membership import GONE_AFTER, REFRESH_EVERY
 from coordinator.service.set_since import compare, dated
-from tests.service.test_adopt import DATE, HEAD, partition
-from tests.service.test_rolling import Shared, shared
+from tests.service.test_registry_rollout import DATE, HEAD, partition
+from tests.service.test_rolling_deployment import Shared, shared
 
 NOW = datetime(2024, 10, 23, 6, tzinfo=UTC)
 EARLIER = NOW - timedelta(days=1)
@@ -149,9 +149,9 @@ async def test_a_registry_that_is_taken_back_replays_nothing() -> None:
         with_it, without = registry(PAST.replace("01:00", "03:00")), registry()
         await waiting(s)  # under the one without
         first = await s.instance(with_it)
-        await s.pass_by(GONE_AFTER + 2 * LOOK_EVERY, first)
+        await s.pass_by(GONE_AFTER + 2 * REFRESH_EVERY, first)
         second = await s.instance(without)
-        await s.pass_by(GONE_AFTER + 2 * LOOK_EVERY, second)
+        await s.pass_by(GONE_AFTER + 2 * REFRESH_EVERY, second)
         await s.pass_by(timedelta(hours=2), second)  # past three, and the deadline was not set
         assert await state(s, with_it) == (0, set(), 0)
 
@@ -169,9 +169,7 @@ async def test_in_a_rolling_deployment_each_instance_knows_it() -> None:
         assert (found.generation, set(found.flags)) == (0, set())
 
 
-async def test_a_date_first_heard_of_after_the_change_is_not_overdue_by_an_instant_before_it() -> (
-    None
-):
+async def test_a_date_first_known_after_the_change_is_not_overdue_by_an_instant_before_it() -> None:
     async with shared() as s:
         await s.instance(registry())
         new = await s.instance(registry(PAST))

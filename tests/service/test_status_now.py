@@ -10,8 +10,8 @@ from coordinator.app import build
 from coordinator.core.spec import LaunchKind
 from coordinator.registry import parse
 from coordinator.settings import Settings
-from tests.service.test_adopt import Launches
-from tests.service.test_silence import Clock, event
+from tests.service.test_registry_rollout import Launches
+from tests.service.test_silent_sources import Clock, event
 
 DATE = "2024-10-22"
 REGISTRY = """

@@ -14,8 +14,8 @@ from coordinator.ports import Notice
 from coordinator.registry import parse
 from coordinator.service import sweep as sweeping
 from coordinator.settings import Settings
-from tests.service.test_adopt import Launches
-from tests.service.test_silence import Clock, event
+from tests.service.test_registry_rollout import Launches
+from tests.service.test_silent_sources import Clock, event
 
 REGISTRY = """
 version: 1
@@ -30,12 +30,12 @@ processors:
 """
 
 
-async def test_sweeps_that_catch_up_after_one_delay_tell_of_it_once(
+async def test_sweeps_that_catch_up_after_one_delay_notify_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweeping, "PER_TRANSACTION", 1)
     clock = Clock(datetime(2024, 10, 23, 12, 0, tzinfo=UTC))
-    told: list[Notice] = []
+    notices: list[Notice] = []
     store = SqliteStore(str(tmp_path / "s.db"), inline=True)
     await store.open()
     try:
@@ -47,7 +47,7 @@ async def test_sweeps_that_catch_up_after_one_delay_tell_of_it_once(
             launchers={LaunchKind.LOCAL: Launches()},
             notifiers=[],
         )
-        application.notices.subscribe(told.append)
+        application.notices.subscribe(notices.append)
 
         async def settling(*days: int) -> None:
             for day in days:
@@ -60,11 +60,11 @@ async def test_sweeps_that_catch_up_after_one_delay_tell_of_it_once(
         await settling(20, 21, 22)
         clock.at += timedelta(hours=3)
         assert [await swept() for _ in range(3)] == [True, True, True]
-        assert [n.kind for n in told] == ["sweep_late"]
+        assert [n.kind for n in notices] == ["sweep_late"]
         assert not await swept()
         await settling(18)
         clock.at += timedelta(hours=3)
         assert await swept()
-        assert [n.kind for n in told] == ["sweep_late", "sweep_late"]
+        assert [n.kind for n in notices] == ["sweep_late", "sweep_late"]
     finally:
         await store.close()

@@ -1,4 +1,4 @@
-"""History windows: a load is committed alone, and who looks back at it is evaluated afterwards."""
+"""History windows: a load is committed alone, and whose windows cover it is evaluated afterwards."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from coordinator.registry import parse
 from coordinator.service.engine import WINDOWED_TOGETHER
 from coordinator.settings import Settings
 from tests.contract.conftest import FACTORIES, StoreFactory
-from tests.service.test_adopt import Launches
+from tests.service.test_registry_rollout import Launches
 
 pytestmark = pytest.mark.anyio
 
@@ -243,7 +243,7 @@ async def test_a_load_inside_long_windows_writes_no_partition_that_still_waits(
         assert {k.kind for k in event} == {Kind.EVENT, Kind.TABLE_DATE, Kind.DATES, Kind.PENDING}
         await app.sweeper.sweep()
         batches = [k.kind for puts in commits.puts[1:] for k in puts]
-        assert batches == [Kind.PENDING]  # 166 look back at it, and each lacks other dates
+        assert batches == [Kind.PENDING]  # 166 have windows over it, and each lacks other dates
 
 
 async def test_no_commit_grows_with_the_length_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:

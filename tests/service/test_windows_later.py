@@ -10,7 +10,7 @@ from coordinator.core.explain import requirement_sentence
 from coordinator.core.model import Partition, RunStatus, Trigger
 from coordinator.core.schedule import shift
 from coordinator.documents import partition_key
-from tests.service.test_rolling import Shared, shared
+from tests.service.test_rolling_deployment import Shared, shared
 
 DATE = "2024-10-23"
 BEFORE = shift(DATE, -1)

@@ -76,7 +76,7 @@ async def serving(
     await store.open()
     clock = VirtualClock(datetime(2025, 11, 16, 8, tzinfo=UTC))
     process = Process("one", store, registry, clock, lambda: "token", Launcher())
-    await process.adopt()
+    await process.roll_out()
     yield process, clock
     process.kill("the end")
     await rest()

@@ -1,4 +1,5 @@
-"""Which Firestore document holds what: names, fields, the ledger inside a table's date, its roll-over.
+"""Which Firestore document holds what: names, fields, the ledger inside a table's date, its
+roll-over.
 
 Pure: no client, no clock. A row is one Firestore document as it was read. Most keys are one document
 each. Ledger entries (``Kind.EVENT``) are not: those of one table and date live inside its
@@ -44,7 +45,7 @@ CHUNK_BYTES_MAX: Final = 192 * 1024
 ROLLED_MAX: Final = 60_000
 """Rolled-over events of one table and date. Four bytes each, so the document stays bounded."""
 OPS_KEPT: Final = 16
-"""Operation ids that a document remembers: a commit whose answer was lost is told apart from one
+"""Operation ids that a document remembers: a commit whose answer was lost is distinguished from one
 that never happened as long as fewer later commits than this wrote all of its documents."""
 
 AUDIT_KEPT: Final = timedelta(days=400)
@@ -110,7 +111,7 @@ def event_id_of(home: str, name: str) -> str:
 
 
 def home_of(key: Key) -> Key:
-    """The key of the document that ``key`` lies in: an event lies in its table's date."""
+    """The key of the document that holds ``key``: an event is stored in its table's date."""
     return Key(Kind.TABLE_DATE, split_event(key.id)[0]) if key.kind is Kind.EVENT else key
 
 

@@ -1,4 +1,4 @@
-"""How a look at a collection is asked of Firestore: filters, orders, page tokens, needed indexes.
+"""How a query is put to Firestore: filters, orders, page tokens, needed indexes.
 
 Pure: a ``Plan`` says what would be asked; ``store`` asks it. A plan also knows the composite index
 that Firestore needs to serve it, so that a test can hold the code against the deployed list
@@ -143,7 +143,7 @@ def changed_plan(since: datetime) -> Plan:
 
 
 def _orders(order: str, wheres: Sequence[Where]) -> tuple[str, ...]:
-    """The order asked for, then the other compared fields (Firestore wants them), then the name."""
+    """The requested order, then the other compared fields (Firestore wants them), then the name."""
     first = [] if order == "id" else [order]
     compared = sorted({w.field for w in wheres if w.op in _RANGES and w.field != "id"} - {order})
     return (*first, *compared, NAME)
@@ -209,7 +209,7 @@ _LEDGER_FIELDS: Final = {"table": LEDGER_TABLE, "game_date": LEDGER_DATE}
 
 
 def ledger_plan(query: Query) -> Plan:
-    """The documents that may hold the entries asked for; ``fits`` picks the entries."""
+    """The documents that may hold the requested entries; ``fits`` picks the entries."""
     filters: list[Filter] = []
     compared: list[str] = []
     for where in query.where:
@@ -236,7 +236,7 @@ def narrow(query: Query) -> bool:
 
 
 def rolled_plan(query: Query) -> Plan | None:
-    """The rolled-over parts with entries of a correlation id; None where none is asked for."""
+    """The rolled-over parts with entries of a correlation id; None where the query names none."""
     for where in query.where:
         if where.field == "correlation_id" and where.op is Op.EQ and where.value is not None:
             contains = Filter(CORRELATIONS, "array_contains", index_value(where.value))

@@ -5,9 +5,10 @@ How an attempt goes:
 - The documents of its transactions are read by one BatchGetDocuments, and everything decided is
   written by one Commit with preconditions on what was read (``transaction``): two round trips.
   Read-write transactions of Firestore lock, and collapse where many want one document.
-- A commit that was refused because another came between, or that failed on the way, may be attempted
-  again by whoever handed it in. Every document remembers the operations that wrote it last: where the
-  answer of a commit was lost, its operation id tells the next attempt whether it happened.
+- A commit that was refused because another came between, or that failed on the way, may be
+  attempted again by whoever handed it in. Every document remembers the operations that wrote it
+  last: where the answer of a commit was lost, its operation id tells the next attempt whether it
+  happened.
 - Every call to Firestore has a deadline of its own (``asyncio.timeout``), and the client's own
   retries are off: they would hide a commit that happened behind a precondition that failed. Reads
   are repeated here, with jitter, a bounded number of times.
@@ -128,8 +129,8 @@ SCAN_MAX: Final = 2000
 LEDGERS_PER_PAGE: Final = 50
 CHANGED_PER_PAGE: Final = 300
 OVERLAP: Final = timedelta(seconds=5)
-"""How far back of its mark a look at what changed begins. A commit's time is that at which Firestore
-took the request, so one that takes a while shows up behind others that are told already."""
+"""How far before its mark a query of changes begins. A commit's time is that at which Firestore
+received the request, so a slow one shows up behind others that are reported already."""
 DRIFT: Final = 0.999
 """How much of the time that passed here surely passed at Firestore."""
 CACHED_KINDS: Final = frozenset({Kind.CALENDAR, Kind.CONTROL, Kind.DATES})
@@ -203,13 +204,13 @@ class _Memory:
 class FirestoreStore:
     """``ports.Store`` in one Firestore database.
 
-    ``project`` and ``database`` name it; with ``FIRESTORE_EMULATOR_HOST`` set, it is that emulator's.
-    ``call_seconds`` is the deadline of one call to Firestore; ``tries`` and ``patience_seconds``
-    bound the repetitions of one read; ``remember_seconds`` is how long calendar and pauses are
-    remembered (``Changes.fresh`` says what must not rest on that). ``read_twice`` reads several documents until
-    two readings agree: Google's emulator, unlike Firestore, shows a commit to readers document by
-    document. ``outside`` replaces clock, sleep and chance. To be used from one event loop: the
-    client belongs to the one that opened it.
+    ``project`` and ``database`` name it; with ``FIRESTORE_EMULATOR_HOST`` set, it is that
+    emulator's. ``call_seconds`` is the deadline of one call to Firestore; ``tries`` and
+    ``patience_seconds`` bound the repetitions of one read; ``remember_seconds`` is how long
+    calendar and pauses are remembered (``Changes.fresh`` says what must not rest on that).
+    ``read_twice`` reads several documents until two readings agree: Google's emulator, unlike
+    Firestore, shows a commit to readers document by document. ``outside`` replaces clock, sleep and
+    chance. To be used from one event loop: the client belongs to the one that opened it.
     """
 
     profile = StoreProfile(small_commits=True, shared=True)
@@ -759,7 +760,7 @@ class FirestoreStore:
     async def _commit(self, writes: Sequence[Write], decided: Sequence[Puts]) -> Sequence[Any]:
         """Write all or nothing; says the version that each document has now.
 
-        ``decided`` is what the writes stand for, for who wants to know what was committed. Raises
+        ``decided`` are the decisions behind the writes, for those who observe commits. Raises
         ``Again``: where it is no conflict, it may have happened.
         """
         async with self._call(commits=True) as client:

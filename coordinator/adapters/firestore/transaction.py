@@ -181,7 +181,8 @@ class Batch:
     """Rows from memory that are to be read before the commit."""
     unread_creates: dict[int, list[Key]] = field(default_factory=dict)
     touched: set[Key] = field(default_factory=set)
-    """The documents that were read and are written or guarded, by the key of the one they lie in."""
+    """The documents that were read and are written or guarded, by the key of the one that holds
+    them."""
     decided: list[Puts] = field(default_factory=list)
     """What each transaction puts, in their order; without those that put nothing."""
     _puts: dict[Key, Document] = field(default_factory=dict)

@@ -28,7 +28,7 @@ class Job:
         self.error: Exception | None = None
 
     def settle(self) -> None:
-        """Tell the caller, on its loop; one that was cancelled hears nothing."""
+        """Answer the caller, on its loop; one that was cancelled gets nothing."""
         if self.future is None or self.future.done():
             return
         if self.error is not None:
@@ -90,7 +90,7 @@ def from_sqlite(error: sqlite3.Error, path: str) -> CoordinatorError:
 
 
 class Lane:
-    """A thread that opens a connection, takes jobs in batches, and closes when told to."""
+    """A thread that opens a connection, takes jobs in batches, and closes on request."""
 
     def __init__(
         self,
@@ -121,11 +121,11 @@ class Lane:
             self._open()
         except Exception as error:  # noqa: BLE001 - it is handed to the caller
             opened.error = error
-        self._tell([opened])
+        self._notify([opened])
         if opened.error is None:
             self._serve()
         self._close()
-        self._tell([Job(self.closed)])
+        self._notify([Job(self.closed)])
 
     def _serve(self) -> None:
         going = True
@@ -137,7 +137,7 @@ class Lane:
                 except BaseException as error:  # noqa: BLE001 - else every later caller hangs
                     for job in batch:
                         job.error = Bug(f"The store failed: {error!r}.")
-                self._tell(batch)
+                self._notify(batch)
 
     def _take(self) -> tuple[list[Job], bool]:
         """Wait for a job, then take all that wait with it; and whether more may come."""
@@ -154,7 +154,7 @@ class Lane:
                 return batch, True
         return batch, False
 
-    def _tell(self, jobs: Sequence[Job]) -> None:
+    def _notify(self, jobs: Sequence[Job]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed, and its waiters with it
             self._loop.call_soon_threadsafe(_settle_all, jobs)
 

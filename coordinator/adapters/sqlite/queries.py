@@ -173,7 +173,7 @@ def find_page(connection: sqlite3.Connection, query: Query) -> Page:
     try:
         rows = connection.execute(sql, (*parameters, limit + 1)).fetchall()
     except (OverflowError, UnicodeEncodeError) as error:
-        raise BadInput(f"A value that was asked for cannot be compared: {error}.") from error
+        raise BadInput(f"A value of the query cannot be compared: {error}.") from error
     more = len(rows) > limit
     rows = rows[:limit]
     return Page(

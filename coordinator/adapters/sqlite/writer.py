@@ -85,7 +85,7 @@ class _Batch:
 
     def __init__(self) -> None:
         self.read: dict[Key, _Held | None] = {}
-        """As the file has it; a key that nobody asked for is absent."""
+        """As the file has it; a key that nobody requested is absent."""
         self.puts: dict[Key, _Put] = {}
 
     def write(self, connection: sqlite3.Connection) -> dict[Key, _Held]:
@@ -132,7 +132,7 @@ class Writer:
         self.cache_misses = 0
 
     def connection(self) -> sqlite3.Connection:
-        """The connection, opened anew where it was lost."""
+        """The connection, opened again where it was lost."""
         if self._connection is None:
             self._connection = connect_writer(self.path, self._busy_timeout_seconds)
             self._data_version = -1

@@ -59,7 +59,7 @@ class DateQueries:
         now = reader.engine.clock.now()
         for spec in specs:
             paused = (Flag.PAUSED,) if held[spec.name] else ()
-            rules = reader.engine.in_force.spec(spec.name)
+            rules = reader.engine.membership.spec(spec.name)
             row = cells[spec.name]
             for day, known in calendar.items():
                 if day not in row:

@@ -22,7 +22,7 @@ from coordinator.documents import ALL, control_key, partition_key
 from coordinator.errors import BadInput, Bug, Mistake, NotFound
 from coordinator.ports import Document, Key, Kind, Op, Query, Where
 from coordinator.registry import Registry
-from coordinator.service.engine import Committed, Engine, shown_now, unheard
+from coordinator.service.engine import Committed, Engine, not_stored, shown_now
 from coordinator.service.pages import pages
 from coordinator.service.reading import Reading, Target
 from coordinator.service.views.partition import PartitionRow, partition_row, under_pauses
@@ -204,7 +204,7 @@ def _first_decision(committed: Committed, registry: Registry, now: datetime) -> 
     if before is not None:
         partition, verdict = shown_now(before, spec, now)
         return Judged(partition, spec, verdict, True)
-    partition, verdict = unheard(committed.decision, spec)
+    partition, verdict = not_stored(committed.decision, spec)
     return Judged(partition, spec, verdict, False)
 
 

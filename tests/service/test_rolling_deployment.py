@@ -23,11 +23,11 @@ from coordinator.errors import NotFound, Unavailable
 from coordinator.health import readiness
 from coordinator.ports import Key, Kind, Notice, Store
 from coordinator.registry import parse
-from coordinator.service.in_force import GONE_AFTER, LOOK_EVERY
 from coordinator.service.loads import Loads
+from coordinator.service.registry_membership import GONE_AFTER, REFRESH_EVERY
 from coordinator.service.runs import Runs
 from coordinator.settings import Settings
-from tests.service.test_adopt import DATE, HEAD, MORE, ONE, TWO, Launches, partition
+from tests.service.test_registry_rollout import DATE, HEAD, MORE, ONE, TWO, Launches, partition
 
 OTHER_TABLE = HEAD.replace("raw.c: {}", "raw.c: {}, raw.d: {}")
 NEWEST = OTHER_TABLE + "  P: {phase: 3, output: out.p, requires: [{table: raw.d}]}\n"
@@ -68,7 +68,7 @@ class Shared:
             notifiers=[],
             alone=False,
         )
-        await application.sweeper.adoption.take_up()
+        await application.sweeper.rollout.start()
         return application
 
     async def pass_by(self, by: timedelta, *sweeping: Application) -> None:
@@ -111,9 +111,9 @@ async def test_what_an_old_instance_takes_in_reaches_processors_that_only_the_ne
     async with shared() as s:
         old = await s.instance(TWO)
         new = await s.instance(MORE)
-        await old.ingest.take(s.load("raw.a"))  # and is never heard of again
+        await old.ingest.take(s.load("raw.a"))  # and is never seen again
         assert await partition(new, "Late") is None
-        await s.pass_by(GONE_AFTER + 2 * LOOK_EVERY, new)
+        await s.pass_by(GONE_AFTER + 2 * REFRESH_EVERY, new)
         late = await partition(new, "Late")
         assert late is not None
         assert late.generation == 1
@@ -145,11 +145,11 @@ async def test_an_instance_that_was_frozen_says_that_it_is_there_before_it_takes
 ):
     async with shared() as s:
         old, new = await s.instance(TWO), await s.instance(MORE)
-        await s.pass_by(2 * GONE_AFTER + 2 * LOOK_EVERY, new)
+        await s.pass_by(2 * GONE_AFTER + 2 * REFRESH_EVERY, new)
         assert await s.current() == {new.registry.registry_hash}
         await old.ingest.take(s.load("raw.a"))
         assert old.registry.registry_hash in await s.current()
-        await s.pass_by(2 * LOOK_EVERY, new)
+        await s.pass_by(2 * REFRESH_EVERY, new)
         assert await partition(new, "Late") is not None
 
 
@@ -157,10 +157,10 @@ async def test_once_the_old_one_is_gone_nothing_more_is_looked_at() -> None:
     async with shared() as s:
         await s.instance(TWO)
         new = await s.instance(MORE)
-        await s.pass_by(GONE_AFTER + 2 * LOOK_EVERY, new)
+        await s.pass_by(GONE_AFTER + 2 * REFRESH_EVERY, new)
         assert await s.current() == {new.registry.registry_hash}
-        assert new.engine.in_force.others == {}
-        assert await new.sweeper.adoption.take_up() == 0
+        assert new.engine.membership.others == {}
+        assert await new.sweeper.rollout.start() == 0
 
 
 async def test_a_registry_taken_back_sees_what_the_newer_one_took_in() -> None:
@@ -168,7 +168,7 @@ async def test_a_registry_taken_back_sees_what_the_newer_one_took_in() -> None:
         old, new = await s.instance(MORE), await s.instance(TWO)  # which lacks Late
         await new.ingest.take(s.load("raw.a"))
         assert await partition(old, "Late") is None
-        await s.pass_by(GONE_AFTER + 2 * LOOK_EVERY, old)
+        await s.pass_by(GONE_AFTER + 2 * REFRESH_EVERY, old)
         assert await partition(old, "Late") is not None
 
 
@@ -194,7 +194,7 @@ async def test_a_report_on_a_run_that_only_the_new_registry_knows_is_to_be_sent_
         with pytest.raises(Unavailable, match=r"processor 'Late'|another registry"):
             await old.runs.claim(f"Late:{DATE}:1", "runner", 1)
         assert (await new.runs.claim(f"Late:{DATE}:1", "runner", 1)).lease_token is not None
-        await s.pass_by(GONE_AFTER + 2 * LOOK_EVERY, new)
+        await s.pass_by(GONE_AFTER + 2 * REFRESH_EVERY, new)
         with pytest.raises(NotFound):
             await new.runs.claim(f"Nobody:{DATE}:1", "runner", 1)
 
@@ -220,8 +220,8 @@ async def test_a_report_on_a_processor_that_was_taken_back_is_kept_and_can_be_re
         outcome = await old.ingest.push(pushed(report, "9"))
         assert outcome.outcome == "quarantined"
         assert outcome.quarantine_id is not None
-        unheard_of = {**report, "run_id": f"Nobody:{DATE}:1"}
-        assert (await old.ingest.push(pushed(unheard_of, "10"))).outcome == "refused"
+        unknown = {**report, "run_id": f"Nobody:{DATE}:1"}
+        assert (await old.ingest.push(pushed(unknown, "10"))).outcome == "refused"
         again = await s.instance(MORE)
         await again.operate.replay(outcome.quarantine_id, reason="it is back", actor="ana")
         late = await partition(again, "Late")
@@ -233,7 +233,7 @@ async def test_a_load_is_not_taken_for_another_table_that_it_also_names() -> Non
     async with shared() as s:
         old = await s.instance(TWO)
         await s.instance(NEWEST)
-        await s.pass_by(LOOK_EVERY, old)
+        await s.pass_by(REFRESH_EVERY, old)
         event = {**s.load("raw.d"), "source_table": "raw.a"}
         with pytest.raises(Unavailable, match=r"another registry is served"):
             await old.ingest.take(event)
@@ -265,7 +265,7 @@ async def test_an_output_under_a_former_name_is_announced_once_nobody_serves_tha
         assert not p.outbox
 
 
-async def test_readiness_tells_of_the_other_registry() -> None:
+async def test_readiness_names_the_other_registry() -> None:
     async with shared() as s:
         old = await s.instance(TWO)
         new = await s.instance(MORE)
@@ -295,7 +295,7 @@ async def succeeded(s: Shared, registry: str) -> Application:
 
 
 @pytest.mark.parametrize("by", ["new", "old", "new, and the old one touches it"])
-async def test_newer_data_of_a_new_line_is_no_old_news_whoever_takes_it_in(by: str) -> None:
+async def test_newer_data_of_a_new_line_fires_whichever_instance_ingested_it(by: str) -> None:
     async with shared() as s:
         old = await succeeded(s, ONE)
         new = await s.instance(TWO)
@@ -324,12 +324,12 @@ async def test_what_came_before_the_registry_is_no_newer_data_to_its_new_lines()
 async def test_a_mark_that_was_taken_back_meanwhile_declares_nobody_gone() -> None:
     async with shared() as s:
         old, new = await s.instance(TWO), await s.instance(MORE)
-        (name,) = new.engine.in_force.others
-        first = new.engine.in_force.others[name].leaving_at
-        await old.engine.in_force.look()
+        (name,) = new.engine.membership.others
+        first = new.engine.membership.others[name].leaving_at
+        await old.engine.membership.refresh()
         s.clock.at += timedelta(seconds=1)
-        await new.engine.in_force.say_leaving(name)
-        await new.engine.in_force.say_gone(name, first)
+        await new.engine.membership.mark_leaving(name)
+        await new.engine.membership.mark_gone(name, first)
         assert name in await s.current()
 
 
@@ -346,16 +346,16 @@ async def test_a_new_window_looks_at_dates_that_were_loaded_before_it() -> None:
         assert [(w.dates, w.ready) for w in found.inputs.window_states.values()] == [(1, 1)]
 
 
-async def test_two_registries_that_stay_are_news_once() -> None:
+async def test_two_registries_that_stay_are_notified_once() -> None:
     async with shared() as s:
         old, new = await s.instance(TWO), await s.instance(MORE)
-        told: list[Notice] = []
+        notices: list[Notice] = []
         for one in (old, new):
-            one.notices.subscribe(told.append)
+            one.notices.subscribe(notices.append)
         await s.pass_by(timedelta(minutes=14), old, new)
-        assert [n for n in told if n.kind == "registries_differ"] == []
+        assert [n for n in notices if n.kind == "registries_differ"] == []
         await s.pass_by(timedelta(hours=1), old, new)
-        (notice,) = [n for n in told if n.kind == "registries_differ"]
+        (notice,) = [n for n in notices if n.kind == "registries_differ"]
         assert "2 registries are served over one store" in notice.summary
         assert old.registry.registry_hash[:12] in notice.summary
 
@@ -365,7 +365,7 @@ async def test_a_dry_run_writes_nothing_even_when_another_registry_was_taken_up(
         old = await s.instance(TWO)
         await old.ingest.take(s.load("raw.a"))
         new = await s.instance(MORE)
-        await s.pass_by(2 * GONE_AFTER + 2 * LOOK_EVERY, new)
+        await s.pass_by(2 * GONE_AFTER + 2 * REFRESH_EVERY, new)
         act = await old.operate.skip("P", DATE, reason="x", actor="ana", dry_run=True)
         assert act.dry_run
         assert await s.current() == {new.registry.registry_hash}
@@ -409,7 +409,7 @@ async def test_another_registry_is_parsed_once_and_off_the_event_loop() -> None:
             seconds = time.perf_counter() - started
         finally:
             watching.cancel()
-        assert stalled < parsing / 2, "the loop stood still while the other registry was parsed"
+        assert stalled < parsing / 2, "the loop was blocked while the other registry was parsed"
         assert seconds < parsing, "20 more events cost less than parsing it once"
 
 
@@ -417,7 +417,7 @@ async def test_events_that_ask_at_once_share_a_look_that_began_after_they_came()
     async with shared() as s:
         old = await s.instance(TWO)
         looks = 0
-        look = old.engine.in_force.look
+        look = old.engine.membership.refresh
 
         async def counted() -> None:
             nonlocal looks
@@ -425,7 +425,7 @@ async def test_events_that_ask_at_once_share_a_look_that_began_after_they_came()
             await asyncio.sleep(0)
             await look()
 
-        old.engine.in_force.look = counted  # type: ignore[method-assign]
+        old.engine.membership.refresh = counted  # type: ignore[method-assign]
         await asyncio.gather(
             *(old.ingest.push(pushed(s.load("raw.zzz", n), f"m{n}")) for n in range(20))
         )

@@ -1,6 +1,6 @@
-"""The client for runs, which claims, renews and completes them, and its HTTP implementation.
+"""The client of the routes for runs: claim, heartbeat and complete, and its HTTP implementation.
 
-Owns: the RunDoor port, the Lease, and their HTTP form (specification 5.3), one bounded request per
+Owns: the RunClient port, the Lease, and their HTTP form (specification 5.3), one bounded request per
 call. Refuses: retrying, which the runner does, and executing anything.
 """
 
@@ -16,7 +16,7 @@ from urllib.parse import quote
 import httpx
 
 from processors.base import RunStatus
-from processors.errors import DoorRejectedError, DoorUnavailableError, LeaseLostError
+from processors.errors import CoordinatorRejectedError, CoordinatorUnavailableError, LeaseLostError
 from processors.retry import is_rejected
 
 REFUSALS = (404, 409, 410)
@@ -34,9 +34,9 @@ class Lease:
     """The time-bounded right to a run. `answer` is the full answer of the coordinator.
 
     `lease_seconds` is how long the lease still lasted when the coordinator answered. It is a
-    duration, so that clocks need not agree: measure it on a monotonic clock, read before the request.
-    None only after a heartbeat whose answer has none: the lease then lasts as long as it did at
-    first.
+    duration, so that clocks need not agree: measure it on a monotonic clock, read before the
+    request. None only after a heartbeat whose answer has none: the lease then lasts as long as it
+    did at first.
     """
 
     lease_token: str
@@ -44,10 +44,11 @@ class Lease:
     answer: Mapping[str, Any] = field(default_factory=dict)
 
 
-class RunDoor(Protocol):
+class RunClient(Protocol):
     """Claims, renews and completes runs, one request per call.
 
-    All raise DoorUnavailableError if a retry may succeed, and DoorRejectedError if not.
+    All raise CoordinatorUnavailableError if a retry may succeed, and CoordinatorRejectedError if
+    not.
     """
 
     async def claim(self, run_id: str, *, owner: str, attempt: int) -> Lease | None:
@@ -74,8 +75,8 @@ class RunDoor(Protocol):
         ...
 
 
-class HttpDoor:
-    """RunDoor over HTTP. Every call is limited in time and size, however the server answers."""
+class HttpRunClient:
+    """RunClient over HTTP. Every call is limited in time and size, however the server answers."""
 
     def __init__(self, client: httpx.AsyncClient, *, call_seconds: float = CALL_SECONDS) -> None:
         """`client` has the coordinator's base URL and credentials; its owner closes it."""
@@ -83,18 +84,20 @@ class HttpDoor:
         self._call_seconds = call_seconds
 
     async def claim(self, run_id: str, *, owner: str, attempt: int) -> Lease | None:
-        """See RunDoor.claim."""
+        """See RunClient.claim."""
         answer = await self._post(run_id, "claim", {"owner": owner, "attempt": attempt})
         if answer is None:
             return None
         token = answer.get("lease_token")
         seconds = _seconds(answer, "lease_seconds", "heartbeat_timeout_seconds")
         if not isinstance(token, str) or not token or seconds is None:
-            raise DoorUnavailableError(f"claim of {run_id}: the answer carries no readable lease")
+            raise CoordinatorUnavailableError(
+                f"claim of {run_id}: the answer carries no readable lease"
+            )
         return Lease(token, seconds, answer)
 
     async def heartbeat(self, run_id: str, lease_token: str) -> Lease:
-        """See RunDoor.heartbeat."""
+        """See RunClient.heartbeat."""
         answer = await self._post(run_id, "heartbeat", {"lease_token": lease_token})
         if answer is None:
             raise LeaseLostError(f"{run_id}: the lease is no longer this runner's")
@@ -109,7 +112,7 @@ class HttpDoor:
         record_count: int | None,
         error: str | None,
     ) -> bool:
-        """See RunDoor.complete."""
+        """See RunClient.complete."""
         body = {
             "lease_token": lease_token,
             "status": status,
@@ -134,11 +137,11 @@ class HttpDoor:
                 response.raise_for_status()
                 return _object(await _read(response, what), what)
         except TimeoutError as error:
-            raise DoorUnavailableError(
+            raise CoordinatorUnavailableError(
                 f"{what}: no whole answer within {self._call_seconds:g} s"
             ) from error
         except httpx.HTTPError as error:
-            kind = DoorRejectedError if is_rejected(error) else DoorUnavailableError
+            kind = CoordinatorRejectedError if is_rejected(error) else CoordinatorUnavailableError
             raise kind(f"{what}: {error!r}") from error
 
 
@@ -147,7 +150,9 @@ async def _read(response: httpx.Response, what: str) -> bytes:
     async for chunk in response.aiter_bytes():
         body += chunk
         if len(body) > MAX_ANSWER_BYTES:
-            raise DoorUnavailableError(f"{what}: the answer is longer than {MAX_ANSWER_BYTES:,} B")
+            raise CoordinatorUnavailableError(
+                f"{what}: the answer is longer than {MAX_ANSWER_BYTES:,} B"
+            )
     return bytes(body)
 
 
@@ -157,9 +162,9 @@ def _object(content: bytes, what: str) -> Mapping[str, Any]:
     try:
         body = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise DoorUnavailableError(f"{what}: the answer is not JSON") from error
+        raise CoordinatorUnavailableError(f"{what}: the answer is not JSON") from error
     if not isinstance(body, dict):
-        raise DoorUnavailableError(f"{what}: the answer is not a JSON object")
+        raise CoordinatorUnavailableError(f"{what}: the answer is not a JSON object")
     return body
 
 

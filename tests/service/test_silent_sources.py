@@ -12,18 +12,18 @@ from coordinator.core.spec import LaunchKind
 from coordinator.ports import Notice
 from coordinator.registry import parse
 from coordinator.settings import Settings
-from tests.service.test_adopt import Launches
+from tests.service.test_registry_rollout import Launches
 
 REGISTRY = """
 version: 1
 timezone: America/New_York
 calendar: {table: raw.games}
-tables: {raw.heard: {}, raw.silent: {}, raw.off: {enabled: false}}
+tables: {raw.known: {}, raw.silent: {}, raw.off: {enabled: false}}
 processors:
   P:
     phase: 3
     output: out.p
-    requires: [{table: raw.heard}, {table: raw.silent}, {table: raw.off, critical: false}]
+    requires: [{table: raw.known}, {table: raw.silent}, {table: raw.off, critical: false}]
   Q: {phase: 4, output: out.q, requires: [{table: out.p}]}
 """
 
@@ -57,11 +57,11 @@ def event(table: str, at: datetime, **said: Any) -> dict[str, Any]:
     }
 
 
-async def test_a_source_that_says_nothing_of_a_date_that_is_over_is_told_of_once(
+async def test_a_source_that_says_nothing_of_a_date_that_is_over_is_notified_once(
     tmp_path: Path,
 ) -> None:
     clock = Clock(datetime(2024, 10, 22, 16, 0, tzinfo=UTC))
-    told: list[Notice] = []
+    notices: list[Notice] = []
     store = SqliteStore(str(tmp_path / "s.db"), inline=True)
     await store.open()
 
@@ -74,21 +74,21 @@ async def test_a_source_that_says_nothing_of_a_date_that_is_over_is_told_of_once
             launchers={LaunchKind.LOCAL: Launches()},
             notifiers=[],
         )
-        application.notices.subscribe(told.append)
+        application.notices.subscribe(notices.append)
         return application
 
     application = service()
     await application.ingest.take(event("raw.games", clock.at, game_ids=["g1", "g2"]))
-    await application.ingest.take(event("raw.heard", clock.at))
+    await application.ingest.take(event("raw.known", clock.at))
     clock.at = datetime(2024, 10, 24, 3, 59, tzinfo=UTC)
     await application.sweeper.sweep()
-    assert told == [], "the day after is not over yet in New York"
+    assert notices == [], "the day after is not over yet in New York"
     clock.at += timedelta(hours=1, minutes=1)
     await application.sweeper.sweep()
-    assert [(n.kind, n.game_date) for n in told] == [("silent_source", "2024-10-22")]
-    assert "raw.silent" in told[0].summary
+    assert [(n.kind, n.game_date) for n in notices] == [("silent_source", "2024-10-22")]
+    assert "raw.silent" in notices[0].summary
     clock.at += timedelta(hours=2)
     await application.sweeper.sweep()
     await service().sweeper.sweep()
-    assert len(told) == 1
+    assert len(notices) == 1
     await store.close()

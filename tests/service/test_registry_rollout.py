@@ -14,7 +14,7 @@ from coordinator.core.model import Partition, Run, RunStatus
 from coordinator.core.spec import LaunchKind, LaunchTarget, ProcessorSpec
 from coordinator.documents import partition_key
 from coordinator.registry import parse
-from coordinator.service.adopt import unchanged
+from coordinator.service.registry_rollout import unchanged
 from coordinator.settings import Settings
 
 DATE = "2024-10-22"
@@ -147,7 +147,7 @@ async def test_only_what_means_something_else_is_looked_at_again(tmp_path: Path)
     async with served(tmp_path / "s.db", MORE, launches) as application:
         found = await partition(application, "P")
         assert found is not None
-        assert found.registry_hash != application.registry.registry_hash  # nothing to judge anew
+        assert found.registry_hash != application.registry.registry_hash  # nothing to judge again
         assert await partition(application, "Late") is not None
         await application.ingest.take(load("raw.b"))
         found = await partition(application, "P")

@@ -1,4 +1,4 @@
-"""News that belongs to no partition is told once, however many instances come upon it."""
+"""A notice that belongs to no partition is sent once, however many instances find its cause."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from coordinator.service.engine import Engine
 from coordinator.service.reading import Docs
 
 KEPT = 7
-"""How many of the last ones told are remembered, of each kind."""
+"""How many of the last causes are remembered, of each kind."""
 
 
 async def first_time(engine: Engine, kind: str, what: str) -> bool:
-    """Whether ``what`` was never told before; from now on it was. Raises ``Unavailable``."""
+    """Whether ``what`` was never notified before; from now on it was. Raises ``Unavailable``."""
     key = dates_key(kind)
 
     def step(docs: Docs) -> Changes[bool]:

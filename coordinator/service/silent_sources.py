@@ -1,8 +1,8 @@
-"""News of sources that say nothing: declared, waited for, and not heard of for a game date.
+"""Notices of silent sources: declared, waited for, and without any load for a game date.
 
-Owns the one question that no event can answer. It looks at the last date with games that is well
-over (a full day after its end, on the registry's clock), and at every enabled source that a
-processor waits for on it. Each table and date is told once, which is written down first.
+Owns the one question that no event can answer. It reads the last date with games that is well over
+(a full day after its end, on the registry's clock), and every enabled source that a processor waits
+for on it. Each table and date is notified once, which is recorded first.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from coordinator.core.schedule import instant, shift
 from coordinator.core.spec import ClockTime
 from coordinator.documents import table_date_key
 from coordinator.ports import Kind, Notice, Op, Query, Where
+from coordinator.service.deduplicate import first_time
 from coordinator.service.engine import Engine
-from coordinator.service.once import first_time
 
-LOOK_EVERY = timedelta(hours=1)
+CHECK_EVERY = timedelta(hours=1)
 LOOK_BACK_DAYS = 7
 """A date longer ago than this is history being loaded, not a source gone silent."""
 _WELL_OVER = ClockTime(hour=0, minute=0, day=2)
 
 
-class Silence:
-    """Notices what is missing although nothing said so."""
+class SilentSources:
+    """Finds sources that are missing although no event says so."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._looked_at: datetime | None = None
+        self._checked_at: datetime | None = None
         registry = engine.registry
         waited_for = {
             table
@@ -44,24 +44,24 @@ class Silence:
             if name != registry.calendar_table and registry.tables[name].producer is None
         )
 
-    async def look(self, tell: Callable[[Notice], None] | None) -> list[str]:
-        """Look, at most once an hour; gives the tables that were told of."""
+    async def check(self, notify: Callable[[Notice], None] | None) -> list[str]:
+        """Check, at most once an hour; gives the tables that were notified."""
         now = self._engine.clock.now()
-        if self._looked_at is not None and now < self._looked_at + LOOK_EVERY:
+        if self._checked_at is not None and now < self._checked_at + CHECK_EVERY:
             return []
-        self._looked_at = now
+        self._checked_at = now
         date = await self._last_date(now)
         if date is None:
             return []
         keys = {t: table_date_key(t, date) for t in self._tables}
         known = await self._engine.store.get(list(keys.values()))
-        told = []
+        found = []
         for table, key in keys.items():
             if known[key] is None and await first_time(self._engine, f"silent:{table}", date):
-                told.append(table)
-                if tell is not None:
-                    tell(self._notice(table, date, now))
-        return told
+                found.append(table)
+                if notify is not None:
+                    notify(self._notice(table, date, now))
+        return found
 
     async def _last_date(self, now: datetime) -> str | None:
         registry = self._engine.registry
@@ -92,8 +92,8 @@ class Silence:
             kind="silent_source",
             processor=None,
             game_date=date,
-            summary=f"{table} has not been heard of for {date}, a date with games.",
-            detail=f"{', '.join(waiting)} may wait for it. Mend the source, or switch the table "
+            summary=f"{table} has sent nothing for {date}, a date with games.",
+            detail=f"{', '.join(waiting)} may wait for it. Fix the source, or switch the table "
             "off in the registry (enabled: false).",
             notice_id=f"silent_source:{table}:{date}",
             at=now,

@@ -1,14 +1,15 @@
-"""Taking a registry into use: what is open is judged again, what is new is filled from the ledger.
+"""Rolling out a registry: open partitions are evaluated again, new ones filled from the ledger.
 
-Owns the look at every partition whose rules changed: at a start under a registry that the store
-does not know as the only one served, and again while and after another is served beside it. A
+Owns the evaluation of every partition whose rules changed: at a start under a registry that the
+store does not know as the only one served, and again while and after another is served beside it. A
 removed requirement may fire, an added one holds; nothing that ran is disturbed. Inputs are read
 from the ledger even where a partition was last judged under this same registry: an instance of the
-other registry records what it takes in, but does not bring it to partitions and lines that it does
+other registry records what it ingests, but does not deliver it to partitions and lines that it does
 not have.
 
-The other registry counts as served until it is proved gone (``in_force``) and everything was looked
-at once more after that, so a start that is cut short begins again, whichever registry comes next.
+The other registry counts as served until it is proved gone (``registry_membership``) and everything
+was evaluated once more after that, so a start that is cut short begins again, whichever registry
+comes next.
 """
 
 from __future__ import annotations
@@ -26,65 +27,67 @@ from coordinator.documents import Dates, dates_key
 from coordinator.ports import Changes, Kind, Notice, Op, Query, Where
 from coordinator.registry import Registry
 from coordinator.service.engine import Engine
-from coordinator.service.in_force import GONE_AFTER, LOOK_AHEAD, LOOK_EVERY
 from coordinator.service.pages import items
 from coordinator.service.reading import Docs, Target
+from coordinator.service.registry_membership import GONE_AFTER, REFRESH_AHEAD, REFRESH_EVERY
 
 log = structlog.get_logger(__name__)
 
 PER_TRANSACTION = 50
 LONGEST_PAUSE = timedelta(minutes=10)
-"""Between two looks at everything, while another registry goes on being served."""
-NEWS_AFTER = timedelta(minutes=15)
-"""Two registries served side by side for longer are no deployment on its way."""
+"""Between two evaluations of everything, while another registry goes on being served."""
+NOTICE_AFTER = timedelta(minutes=15)
+"""Two registries served side by side for longer are no rolling deployment."""
 
 
-class Adoption:
-    """Brings every partition under the engine's registry, and what others leave out."""
+class RegistryRollout:
+    """Evaluates every partition under the engine's registry, and delivers what others leave out."""
 
     def __init__(self, engine: Engine, *, alone: bool = False) -> None:
         """With ``alone`` no other process can serve the store: registries served before are gone."""
         self._engine = engine
-        self._in_force = engine.in_force
+        self._membership = engine.membership
         self._alone = alone
         self._leaving: dict[str, tuple[datetime, float]] = {}
-        """Who is leaving: since when by its record, and when that was seen here."""
-        self._next_look = 0.0
-        self._pause = LOOK_EVERY
+        """The registries that are leaving: since when by their records, and when that was seen
+        here."""
+        self._next_evaluation = 0.0
+        self._pause = REFRESH_EVERY
         self._mixed_since: float | None = None
-        self._told = False
+        self._notified = False
 
-    async def take_up(self) -> int:
-        """Take the registry into use at a start; says how many partitions were looked at.
+    async def start(self) -> int:
+        """Roll out the registry at a start; gives how many partitions were evaluated.
 
         Raises ``Unavailable``.
         """
-        await self._in_force.look()
-        others = sorted(self._in_force.others)
+        await self._membership.refresh()
+        others = sorted(self._membership.others)
         if not others:
             return 0
         own = self._engine.registry.registry_hash
         log.info("the registry changed", hash=own, before=others)
-        looked = await self._look_at_everything()
+        evaluated = await self._evaluate_all()
         if self._alone:
             for name in others:
-                await self._in_force.say_gone(name)
-            await self._in_force.look()
+                await self._membership.mark_gone(name)
+            await self._membership.refresh()
         else:
             await self._ask(others)
-        return looked
+        return evaluated
 
-    async def tend(self) -> Notice | None:
-        """Look at everything again where another registry was served since; gives news of it.
+    async def follow_up(self) -> Notice | None:
+        """Evaluate everything again where another registry was served since; may give a notice of
+        it.
 
         Raises ``Unavailable``.
         """
-        await self._in_force.keep(LOOK_AHEAD)
+        await self._membership.ensure_current(REFRESH_AHEAD)
         now = self._engine.clock.monotonic()
-        others = self._in_force.others
+        others = self._membership.others
         if not others:
             self._leaving.clear()
-            self._pause, self._mixed_since, self._told = LOOK_EVERY, None, False
+            self._pause, self._mixed_since, self._notified = REFRESH_EVERY, None, False
             return None
         served = [name for name, record in others.items() if record.leaving_at is None]
         gone: list[tuple[str, datetime]] = []
@@ -92,19 +95,20 @@ class Adoption:
             at = record.leaving_at
             if at is not None and self._seen_for(name, at, now) >= GONE_AFTER:
                 gone.append((name, at))
-        if gone or (served and now >= self._next_look):
-            await self._look_at_everything()
+        if gone or (served and now >= self._next_evaluation):
+            await self._evaluate_all()
             for name, leaving_at in gone:
-                await self._in_force.say_gone(name, leaving_at)
+                await self._membership.mark_gone(name, leaving_at)
         if gone or served:
             await self._ask(served)
-        return self._news(now, served)
+        return self._notice(now, served)
 
     async def _ask(self, served: list[str]) -> None:
-        """Ask whether these are still served: who serves one says so within a minute."""
+        """Ask whether these are still served: an instance that serves one answers within a
+        minute."""
         for name in served:
-            await self._in_force.say_leaving(name)
-        await self._in_force.look()
+            await self._membership.mark_leaving(name)
+        await self._membership.refresh()
 
     def _seen_for(self, name: str, leaving_at: datetime, now: float) -> timedelta:
         """For how long this instance has seen a registry leave."""
@@ -113,14 +117,14 @@ class Adoption:
             self._leaving[name] = known = (leaving_at, now)
         return timedelta(seconds=now - known[1])
 
-    def _news(self, now: float, served: list[str]) -> Notice | None:
+    def _notice(self, now: float, served: list[str]) -> Notice | None:
         if not served:
             return None
         if self._mixed_since is None:
             self._mixed_since = now
-        if self._told or now < self._mixed_since + NEWS_AFTER.total_seconds():
+        if self._notified or now < self._mixed_since + NOTICE_AFTER.total_seconds():
             return None
-        self._told = True
+        self._notified = True
         clock, own = self._engine.clock, self._engine.registry.registry_hash
         hashes = ", ".join(name[:12] for name in sorted([own, *served]))
         return Notice(
@@ -129,34 +133,34 @@ class Adoption:
             processor=None,
             game_date=None,
             summary=f"{len(served) + 1} registries are served over one store: {hashes}.",
-            detail="A partition is judged by the rules of whichever instance looks at it, and "
+            detail="A partition is judged by the rules of whichever instance evaluates it, and "
             "what one registry does not have waits up to ten minutes. Bring every instance "
-            "to the same registry file; GET /v1/registry tells which one it serves.",
+            "to the same registry file; GET /v1/registry says which one it serves.",
             notice_id=f"registries_differ:{hashes}:{clock.now().date()}",
             at=clock.now(),
         )
 
-    async def _look_at_everything(self) -> int:
+    async def _evaluate_all(self) -> int:
         engine = self._engine
-        self._next_look = engine.clock.monotonic() + self._pause.total_seconds()
+        self._next_evaluation = engine.clock.monotonic() + self._pause.total_seconds()
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         await _list_dates(engine)
         changed = set(engine.registry.processors) - unchanged(
-            engine.registry, await self._in_force.other_registries()
+            engine.registry, await self._membership.other_registries()
         )
         targets = sorted(await _targets(engine, changed)) if changed else []
-        looked = 0
+        evaluated = 0
         for start in range(0, len(targets), PER_TRANSACTION):
             work = {t: (Ticked(),) for t in targets[start : start + PER_TRANSACTION]}
-            looked += len(await engine.apply_each(work, refill=True))
-        log.info("partitions were looked at again", partitions=looked, processors=sorted(changed))
-        return looked
+            evaluated += len(await engine.apply_each(work, refill=True))
+        log.info("partitions re-evaluated", partitions=evaluated, processors=sorted(changed))
+        return evaluated
 
 
 def unchanged(registry: Registry, others: Iterable[Registry | None]) -> set[str]:
     """The processors to which every other registry means the very same.
 
-    Whoever serves such a one brings them all that they wait for. One that cannot be read any more
+    Whoever serves such a one delivers all that they wait for. One that cannot be read any more
     (None) may have meant anything.
     """
     specs = registry.processors

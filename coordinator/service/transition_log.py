@@ -20,19 +20,19 @@ WHY_MAX = 200
 """Characters of the sentence; the whole is at ``GET /v1/status/{game_date}/{processor}``."""
 
 
-def tell_changes(engine: Engine) -> None:
+def log_transitions(engine: Engine) -> None:
     """Log every committed change of status from now on, at the level ``info``."""
 
-    def heard(committed: Sequence[Committed]) -> None:
+    def on_commit(committed: Sequence[Committed]) -> None:
         for each in committed:
             before, after = each.before, each.decision.partition
             if before is None or before.status is not after.status:
-                _tell(engine, each)
+                _log_transition(engine, each)
 
-    engine.listen(heard)
+    engine.listen(on_commit)
 
 
-def _tell(engine: Engine, committed: Committed) -> None:
+def _log_transition(engine: Engine, committed: Committed) -> None:
     before, decision = committed.before, committed.decision
     partition = decision.partition
     run = next((r for r in decision.runs if r.run_id == partition.run_id), partition.live)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.errors import NotFound
-from tests.service.test_adopt import DATE, Launches, load, served
+from tests.service.test_registry_rollout import DATE, Launches, load, served
 
 REGISTRY = """
 version: 1

@@ -1,10 +1,11 @@
-"""Which registries the instances over one store serve, so that one that is replaced goes unmissed.
+"""Which registries the instances over one store serve, so that a replaced one loses no events.
 
 Owns the records that say so. Over a shared store a deployment replaces one instance after the
-other, and for a while two registries decide side by side. Whoever serves one looks at the records
-before it commits anything, at the latest a minute after its last look, and says that its own is
-served. So a registry that was marked as leaving, and that nobody took back for two minutes, is
-served by nobody: what its instances took in is in the ledger by then (``adopt`` reads it there).
+other, and for a while two registries decide side by side. Each instance reads the records before it
+commits anything, at the latest a minute after it last did, and records that its own registry is
+served. So a registry that was marked as leaving, and that nobody claimed again for two minutes, is
+served by nobody: what its instances ingested is in the ledger by then, where ``registry_rollout``
+reads it.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from coordinator.registry import Registry, parse
 from coordinator.service.commits import Commits
 from coordinator.service.set_since import SetSince, compare, dated
 
-LOOK_EVERY = timedelta(seconds=60)
+REFRESH_EVERY = timedelta(seconds=60)
 """What an instance knows of the others is never older than this when it begins a commit."""
-LOOK_AHEAD = timedelta(seconds=40)
-"""A sweep looks after this long already: the next one may come too late."""
+REFRESH_AHEAD = timedelta(seconds=40)
+"""A sweep refreshes after this long already: the next one may come too late."""
 GONE_AFTER = timedelta(seconds=120)
-"""A registry that is leaving and was not taken back for so long is served by nobody: a look's age
-and a commit's patience are less together."""
+"""A registry that is leaving and was not claimed again for so long is served by nobody: the age of
+what an instance knows and the deadline of a commit are less together."""
 
 
 PARSED_MAX = 8
@@ -45,7 +46,7 @@ Parse = Callable[[str], Awaitable[Registry]]
 """How a registry's text is parsed."""
 
 
-class InForce:
+class RegistryMembership:
     """The registries that count as served, as seen by one instance."""
 
     def __init__(
@@ -61,12 +62,12 @@ class InForce:
         self._registry = registry
         self._clock = clock
         self._key = Key(Kind.REGISTRY, registry.registry_hash)
-        self._looked: float | None = None
-        self._looking = asyncio.Lock()
+        self._refreshed: float | None = None
+        self._refreshing = asyncio.Lock()
         self._begun = 0
-        """Looks begun so far."""
+        """Refreshes begun so far."""
         self._done = 0
-        """The number of the last look that found an answer."""
+        """The number of the last refresh that got an answer."""
         self._parsing = asyncio.Lock()
         self._parsed: OrderedDict[str, Registry | None] = OrderedDict()
         self._parse = parse
@@ -81,20 +82,20 @@ class InForce:
         """A processor of this registry, with since when its deadline and schedule are set."""
         return self._dated.get(processor) or self._registry.processors[processor]
 
-    async def keep(self, within: timedelta = LOOK_EVERY) -> None:
-        """Look, unless the last look is recent. Before the registry is in use, do nothing.
+    async def ensure_current(self, within: timedelta = REFRESH_EVERY) -> None:
+        """Refresh, unless the last refresh is recent. Before the registry is in use, do nothing.
 
-        A sweep asks for a more recent one, so that no event has to wait for a look. Raises
+        A sweep demands a more recent one, so that no event has to wait for a refresh. Raises
         ``Unavailable``.
         """
-        if self._looked is None or self._age() < within:
+        if self._refreshed is None or self._age() < within:
             return
-        async with self._looking:
+        async with self._refreshing:
             if self._age() >= within:
-                await self.look()
+                await self.refresh()
 
-    async def look(self) -> None:
-        """Read which registries are served, and say that this one is. Raises ``Unavailable``."""
+    async def refresh(self) -> None:
+        """Read which registries are served, and record that this one is. Raises ``Unavailable``."""
         began = self._clock.monotonic()
         self._begun += 1
         number = self._begun
@@ -108,21 +109,21 @@ class InForce:
             self._set_since = own.set_since
         self.since = own.since or own.first_used_at
         self.others = records
-        self._looked = began
+        self._refreshed = began
         self._done = max(self._done, number)
 
     async def unknown_here(self, what: str, knows: Callable[[Registry | None], bool]) -> None:
         """Raise ``Unavailable`` for what this registry lacks and another one that is served knows.
 
-        ``knows`` is asked of each other registry, None where its text can be read no more. A retry
-        finds its way to an instance of that one.
+        ``knows`` is called with each other registry, None where its text can be read no more. A
+        retry reaches an instance of that one.
         """
-        if self._looked is None:
+        if self._refreshed is None:
             return
         asked = self._begun
-        async with self._looking:
+        async with self._refreshing:
             if self._done <= asked:  # else one that began later than this call will do
-                await self.look()
+                await self.refresh()
         if any(knows(other) for other in await self.other_registries()):
             raise Unavailable(
                 f"{what} is not in the registry of this instance, and another registry is served "
@@ -132,7 +133,7 @@ class InForce:
     async def other_registries(self) -> list[Registry | None]:
         """The other registries that count as served; None for one that can no longer be read.
 
-        Each is parsed once, however often it is asked for.
+        Each is parsed once, however often it is used.
         """
         return [await self._registry_of(record) for record in self.others.values()]
 
@@ -150,7 +151,7 @@ class InForce:
             return self._parsed[name]
 
     async def claim(self, others: Collection[RegistryRecord]) -> RegistryRecord:
-        """Say that this registry is served, beside others; gives its record.
+        """Record that this registry is served, beside others; gives its record.
 
         Raises ``Unavailable``.
         """
@@ -178,8 +179,8 @@ class InForce:
 
         return await self._commits.transact([self._key], step)
 
-    async def say_leaving(self, registry_hash: str) -> None:
-        """Ask whether another registry is still served; who serves it takes this back."""
+    async def mark_leaving(self, registry_hash: str) -> None:
+        """Mark another registry as leaving; an instance that serves it claims it again."""
         now = self._clock.now()
 
         def leaving(record: RegistryRecord | None) -> RegistryRecord | None:
@@ -189,8 +190,9 @@ class InForce:
 
         await self._change(registry_hash, leaving)
 
-    async def say_gone(self, registry_hash: str, leaving_at: datetime | None = None) -> None:
-        """Let another registry count as served no more; with ``leaving_at`` if it leaves since then."""
+    async def mark_gone(self, registry_hash: str, leaving_at: datetime | None = None) -> None:
+        """Record that another registry is not served any more; with ``leaving_at`` if it leaves
+        since."""
 
         def gone(record: RegistryRecord | None) -> RegistryRecord | None:
             if record is None or (leaving_at is not None and record.leaving_at != leaving_at):
@@ -200,7 +202,7 @@ class InForce:
         await self._change(registry_hash, gone)
 
     def _age(self) -> timedelta:
-        return timedelta(seconds=self._clock.monotonic() - (self._looked or 0.0))
+        return timedelta(seconds=self._clock.monotonic() - (self._refreshed or 0.0))
 
     async def _records(self) -> list[RegistryRecord]:
         page = await self._store.find(Query(Kind.REGISTRY, (Where("current", Op.EQ, 1),)))
