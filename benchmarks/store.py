@@ -30,7 +30,7 @@ from coordinator.documents import (
     partition_key,
     table_date_key,
 )
-from coordinator.ports import Attempt, Changes, Document, Key, Transaction
+from coordinator.ports import Changes, CommitAttempt, Document, Key, Transaction
 
 NOON = datetime(2025, 11, 15, 12, tzinfo=UTC)
 TABLES = ("nba_raw.nbac_gamebook_player_stats", "nba_raw.bigdataball_play_by_play")
@@ -136,7 +136,7 @@ class Load:
             return Changes(None, puts, frozenset({ledger_key}))
 
         began = time.perf_counter()
-        (answer,) = await self.store.attempt(Attempt([Transaction(tuple(keys), step)]))
+        (answer,) = await self.store.attempt(CommitAttempt([Transaction(tuple(keys), step)]))
         assert answer.error is None
         self.seconds.append(time.perf_counter() - began)
 

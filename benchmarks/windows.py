@@ -25,7 +25,7 @@ from coordinator.adapters.sqlite import SqliteStore
 from coordinator.app import build
 from coordinator.core.spec import LaunchKind
 from coordinator.documents import encode
-from coordinator.ports import Attempt, Kind, Query, Transaction
+from coordinator.ports import CommitAttempt, Kind, Query, Transaction
 from coordinator.registry import parse
 from coordinator.settings import Settings
 
@@ -54,7 +54,7 @@ class Counted(SqliteStore):
         self.written: Counter[str] = Counter()
         self.bytes_most = 0
 
-    async def attempt(self, attempt: Attempt) -> Any:
+    async def attempt(self, attempt: CommitAttempt) -> Any:
         (transaction,) = attempt.transactions
         last: list[Any] = []
 
@@ -63,7 +63,7 @@ class Counted(SqliteStore):
             last[:] = [getattr(answer, "puts", None) or {}]
             return answer
 
-        result = await super().attempt(Attempt([Transaction(transaction.keys, kept)]))
+        result = await super().attempt(CommitAttempt([Transaction(transaction.keys, kept)]))
         self.written.update(key.kind.value for puts in last for key in puts)
         size = sum(len(encode(d)) for puts in last for d in puts.values())
         self.bytes_most = max(self.bytes_most, size)

@@ -225,7 +225,7 @@ class Summary:
     failures: tuple[str, ...]
 
 
-class _Server(uvicorn.Server):
+class _DemoServer(uvicorn.Server):
     """A server inside a program that keeps its own signal handlers."""
 
     @contextlib.contextmanager
@@ -253,7 +253,7 @@ class _Notices:
         self.audience.moment(moment)
 
 
-class Stage:
+class DemoStage:
     """The running service and its clock: lets one thing happen at a time."""
 
     def __init__(
@@ -366,7 +366,7 @@ async def play(options: DemoOptions, audience: Audience) -> Summary:
         application = build(
             settings, registry=registry, clock=clock, warehouse=warehouse, notifiers=[notices]
         )
-        stage = Stage(application, clock, audience)
+        stage = DemoStage(application, clock, audience)
         url = f"http://{HOST}:{port}"
         expected = _processors(registry)
         async with application.running(), _http(application, listening):
@@ -429,7 +429,7 @@ class _Loads:
 
 
 async def _perform(
-    plan: Sequence[PlannedLoad], loads: _Loads, stage: Stage, audience: Audience
+    plan: Sequence[PlannedLoad], loads: _Loads, stage: DemoStage, audience: Audience
 ) -> None:
     for done, planned in enumerate(plan, start=1):
         await stage.until(planned.at)
@@ -529,7 +529,7 @@ async def _http(application: Application, listening: socket.socket) -> AsyncIter
         timeout_graceful_shutdown=2,
         lifespan="off",
     )
-    server = _Server(config)
+    server = _DemoServer(config)
     serving = asyncio.create_task(server.serve(sockets=[listening]), name="http")
     try:
         while not server.started:
@@ -671,11 +671,11 @@ __all__ = [
     "CompressedClock",
     "CoordinatorError",
     "DemoOptions",
+    "DemoStage",
     "Moment",
     "PartitionSummary",
     "Playing",
     "RunSummary",
-    "Stage",
     "Summary",
     "local_time",
     "play",

@@ -22,7 +22,7 @@ BODY_SECONDS = 1.0
 DETAIL_CHARS = 200
 
 
-class Answer(NamedTuple):
+class HttpAnswer(NamedTuple):
     """What is known of an answer: its status, its headers and the beginning of its body."""
 
     status: int
@@ -53,7 +53,7 @@ async def post(
     *,
     seconds: float,
     name: str,
-) -> Answer:
+) -> HttpAnswer:
     """POST ``body``, and return once the status is known; ``name`` is what errors call the place.
 
     It takes at most ``seconds`` until the status, then ``BODY_SECONDS`` each for the body and for
@@ -72,7 +72,7 @@ async def post(
         raise Unavailable(f"{name} cannot be reached: {words}") from error
     beginning = await _beginning(answer)
     text = beginning[:DETAIL_CHARS].decode(errors="replace")
-    return Answer(answer.status_code, answer.headers, text)
+    return HttpAnswer(answer.status_code, answer.headers, text)
 
 
 async def _beginning(answer: httpx.Response) -> bytes:

@@ -49,7 +49,7 @@ Document = Any
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class NeedDocuments:
     """A step's answer that it must read more documents before it can decide."""
 
     keys: tuple[Key, ...]
@@ -77,7 +77,7 @@ class Changes(Generic[T]):
     """Documents that were read and must have been read from the store itself."""
 
 
-Step = Callable[[Mapping[Key, Document | None]], Changes[T] | Need]
+Step = Callable[[Mapping[Key, Document | None]], Changes[T] | NeedDocuments]
 """A pure function of the documents read; it may be called again on newer ones."""
 
 
@@ -98,7 +98,7 @@ class Answer:
 
 
 @dataclass(slots=True, eq=False)
-class Attempt:
+class CommitAttempt:
     """Transactions to be committed together, in order, each deciding on what those before it put.
 
     It may be handed to a store again, which remembers in ``memory`` what it needs for that.
@@ -203,7 +203,7 @@ class Store(Protocol):
 
     async def close(self) -> None: ...
 
-    async def attempt(self, attempt: Attempt) -> Sequence[Answer]:
+    async def attempt(self, attempt: CommitAttempt) -> Sequence[Answer]:
         """Read, call the steps, and commit what they return, once; durable when this returns.
 
         A step that raises gives its error as its answer and harms no other. Raises ``Interrupted``,
@@ -230,7 +230,7 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class ChangeCursor:
     """How far the changes of a store were looked through; for the process that made it alone."""
 
     at: datetime
@@ -243,7 +243,9 @@ class Mark:
 class Watchable(Protocol):
     """A store that other processes change too, and that can be asked what changed."""
 
-    async def changed_since(self, mark: Mark | None) -> tuple[Sequence[Partition], Mark]:
+    async def changed_since(
+        self, mark: ChangeCursor | None
+    ) -> tuple[Sequence[Partition], ChangeCursor]:
         """The partitions that changed after a mark, as they are now, and the next mark.
 
         Some that changed shortly before it come again: tell them apart by id and revision. Without

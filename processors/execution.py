@@ -31,7 +31,7 @@ from processors.warehouse import Warehouse
 log = structlog.get_logger(__name__)
 
 
-class Execution(Protocol):
+class Executor(Protocol):
     """Where and how processors are executed."""
 
     interrupts: bool

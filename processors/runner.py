@@ -33,7 +33,7 @@ from processors.errors import (
     EntrypointError,
     LeaseLostError,
 )
-from processors.execution import Execution, ThreadExecution, execute
+from processors.execution import Executor, ThreadExecution, execute
 from processors.launch import Launch, check_claim, parse_launch, unwrap
 from processors.retry import FIRST_WAIT_SECONDS, MAX_WAIT_SECONDS, jittered
 from processors.run_client import HttpRunClient, Lease, RunClient
@@ -41,9 +41,9 @@ from processors.warehouse import Warehouse
 
 __all__ = [
     "HttpRunClient",
+    "LaunchReport",
     "Lease",
     "RunClient",
-    "RunReport",
     "Runner",
     "create_runner_app",
     "execute",
@@ -66,7 +66,7 @@ Outcome = Literal["reported", "refused", "lease_lost", "unreported", "not_claime
 
 
 @dataclass(frozen=True)
-class RunReport:
+class LaunchReport:
     """What became of one launch here.
 
     `reported`: the coordinator took the result. `refused`: it did not (stale). `lease_lost`: the
@@ -96,7 +96,7 @@ class Runner:
         clock: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
         max_parallel: int = 2,
-        execution: Execution | None = None,
+        execution: Executor | None = None,
         claim_seconds: float = CLAIM_SECONDS,
         first_wait_seconds: float = FIRST_WAIT_SECONDS,
         max_wait_seconds: float = MAX_WAIT_SECONDS,
@@ -135,7 +135,7 @@ class Runner:
             raise EntrypointError(f"no entrypoint for {launch.processor!r}; known: {known}")
         return launch
 
-    async def handle(self, launch: Launch) -> RunReport:
+    async def handle(self, launch: Launch) -> LaunchReport:
         """Claim, execute and report one attempt; problems end in the report, never raised."""
         async with self._room:
             try:
@@ -166,7 +166,7 @@ class Runner:
         retrying = self._retrying("claim", launch, lambda _: self._monotonic() >= give_up_at)
         return await retrying(once)
 
-    async def _run(self, launch: Launch, held: _HeldLease) -> RunReport:
+    async def _run(self, launch: Launch, held: _HeldLease) -> LaunchReport:
         """Execute and report. The lease is kept until the report is through."""
         beating = asyncio.create_task(held.keep())
         try:
@@ -202,7 +202,7 @@ class Runner:
             with suppress(asyncio.CancelledError):
                 await executing
 
-    async def _report(self, launch: Launch, held: _HeldLease, result: RunResult) -> RunReport:
+    async def _report(self, launch: Launch, held: _HeldLease, result: RunResult) -> LaunchReport:
         """Report the result; retry until the lease expires, since reports may be repeated."""
 
         async def once() -> bool:
@@ -247,7 +247,7 @@ class Runner:
 
     def _outcome(
         self, launch: Launch, outcome: Outcome, result: RunResult | None = None, **more: str
-    ) -> RunReport:
+    ) -> LaunchReport:
         write = log.info if outcome in ("reported", "not_claimed") else log.warning
         write(
             "run_ended_here",
@@ -258,7 +258,7 @@ class Runner:
             correlation_id=launch.correlation_id,
             **more,
         )
-        return RunReport(launch.run_id, outcome, result)
+        return LaunchReport(launch.run_id, outcome, result)
 
 
 class _HeldLease:
@@ -336,9 +336,9 @@ def create_runner_app(
     `body_seconds`. 503 while `max_pending` launches are here. Shutting down waits for what is
     executing. `GET /healthz` says how many launches are here.
     """
-    pending: dict[tuple[str, int], asyncio.Task[RunReport]] = {}
+    pending: dict[tuple[str, int], asyncio.Task[LaunchReport]] = {}
 
-    def _ended(key: tuple[str, int], task: asyncio.Task[RunReport]) -> None:
+    def _ended(key: tuple[str, int], task: asyncio.Task[LaunchReport]) -> None:
         pending.pop(key, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("run_crashed_here", run_id=key[0], attempt=key[1], exc_info=error)

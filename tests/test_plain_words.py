@@ -1,12 +1,13 @@
 """The documentation and the code use plain technical English: a short list of words is rejected.
 
-The list holds private vocabulary that had grown here; each entry gives the usual word. Folders are
-added to ``SOURCES`` as they become clean. Decision records are kept as they were written, so only
-later ones are checked.
+The list holds private vocabulary that had grown here; each entry gives the usual word. Decision
+records are kept as they were written, so only later ones are checked. Class names are unique, so
+that a name says which class is meant.
 """
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 import tokenize
@@ -54,53 +55,14 @@ NAMES = {
 KEPT_RECORDS = 20
 """Decision records up to this number are kept as they were written."""
 
-SOURCES: tuple[str, ...] = (
-    "coordinator/assembly.py",
-    "coordinator/core",
-    "coordinator/errors.py",
-    "coordinator/judge",
-    "coordinator/outgoing.py",
-    "coordinator/paging.py",
-    "coordinator/registry",
-    "coordinator/service/notices.py",
-    "coordinator/service/views",
-    "coordinator/settings.py",
-    "coordinator/statesdoc.py",
-    "coordinator/terminal.py",
-    "coordinator/validation.py",
-    "coordinator/web",
-    "coordinator/wire",
-    "tests/adapters",
-    "tests/cli",
-    "tests/contract",
-    "tests/demo",
-    "tests/judge",
-    "tests/mutants",
-    "tests/properties",
-    "tests/registry",
-    "tests/scenarios",
-    "tests/served",
-    "tests/test_docs.py",
-    "tests/test_notices_page.py",
-    "tests/test_packaging.py",
-    "tests/wire",
-)
-"""Folders and files whose comments, docstrings, texts and identifiers are checked."""
+SOURCES: tuple[str, ...] = ("benchmarks", "coordinator", "processors", "tests")
+"""Folders whose comments, docstrings, texts and identifiers are checked."""
 
-PROSE_ONLY: tuple[str, ...] = (
-    "benchmarks",
-    "coordinator/cli",
-    "coordinator/demo.py",
-    "coordinator/health.py",
-    "coordinator/scenario",
-    "coordinator/service/queries",
-    "coordinator/simulation",
-    "processors",
-    "tests/api",
-    "tests/kill",
-    "tests/processors",
-)
-"""Folders and files whose identifiers still need to be renamed; the rest is checked."""
+KINDS = ("py", "sql", "yaml")
+"""The kinds of files that are checked."""
+
+PRODUCTION = ("coordinator", "processors")
+"""Folders in which no two classes share a name. Tests may name a fake as what it replaces."""
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
@@ -148,25 +110,27 @@ def names_in(source: str) -> Iterator[str]:
                 yield f"{token.start[0]}: the name {token.string}"
 
 
-def found_in(path: Path, *, names: bool = True) -> list[str]:
+def found_in(path: Path) -> list[str]:
     """Everything that is rejected in a file."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":  # a `name` is spelled as in the code
         return list(phrases_in(re.sub(r"`[^`\n]+`", "`code`", text)))
     if path.suffix != ".py":
         return list(phrases_in(text))
-    found = [hit for line, part in texts_of(text) for hit in phrases_in(part, line)]
-    return found + (list(names_in(text)) if names else [])
+    return [
+        *(hit for line, part in texts_of(text) for hit in phrases_in(part, line)),
+        *names_in(text),
+    ]
 
 
 def files_of(places: tuple[str, ...]) -> list[Path]:
-    """The Python and SQL files of these folders; a place that is gone fails."""
+    """The Python, SQL and YAML files of these folders, but for this one; a folder must exist."""
     found: set[Path] = set()
     for name in places:
         place = ROOT / name
-        assert place.exists(), f"{name} does not exist"
-        found |= {place} if place.is_file() else {*place.rglob("*.py"), *place.rglob("*.sql")}
-    return sorted(found)
+        assert place.is_dir(), f"{name} does not exist"
+        found.update(file for kind in KINDS for file in place.rglob(f"*.{kind}"))
+    return sorted(found - {Path(__file__).resolve()})
 
 
 def pages() -> list[Path]:
@@ -191,9 +155,29 @@ def test_a_file_is_written_in_plain_words(file: Path) -> None:
     assert found_in(file) == []
 
 
-@pytest.mark.parametrize("file", files_of(PROSE_ONLY), ids=shown)
-def test_the_texts_of_a_file_are_written_in_plain_words(file: Path) -> None:
-    assert found_in(file, names=False) == []
+def classes_of(source: str) -> Iterator[str]:
+    """The classes that a Python file defines, nested ones too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+
+
+def test_no_two_classes_share_a_name() -> None:
+    found: dict[str, list[str]] = {}
+    for file in files_of(PRODUCTION):
+        if file.suffix == ".py":
+            for name in classes_of(file.read_text(encoding="utf-8")):
+                found.setdefault(name, []).append(shown(file))
+    assert found
+    assert {name: files for name, files in found.items() if len(files) > 1} == {}
+
+
+def test_a_nested_class_counts() -> None:
+    assert [*classes_of("class A:\n    class B: ...\ndef f():\n    class A: ...")] == [
+        "A",
+        "B",
+        "A",
+    ]
 
 
 @pytest.mark.parametrize("pattern", PHRASES)
@@ -227,7 +211,6 @@ def test_a_name_is_found_in_every_spelling(name: str, tmp_path: Path) -> None:
     file = tmp_path / "module.py"
     file.write_text(f"{name} = 1\n", encoding="utf-8")
     assert found_in(file)
-    assert found_in(file, names=False) == []
 
 
 @pytest.mark.parametrize(

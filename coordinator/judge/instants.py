@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from coordinator.judge.ledger import Ledger
-from coordinator.judge.needs import Answer, Readiness
+from coordinator.judge.needs import Answer, EvaluatedNeeds
 from coordinator.judge.observations import RunShown
-from coordinator.judge.rules import Clock, Processor, Rules
+from coordinator.judge.rules import ProcessorRules, Rules, TimeOfDay
 from coordinator.judge.serving import Serving
-from coordinator.judge.story import Generation, Newer, Passed, Story, ready_newer
+from coordinator.judge.story import Generation, Newer, PartitionStory, Passed, ready_newer
 
 Break = Callable[[str, str, str, str], None]
 
@@ -29,9 +29,9 @@ class Instants:
 
     def pass_time(
         self,
-        stories: Mapping[tuple[str, str], Story],
+        stories: Mapping[tuple[str, str], PartitionStory],
         rules: Rules,
-        processor: Processor,
+        processor: ProcessorRules,
         before: datetime,
         at: datetime,
         number: int,
@@ -53,11 +53,11 @@ class Instants:
 
     def _passing(
         self,
-        story: Story,
+        story: PartitionStory,
         rules: Rules,
-        processor: Processor,
+        processor: ProcessorRules,
         kind: str,
-        clock: Clock,
+        clock: TimeOfDay,
         instant: datetime,
         number: int,
     ) -> Passed:
@@ -109,7 +109,12 @@ class Instants:
         )
 
     def by_deadline(
-        self, story: Story, run: RunShown, rules: Rules, processor: Processor, ready: Readiness
+        self,
+        story: PartitionStory,
+        run: RunShown,
+        rules: Rules,
+        processor: ProcessorRules,
+        ready: EvaluatedNeeds,
     ) -> None:
         """A run was fired by a deadline, as it says: was that allowed?"""
 
@@ -142,11 +147,11 @@ class Instants:
 
     def by_schedule(
         self,
-        story: Story,
+        story: PartitionStory,
         run: RunShown,
         rules: Rules,
-        processor: Processor,
-        ready: Readiness,
+        processor: ProcessorRules,
+        ready: EvaluatedNeeds,
         newer: Sequence[Newer],
     ) -> None:
         """A run was fired by a schedule, as it says: was that allowed?"""
@@ -185,13 +190,13 @@ class Instants:
                 return
         no("; ".join(reasons) or "it has no schedule")
 
-    def skipped(self, story: Story, at: datetime) -> None:
+    def skipped(self, story: PartitionStory, at: datetime) -> None:
         """A partition is skipped, but not by a person: a deadline of some registry must have."""
         reasons = [self._why_not_skipped(story, rules, at) for rules in self.serving.possible()]
         if None not in reasons:
             self.broken("deadline.skip", "2 deadlines", story.id, "; ".join(map(str, reasons)))
 
-    def _why_not_skipped(self, story: Story, rules: Rules, at: datetime) -> str | None:
+    def _why_not_skipped(self, story: PartitionStory, rules: Rules, at: datetime) -> str | None:
         processor = rules.processors.get(story.processor)
         clock = None if processor is None else processor.deadline
         if clock is None or clock.what != "skip":
@@ -207,7 +212,7 @@ class Instants:
             return "was skipped though its needs are met"
         return None
 
-    def noticed(self, story: Story, where: str, at: datetime) -> None:
+    def noticed(self, story: PartitionStory, where: str, at: datetime) -> None:
         """A notice of a passed deadline: is there a cause?"""
         passed = [p for (kind, _), p in story.passed.items() if kind == "deadline"]
         count = sum(n.kind == "deadline" for n in story.notices)
@@ -230,7 +235,7 @@ class Instants:
                 "notice.deadline", "6", where, f"notice {count} of {len(passed)} deadline(s)"
             )
 
-    def at_rest(self, story: Story, rules: Rules, processor: Processor) -> None:
+    def at_rest(self, story: PartitionStory, rules: Rules, processor: ProcessorRules) -> None:
         """Everything that had to act at an instant has acted."""
         if story.paused() or story.shown is None:
             return
@@ -264,7 +269,7 @@ class Instants:
                     )
 
     def _deadline_has_acted(
-        self, story: Story, passed: Passed, after: Sequence[Generation], disturbed: bool
+        self, story: PartitionStory, passed: Passed, after: Sequence[Generation], disturbed: bool
     ) -> None:
         if passed.state not in ("open", "live") or disturbed:
             return

@@ -12,11 +12,10 @@ from datetime import datetime, timedelta
 
 from coordinator.judge import launches, runs, sentences
 from coordinator.judge.instants import Instants
-from coordinator.judge.ledger import OUTPUT, Ledger, Load, Said
-from coordinator.judge.needs import Readiness
+from coordinator.judge.ledger import OUTPUT, Ledger, RecordedLoad, Said
+from coordinator.judge.needs import EvaluatedNeeds
 from coordinator.judge.observations import (
     Acted,
-    Completed,
     Explained,
     Granted,
     InQuarantine,
@@ -25,6 +24,7 @@ from coordinator.judge.observations import (
     Observation,
     PartitionShown,
     Recorded,
+    ReportAccepted,
     Reporting,
     RunShown,
     Sent,
@@ -32,13 +32,13 @@ from coordinator.judge.observations import (
     Stopped,
 )
 from coordinator.judge.report import Broken
-from coordinator.judge.rules import Processor, Rules, shifted
+from coordinator.judge.rules import ProcessorRules, Rules, shifted
 from coordinator.judge.serving import Serving
 from coordinator.judge.story import (
     GOOD,
     Generation,
     Newer,
-    Story,
+    PartitionStory,
     ready_newer,
 )
 
@@ -55,7 +55,7 @@ _ORDER: tuple[type, ...] = (
     PartitionShown,
     Launched,
     Granted,
-    Completed,
+    ReportAccepted,
     Noticed,
     Explained,
 )
@@ -68,11 +68,11 @@ class Judge:
     def __init__(self, *, patience: timedelta = runs.PATIENCE) -> None:
         """``patience`` is the longest time for a sweep and a delivery at rest."""
         self.ledger = Ledger()
-        self.stories: dict[tuple[str, str], Story] = {}
+        self.stories: dict[tuple[str, str], PartitionStory] = {}
         self.broken: list[Broken] = []
         self.serving = Serving(self.ledger)
         self.instants = Instants(self._break, self.serving, self.ledger)
-        self.runs = runs.Runs(self._break, patience=patience)
+        self.runs = runs.RunRecords(self._break, patience=patience)
         self.notices: dict[str, int] = {}
         """Notice id → how often it was received."""
         self.quarantined: dict[str, str] = {}
@@ -134,7 +134,7 @@ class Judge:
                 self.runs.granted(seen, at)
             case Reporting():
                 self.runs.reports.append((at, seen))
-            case Completed():
+            case ReportAccepted():
                 self.runs.completed(seen, at)
             case Noticed():
                 self._noticed(seen, at)
@@ -163,11 +163,11 @@ class Judge:
 
     # ── facts ────────────────────────────────────────────────────────────────────────────────
 
-    def story(self, processor: str, game_date: str) -> Story:
+    def story(self, processor: str, game_date: str) -> PartitionStory:
         """The story of a partition."""
         key = (processor, game_date)
         if key not in self.stories:
-            self.stories[key] = Story(processor, game_date, self.ledger)
+            self.stories[key] = PartitionStory(processor, game_date, self.ledger)
             self.stories[key].pauses = [
                 (n, a) for n, a in self._pauses if a.processor in (None, processor)
             ]
@@ -206,7 +206,7 @@ class Judge:
                 story = self.story(name, game_date)
                 story.known_by.append((load.number, load.received_at, at))
 
-    def _load(self, row: Recorded, at: datetime) -> Load:
+    def _load(self, row: Recorded, at: datetime) -> RecordedLoad:
         """A ledger line, with the content that its sender sent instead of the recorded one."""
         where = f"{row.table} {row.game_date}"
         said = self._said(row)
@@ -261,7 +261,7 @@ class Judge:
                     where,
                     f"{row.event_id} was sent with {name} {sent!r} and is recorded with {recorded!r}",
                 )
-        return Load(
+        return RecordedLoad(
             number=self._number,
             table=row.table,
             game_date=row.game_date,
@@ -340,7 +340,7 @@ class Judge:
             story.generations[run.generation - 1].run = run
         self.runs.show(run, at, policies, self._acts_at_once)
 
-    def _fired(self, story: Story, run: RunShown, rules: Rules, at: datetime) -> None:
+    def _fired(self, story: PartitionStory, run: RunShown, rules: Rules, at: datetime) -> None:
         """A generation was created: was that allowed?"""
         processor, needs = rules.processors[run.processor], self.serving.needs(rules)
         now, person = run.fired_at, run.actor is not None
@@ -385,7 +385,7 @@ class Judge:
         story.generations.append(Generation(run, run, self._number, ready, counts, rules))
         story.skipped = None
 
-    def _by_person(self, story: Story, run: RunShown) -> None:
+    def _by_person(self, story: PartitionStory, run: RunShown) -> None:
         acts = [
             a
             for a in self._acts_at_once
@@ -412,11 +412,11 @@ class Judge:
 
     def _by_itself(
         self,
-        story: Story,
+        story: PartitionStory,
         run: RunShown,
         rules: Rules,
-        processor: Processor,
-        ready: Readiness,
+        processor: ProcessorRules,
+        ready: EvaluatedNeeds,
         newer: Sequence[Newer],
     ) -> None:
         now, first = run.fired_at, story.outcome is None
@@ -513,7 +513,9 @@ class Judge:
                 f"is shown as {seen.status}, and is {' or '.join(expected)}",
             )
 
-    def _before_any_run(self, story: Story, registry: str, at: datetime) -> tuple[str, ...]:
+    def _before_any_run(
+        self, story: PartitionStory, registry: str, at: datetime
+    ) -> tuple[str, ...]:
         """The statuses that a partition may have before anything ran."""
         rules = self.serving.registries.get(registry)
         processor = None if rules is None else rules.processors.get(story.processor)
@@ -631,7 +633,7 @@ class Judge:
                 self.runs.at_rest(run, rules.processors[run.processor], story, self.ledger, now)
 
     def _fires_when_ready(
-        self, story: Story, rules: Rules, processor: Processor, now: datetime
+        self, story: PartitionStory, rules: Rules, processor: ProcessorRules, now: datetime
     ) -> None:
         """What is ready and not held has been fired (law 3)."""
         ready, newer = self.serving.evaluate(story, rules, now)
@@ -675,9 +677,9 @@ class Judge:
 
     def _flags_at_rest(
         self,
-        story: Story,
-        processor: Processor,
-        ready: Readiness,
+        story: PartitionStory,
+        processor: ProcessorRules,
+        ready: EvaluatedNeeds,
         newer: Sequence[Newer],
         now: datetime,
     ) -> None:
@@ -702,7 +704,7 @@ class Judge:
             self._break("status.newer_data", "4", story.id, "shows newer data, and there is none")
 
 
-def _partitions_of(rules: Rules, load: Load) -> Iterable[tuple[str, str]]:
+def _partitions_of(rules: Rules, load: RecordedLoad) -> Iterable[tuple[str, str]]:
     """The partitions that a load makes known."""
     for processor in rules.processors.values():
         offsets = {
@@ -714,7 +716,7 @@ def _partitions_of(rules: Rules, load: Load) -> Iterable[tuple[str, str]]:
             yield processor.name, shifted(load.game_date, -offset)
 
 
-def _unmet(ready: Readiness) -> str:
+def _unmet(ready: EvaluatedNeeds) -> str:
     lines = [n.line.key for n in ready.needs if n.line.critical and n.met is False]
     return f"not met: {'; '.join(lines)}" if lines else "no input has arrived"
 
@@ -726,6 +728,6 @@ def _listed(newer: Sequence[Newer]) -> str:
     )
 
 
-def _ever_spent(story: Story, most: int) -> bool:
+def _ever_spent(story: PartitionStory, most: int) -> bool:
     """Whether the budget was spent at some time, perhaps before a reset."""
     return sum(g.counts for g in story.generations) >= most

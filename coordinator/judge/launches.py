@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import Any
 
 from coordinator.judge.ledger import WHOLE, Ledger
-from coordinator.judge.needs import Need, Needs, Readiness, Source
-from coordinator.judge.observations import Input, RunShown
+from coordinator.judge.needs import EvaluatedNeed, EvaluatedNeeds, Needs, Source
+from coordinator.judge.observations import InputShown, RunShown
 from coordinator.judge.rules import Rules
-from coordinator.judge.story import Newer, Story
+from coordinator.judge.story import Newer, PartitionStory
 
 Break = Callable[[str, str, str, str], None]
 
@@ -23,9 +23,9 @@ def check_contents(
     broken: Break,
     ledger: Ledger,
     needs: Needs,
-    story: Story,
+    story: PartitionStory,
     run: RunShown,
-    ready: Readiness,
+    ready: EvaluatedNeeds,
     newer: Sequence[Newer],
 ) -> None:
     """Compare what a new run says it consumes with what it does consume."""
@@ -37,7 +37,9 @@ def check_contents(
         broken("run.explanation", "4 law 6", run.run_id, "does not say why it was fired")
 
 
-def _inputs(broken: Break, ledger: Ledger, needs: Needs, run: RunShown, ready: Readiness) -> None:
+def _inputs(
+    broken: Break, ledger: Ledger, needs: Needs, run: RunShown, ready: EvaluatedNeeds
+) -> None:
     listed = {(i.table, i.game_date): i for i in run.inputs}
     if len(listed) != len(run.inputs):
         broken("launch.inputs", "6", run.run_id, "lists an input twice")
@@ -82,7 +84,7 @@ def _inputs(broken: Break, ledger: Ledger, needs: Needs, run: RunShown, ready: R
             )
 
 
-def _correlation(broken: Break, ledger: Ledger, run: RunShown, ready: Readiness) -> None:
+def _correlation(broken: Break, ledger: Ledger, run: RunShown, ready: EvaluatedNeeds) -> None:
     """A run carries the correlation id of a load (5.2: what one id touched)."""
     read = [
         load
@@ -108,7 +110,7 @@ def _correlation(broken: Break, ledger: Ledger, run: RunShown, ready: Readiness)
 
 
 def _input(
-    broken: Break, ledger: Ledger, needs: Needs, run: RunShown, source: Source, shown: Input
+    broken: Break, ledger: Ledger, needs: Needs, run: RunShown, source: Source, shown: InputShown
 ) -> None:
     where = f"{source.table} {source.game_date}"
     ids = {x.event_id for x in source.resting}
@@ -152,7 +154,7 @@ def _input(
 
 
 def _changes(
-    broken: Break, ledger: Ledger, story: Story, run: RunShown, newer: Sequence[Newer]
+    broken: Break, ledger: Ledger, story: PartitionStory, run: RunShown, newer: Sequence[Newer]
 ) -> None:
     sure = [n for n in newer if n.sure]
     tables, games = set(run.changed_tables), set(run.changed_games)
@@ -188,10 +190,12 @@ def _is_kept(ledger: Ledger, newer: Newer, game: str) -> bool:
     return any(game in x.games for x in newer.loads)
 
 
-def _warnings(broken: Break, ledger: Ledger, needs: Needs, run: RunShown, ready: Readiness) -> None:
+def _warnings(
+    broken: Break, ledger: Ledger, needs: Needs, run: RunShown, ready: EvaluatedNeeds
+) -> None:
     said = "\n".join(run.warnings)
 
-    def must_name(need: Need, rule: str, what: str) -> None:
+    def must_name(need: EvaluatedNeed, rule: str, what: str) -> None:
         if not any(table in said for table in need.line.tables):
             tables = ", ".join(need.line.tables)
             broken(rule, "6", run.run_id, f"does not warn that {tables} {what}")
@@ -259,7 +263,7 @@ def check_message(
                 run.run_id,
                 f"its launch says {message[name]!r}, not {value!r}",
             )
-    inputs = tuple(Input.of(i) for i in message.get("inputs", ()))
+    inputs = tuple(InputShown.of(i) for i in message.get("inputs", ()))
     if inputs != run.inputs:
         broken("launch.inputs", "6", run.run_id, "its launch lists other inputs than the run")
     if rules is not None and run.processor in rules.processors:

@@ -23,7 +23,7 @@ SAMPLE = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class RecordedLoad:
     """One event of the ledger, with the content that its sender sent."""
 
     number: int
@@ -64,7 +64,7 @@ class Load:
         return not self.games or game in self._covered
 
 
-def newer(one: Load, other: Load) -> bool:
+def newer(one: RecordedLoad, other: RecordedLoad) -> bool:
     """Whether ``one`` wins over ``other``.
 
     The newest timestamp wins, of equal ones the later received (specification 3.1). Outputs of
@@ -76,9 +76,9 @@ def newer(one: Load, other: Load) -> bool:
     return first > second or (first == second and one.number > other.number)
 
 
-def newest(loads: Iterable[Load]) -> Load | None:
+def newest(loads: Iterable[RecordedLoad]) -> RecordedLoad | None:
     """The load that wins over all others."""
-    best: Load | None = None
+    best: RecordedLoad | None = None
     for load in loads:
         if best is None or newer(load, best):
             best = load
@@ -136,7 +136,7 @@ def read_event(event: Mapping[str, Any]) -> Said | None:
 class Ledger:
     """Every load in the order of the commits, and the calendar that follows from them."""
 
-    loads: dict[tuple[str, str], list[Load]] = field(default_factory=dict)
+    loads: dict[tuple[str, str], list[RecordedLoad]] = field(default_factory=dict)
     """(table, date) → its loads."""
     superseded: set[int] = field(default_factory=set)
     """Numbers of loads that were older than what was known when they came: they change nothing,
@@ -169,7 +169,7 @@ class Ledger:
             return False
         return self.clock < at <= self.furthest
 
-    def was_seen_at(self, load: Load, at: datetime) -> bool:
+    def was_seen_at(self, load: RecordedLoad, at: datetime) -> bool:
         """Whether an instant came while a load was known, and clocks were set back to before it."""
         if not self.came_and_went(at):
             return False
@@ -191,7 +191,7 @@ class Ledger:
 
     # ── loads ────────────────────────────────────────────────────────────────────────────────
 
-    def of(self, table: str, game_date: str, until: int | None = None) -> list[Load]:
+    def of(self, table: str, game_date: str, until: int | None = None) -> list[RecordedLoad]:
         """The loads that count on a date: those that changed something when they were recorded."""
         return [
             x
@@ -199,7 +199,7 @@ class Ledger:
             if x.speaks and x.number not in self.superseded and (until is None or x.number <= until)
         ]
 
-    def wins_anything(self, load: Load, rules: Rules) -> bool:
+    def wins_anything(self, load: RecordedLoad, rules: Rules) -> bool:
         """Whether a load that has just come changes what is known of its date."""
         known = [x for x in self.of(load.table, load.game_date) if x.number < load.number]
         if not rules.by_game(load.table):
@@ -228,13 +228,13 @@ class Ledger:
                 return False
         return True
 
-    def winner(self, loads: Iterable[Load], game: str) -> Load | None:
+    def winner(self, loads: Iterable[RecordedLoad], game: str) -> RecordedLoad | None:
         """The load that counts for one game."""
         return newest(x for x in loads if x.covers(game))
 
     # ── the calendar ─────────────────────────────────────────────────────────────────────────
 
-    def note_calendar(self, load: Load) -> None:
+    def note_calendar(self, load: RecordedLoad) -> None:
         """A load of the calendar's table sets the date's games (specification 3.1)."""
         if not load.speaks or not (load.games or load.empty):
             return

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import ceil
 
-from coordinator.judge.ledger import Ledger, Load, newest
-from coordinator.judge.rules import Line, Processor, Rules, shifted
+from coordinator.judge.ledger import Ledger, RecordedLoad, newest
+from coordinator.judge.rules import Line, ProcessorRules, Rules, shifted
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 ALWAYS = datetime.min.replace(tzinfo=UTC)
@@ -67,7 +67,7 @@ def latest(spans: Sequence[Span]) -> Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiver:
+class WaiverSpan:
     """A waiver of a table."""
 
     table: str
@@ -87,7 +87,7 @@ class Source:
     table: str
     game_date: str
     met: Answer
-    resting: tuple[Load, ...] = ()
+    resting: tuple[RecordedLoad, ...] = ()
     """The loads that the answer rests on."""
     count: float | None = None
     aging: Answer = False
@@ -104,7 +104,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class EvaluatedNeed:
     """One line, evaluated."""
 
     line: Line
@@ -123,10 +123,10 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
-class Readiness:
+class EvaluatedNeeds:
     """A partition's needs at an instant."""
 
-    needs: tuple[Need, ...]
+    needs: tuple[EvaluatedNeed, ...]
     off_day: bool
     critical_met: Answer
     optional_met: Answer
@@ -135,7 +135,7 @@ class Readiness:
     since: Span
     """When the critical lines were met."""
 
-    def need(self, key: str) -> Need | None:
+    def need(self, key: str) -> EvaluatedNeed | None:
         return next((n for n in self.needs if n.line.key == key), None)
 
 
@@ -152,14 +152,14 @@ class Needs:
 
     def readiness(
         self,
-        processor: Processor,
+        processor: ProcessorRules,
         game_date: str,
         now: datetime,
         *,
         freshness: bool,
-        waivers: Sequence[Waiver] = (),
+        waivers: Sequence[WaiverSpan] = (),
         until: int | None = None,
-    ) -> Readiness:
+    ) -> EvaluatedNeeds:
         """Evaluate everything. ``until`` is the last load that counts, by number."""
         needs = tuple(
             self.need(line, game_date, now, freshness, waivers, until) for line in processor.lines
@@ -174,7 +174,7 @@ class Needs:
         else:
             met, since = self._anything(needs, own, rows, until)
         window_rows = at_least(1, [a for n in needs for _, a in n.dates] or [False])
-        return Readiness(
+        return EvaluatedNeeds(
             needs=needs,
             off_day=games == () and not processor.runs_on_off_days,
             critical_met=met,
@@ -188,7 +188,7 @@ class Needs:
             return since
         return Span(since.first, self.changed_at)
 
-    def _rows(self, own: Sequence[Need], game_date: str, until: int | None) -> Answer:
+    def _rows(self, own: Sequence[EvaluatedNeed], game_date: str, until: int | None) -> Answer:
         """Whether some table of the lines holds rows."""
         answers: list[Answer] = [False]
         for need in own:
@@ -209,7 +209,11 @@ class Needs:
         return at_least(1, answers)
 
     def _anything(
-        self, needs: Sequence[Need], own: Sequence[Need], rows: Answer, until: int | None
+        self,
+        needs: Sequence[EvaluatedNeed],
+        own: Sequence[EvaluatedNeed],
+        rows: Answer,
+        until: int | None,
     ) -> tuple[Answer, Span]:
         """Without critical lines one arrival is needed (specification 2.3)."""
         by_data = [n.by_data for n in (own or needs) if not n.not_expected]
@@ -232,15 +236,15 @@ class Needs:
         game_date: str,
         now: datetime,
         freshness: bool,
-        waivers: Sequence[Waiver] = (),
+        waivers: Sequence[WaiverSpan] = (),
         until: int | None = None,
-    ) -> Need:
+    ) -> EvaluatedNeed:
         """Evaluate one line."""
         if line.window:
             return self._window(line, game_date, now, waivers, until)
         on = shifted(game_date, line.offset)
         if line.offset and self.ledger.games(on, until) == ():
-            return Need(line=line, met=True, by_data=True, not_expected=True)
+            return EvaluatedNeed(line=line, met=True, by_data=True, not_expected=True)
         sources = tuple(
             self.source(line, t, on, now, freshness, waivers, until) for t in line.tables
         )
@@ -250,7 +254,7 @@ class Needs:
         used = tuple(s.table for s in have)
         if line.ordered:
             used = used[:1]
-        return Need(
+        return EvaluatedNeed(
             line=line,
             met=met,
             by_data=by_data,
@@ -267,7 +271,7 @@ class Needs:
         on: str,
         now: datetime,
         freshness: bool,
-        waivers: Sequence[Waiver] = (),
+        waivers: Sequence[WaiverSpan] = (),
         until: int | None = None,
     ) -> Source:
         """Evaluate one table on one date, and since when it has been met without a break."""
@@ -368,7 +372,7 @@ class Needs:
         self,
         table: str,
         on: str,
-        loads: Sequence[Load],
+        loads: Sequence[RecordedLoad],
         games: tuple[str, ...] | None,
         minimum: float | None,
     ) -> Source:
@@ -390,11 +394,11 @@ class Needs:
         line: Line,
         table: str,
         on: str,
-        loads: Sequence[Load],
+        loads: Sequence[RecordedLoad],
         games: tuple[str, ...],
         minimum: float | None,
     ) -> Source:
-        resting: list[Load] = []
+        resting: list[RecordedLoad] = []
         missing: set[str] = set()
         total: float | None = 0.0
         for game in games:
@@ -432,7 +436,7 @@ class Needs:
         line: Line,
         table: str,
         on: str,
-        loads: Sequence[Load],
+        loads: Sequence[RecordedLoad],
         games: tuple[str, ...] | None,
     ) -> Source:
         """The calendar does not know the date, or expects no games: nothing to cover."""
@@ -448,13 +452,13 @@ class Needs:
         sure = sure and all(x.status != "partial" or x.games for x in loads)
         return Source(table, on, True if sure else None, tuple(with_rows), None)
 
-    def _named(self, loads: Sequence[Load]) -> frozenset[str]:
+    def _named(self, loads: Sequence[RecordedLoad]) -> frozenset[str]:
         """The games that a load names and wins."""
         named = {g for x in loads for g in x.games}
         won = {g: self.ledger.winner(loads, g) for g in named}
         return frozenset(g for g, x in won.items() if x is not None and x.games)
 
-    def _current(self, loads: Sequence[Load]) -> list[Load]:
+    def _current(self, loads: Sequence[RecordedLoad]) -> list[RecordedLoad]:
         """The loads that win for some game, named or not."""
         winners = [self.ledger.winner(loads, g) for x in loads for g in x.games]
         winners.append(newest(x for x in loads if not x.games))
@@ -509,9 +513,9 @@ class Needs:
         line: Line,
         game_date: str,
         now: datetime,
-        waivers: Sequence[Waiver],
+        waivers: Sequence[WaiverSpan],
         until: int | None,
-    ) -> Need:
+    ) -> EvaluatedNeed:
         table = line.tables[0]
         dates = self.window_dates(line, game_date, until)
         answers = [(d, self._at(line, table, d, now, False, until).met) for d in dates]
@@ -527,7 +531,7 @@ class Needs:
         received = [x.received_at for d in dates for x in self.ledger.loads.get((table, d), ())]
         received += [at for d in self.ledger.calendars for _, at in self.ledger.calendar_changes(d)]
         received += [w.at for w in waivers if w.table == table and w.open is not False]
-        return Need(
+        return EvaluatedNeed(
             line=line,
             met=met,
             by_data=by_data,

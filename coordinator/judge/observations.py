@@ -140,7 +140,7 @@ class Acted:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class AttemptShown:
     """One launch of a run, as ``GET /v1/runs/{run_id}`` shows it."""
 
     number: int
@@ -154,7 +154,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class InputShown:
     """One table and date that a run consumes (specification 6)."""
 
     table: str
@@ -165,7 +165,7 @@ class Input:
     event_ids: tuple[str, ...]
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> Input:
+    def of(cls, row: Mapping[str, Any]) -> InputShown:
         return cls(
             row["table"],
             row["game_date"],
@@ -199,8 +199,8 @@ class RunShown:
     changed_games: tuple[str, ...]
     changed_tables: tuple[str, ...]
     warnings: tuple[str, ...]
-    inputs: tuple[Input, ...]
-    attempts: tuple[Attempt, ...]
+    inputs: tuple[InputShown, ...]
+    attempts: tuple[AttemptShown, ...]
     lease_expires_at: datetime | None
     correlation_id: str | None = None
 
@@ -213,7 +213,7 @@ class RunShown:
         return self.processor, self.game_date
 
     @property
-    def attempt(self) -> Attempt:
+    def attempt(self) -> AttemptShown:
         return self.attempts[-1]
 
     @classmethod
@@ -238,9 +238,9 @@ class RunShown:
             changed_games=tuple(row["changed_games"]),
             changed_tables=tuple(row["changed_tables"]),
             warnings=tuple(row["warnings"]),
-            inputs=tuple(Input.of(i) for i in row["inputs"]),
+            inputs=tuple(InputShown.of(i) for i in row["inputs"]),
             attempts=tuple(
-                Attempt(
+                AttemptShown(
                     a["number"],
                     moment(a["launch_at"]),
                     _maybe(a["delivered_at"]),
@@ -341,7 +341,7 @@ class Reporting:
 
 
 @dataclass(frozen=True, slots=True)
-class Completed:
+class ReportAccepted:
     """A runner's report, answered 200."""
 
     run_id: str
@@ -375,6 +375,6 @@ Observation = (
     | Launched
     | Granted
     | Reporting
-    | Completed
+    | ReportAccepted
     | Noticed
 )

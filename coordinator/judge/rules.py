@@ -19,7 +19,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
+class TimeOfDay:
     """A time of day on the registry's clock, some days after a game date."""
 
     at: str
@@ -58,7 +58,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Processor:
+class ProcessorRules:
     """One processor's rules."""
 
     name: str
@@ -70,9 +70,9 @@ class Processor:
     max_settle: timedelta
     cooldown: timedelta
     max_refires: int
-    not_before: Clock | None
-    deadline: Clock | None
-    schedule: tuple[Clock, ...]
+    not_before: TimeOfDay | None
+    deadline: TimeOfDay | None
+    schedule: tuple[TimeOfDay, ...]
     run_timeout: timedelta
     heartbeat_timeout: timedelta
     claim_timeout: timedelta
@@ -85,7 +85,7 @@ class Processor:
         return tuple(line for line in self.lines if line.critical)
 
     @property
-    def clocks(self) -> list[tuple[str, Clock]]:
+    def clocks(self) -> list[tuple[str, TimeOfDay]]:
         """Its deadline and the entries of its schedule, each with its kind."""
         deadlines = [] if self.deadline is None else [("deadline", self.deadline)]
         return [*deadlines, *(("schedule", entry) for entry in self.schedule)]
@@ -101,7 +101,7 @@ class Processor:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TableRules:
     """One table's rules."""
 
     by_game: bool = False
@@ -118,14 +118,14 @@ class Rules:
     timezone: str
     calendar: str | None
     known_from: str | None
-    tables: Mapping[str, Table]
-    processors: Mapping[str, Processor]
+    tables: Mapping[str, TableRules]
+    processors: Mapping[str, ProcessorRules]
 
     def by_game(self, table: str) -> bool:
         """Whether the table's loads add up by game. The calendar's never do."""
-        return table != self.calendar and self.tables.get(table, Table()).by_game
+        return table != self.calendar and self.tables.get(table, TableRules()).by_game
 
-    def instant(self, game_date: str, clock: Clock) -> datetime:
+    def instant(self, game_date: str, clock: TimeOfDay) -> datetime:
         """The instant of a clock time."""
         return wall_clock(shifted(game_date, clock.day), clock.at, self.timezone)
 
@@ -181,7 +181,7 @@ def read(text: str, identity: str, served_at: datetime) -> Rules:
     except json.JSONDecodeError:
         data = YAML(typ="safe", pure=True).load(text)
     tables = {
-        name: Table(
+        name: TableRules(
             by_game=(entry or {}).get("grain", "date") == "game",
             enabled=(entry or {}).get("enabled", True),
             aliases=tuple((entry or {}).get("aliases") or ()),
@@ -205,13 +205,15 @@ def read(text: str, identity: str, served_at: datetime) -> Rules:
     )
 
 
-def _processor(name: str, entry: Mapping[str, Any], tables: Mapping[str, Table]) -> Processor:
+def _processor(
+    name: str, entry: Mapping[str, Any], tables: Mapping[str, TableRules]
+) -> ProcessorRules:
     def time_of(key: str, default: str) -> timedelta:
         return duration(str(entry.get(key) or default))
 
     deadline, earliest = entry.get("deadline"), entry.get("not_before")
     lines = [_line(raw, tables) for raw in entry["requires"]]
-    return Processor(
+    return ProcessorRules(
         name=name,
         phase=entry["phase"],
         output=entry["output"],
@@ -221,12 +223,14 @@ def _processor(name: str, entry: Mapping[str, Any], tables: Mapping[str, Table])
         max_settle=time_of("max_settle", "1h"),
         cooldown=time_of("cooldown", "1h"),
         max_refires=entry.get("max_refires", 5),
-        not_before=Clock(str(earliest["at"]), earliest.get("day", 0)) if earliest else None,
-        deadline=Clock(str(deadline["at"]), deadline.get("day", 0), deadline.get("then", "alert"))
+        not_before=TimeOfDay(str(earliest["at"]), earliest.get("day", 0)) if earliest else None,
+        deadline=TimeOfDay(
+            str(deadline["at"]), deadline.get("day", 0), deadline.get("then", "alert")
+        )
         if deadline
         else None,
         schedule=tuple(
-            Clock(str(e["at"]), e.get("day", 0), e.get("when", "ready"))
+            TimeOfDay(str(e["at"]), e.get("day", 0), e.get("when", "ready"))
             for e in entry.get("schedule") or ()
         ),
         run_timeout=time_of("run_timeout", "30m"),
@@ -238,7 +242,7 @@ def _processor(name: str, entry: Mapping[str, Any], tables: Mapping[str, Table])
     )
 
 
-def _line(raw: Mapping[str, Any], tables: Mapping[str, Table]) -> Line:
+def _line(raw: Mapping[str, Any], tables: Mapping[str, TableRules]) -> Line:
     named: Sequence[str] = raw.get("any_of") or raw.get("of") or [raw["table"]]
     dates = raw.get("dates") or {}
     hours = {key: raw.get(f"max_age_hours_{key}") for key in ("warn", "fail")}
@@ -246,7 +250,7 @@ def _line(raw: Mapping[str, Any], tables: Mapping[str, Table]) -> Line:
     means = {k: v for k, v in raw.items() if k in ("table", "any_of", "of", "at_least", "dates")}
     return Line(
         key=json.dumps(means, sort_keys=True, default=str),
-        tables=tuple(t for t in named if tables.get(t, Table()).enabled),
+        tables=tuple(t for t in named if tables.get(t, TableRules()).enabled),
         needed=raw.get("at_least", 1),
         ordered="any_of" in raw,
         critical=raw.get("critical", True),

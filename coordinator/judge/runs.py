@@ -14,17 +14,17 @@ from datetime import datetime, timedelta
 from coordinator.judge.ledger import Ledger
 from coordinator.judge.observations import (
     Acted,
-    Attempt,
-    Completed,
+    AttemptShown,
     Granted,
     Launched,
     Noticed,
     Recorded,
+    ReportAccepted,
     Reporting,
     RunShown,
 )
-from coordinator.judge.rules import Processor
-from coordinator.judge.story import GOOD, Story
+from coordinator.judge.rules import ProcessorRules
+from coordinator.judge.story import GOOD, PartitionStory
 
 Break = Callable[[str, str, str, str], None]
 ANNOUNCED = ("success", "no_data")
@@ -42,7 +42,7 @@ PATIENCE = timedelta(minutes=2)
 
 
 @dataclass(slots=True)
-class Runs:
+class RunRecords:
     """Every run that was shown."""
 
     broken: Break
@@ -67,7 +67,7 @@ class Runs:
     # ── a run as it is shown ─────────────────────────────────────────────────────────────────
 
     def show(
-        self, run: RunShown, at: datetime, policies: Sequence[Processor], acts: Sequence[Acted]
+        self, run: RunShown, at: datetime, policies: Sequence[ProcessorRules], acts: Sequence[Acted]
     ) -> None:
         """A run has changed: was that allowed?"""
         before = self.shown.get(run.run_id)
@@ -129,7 +129,11 @@ class Runs:
                 )
 
     def _attempt_over(
-        self, before: RunShown, run: RunShown, attempt: Attempt, policies: Sequence[Processor]
+        self,
+        before: RunShown,
+        run: RunShown,
+        attempt: AttemptShown,
+        policies: Sequence[ProcessorRules],
     ) -> None:
         """An attempt was spent: a failed report, a lost lease or a missed claim."""
         ended = attempt.ended_at
@@ -166,14 +170,14 @@ class Runs:
         else:
             self.broken("run.attempts", "4", run.run_id, "an attempt was spent before its delivery")
 
-    def _was_reported(self, run_id: str, status: str, attempt: Attempt) -> bool:
+    def _was_reported(self, run_id: str, status: str, attempt: AttemptShown) -> bool:
         grant = self.grants.get((run_id, attempt.number))
         return any(
             r.run_id == run_id and r.status == status and (grant is None or r.token == grant.token)
             for _, r in self.reports
         )
 
-    def _next_attempt(self, run: RunShown, policies: Sequence[Processor]) -> None:
+    def _next_attempt(self, run: RunShown, policies: Sequence[ProcessorRules]) -> None:
         spent, following = run.attempts[-2:]
         if following.number > max((p.attempts for p in policies), default=1):
             self.broken("run.attempts", "4", run.run_id, f"has an attempt {following.number}")
@@ -205,7 +209,7 @@ class Runs:
         if all(x.proof != run.attempt.message_id for _, x in launched):
             self.broken("run.delivered", "4", run.run_id, "counts as delivered without proof")
 
-    def _running(self, before: RunShown, run: RunShown, policies: Sequence[Processor]) -> None:
+    def _running(self, before: RunShown, run: RunShown, policies: Sequence[ProcessorRules]) -> None:
         attempt = run.attempt
         if before.status == "running":
             if before.attempt.owner != attempt.owner:
@@ -262,7 +266,7 @@ class Runs:
                 "run.claimed", "5.3", seen.run_id, f"was granted to {seen.owner}, not shown"
             )
 
-    def completed(self, seen: Completed, at: datetime) -> None:
+    def completed(self, seen: ReportAccepted, at: datetime) -> None:
         """A report was answered as accepted: it must be how the attempt ended."""
         run = self.shown.get(seen.run_id)
         if run is None:
@@ -350,7 +354,12 @@ class Runs:
     # ── at rest ──────────────────────────────────────────────────────────────────────────────
 
     def at_rest(
-        self, run: RunShown, processor: Processor, story: Story, ledger: Ledger, now: datetime
+        self,
+        run: RunShown,
+        processor: ProcessorRules,
+        story: PartitionStory,
+        ledger: Ledger,
+        now: datetime,
     ) -> None:
         """Time has passed and faults have stopped."""
         attempt = run.attempt

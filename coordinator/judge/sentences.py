@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from coordinator.judge.needs import Need, Readiness
+from coordinator.judge.needs import EvaluatedNeed, EvaluatedNeeds
 from coordinator.judge.observations import Explained
-from coordinator.judge.story import Hold
+from coordinator.judge.story import HoldSpan
 
 Break = Callable[[str, str, str, str], None]
 SECOND = timedelta(seconds=1)
@@ -22,8 +22,8 @@ def check(
     broken: Break,
     seen: Explained,
     where: str,
-    ready: Readiness,
-    holds: Sequence[Hold],
+    ready: EvaluatedNeeds,
+    holds: Sequence[HoldSpan],
     patience: timedelta,
 ) -> None:
     """Compare what a partition at rest says with the model at the same instant.
@@ -38,7 +38,7 @@ def check(
         _held(broken, seen, where, holds)
 
 
-def _counts(broken: Break, seen: Explained, where: str, ready: Readiness) -> None:
+def _counts(broken: Break, seen: Explained, where: str, ready: EvaluatedNeeds) -> None:
     least = sum(n.met is True for n in ready.needs)
     most = sum(n.met is not False for n in ready.needs)
     if seen.total != len(ready.needs) or not least <= seen.met <= most:
@@ -59,7 +59,7 @@ def _instants(broken: Break, seen: Explained, where: str, patience: timedelta) -
         broken("status.wake_at", "5.2", where, f"is to be evaluated at {seen.wake_at}, in the past")
 
 
-def _waiting(broken: Break, seen: Explained, where: str, ready: Readiness) -> None:
+def _waiting(broken: Break, seen: Explained, where: str, ready: EvaluatedNeeds) -> None:
     """The sentence names what is not met, and nothing that is."""
     lines = [n for n in ready.needs if n.line.critical]
     if lines:
@@ -71,7 +71,7 @@ def _waiting(broken: Break, seen: Explained, where: str, ready: Readiness) -> No
         broken("why.waiting", "5.2", where, f"names nothing that it waits for: {seen.why}")
 
 
-def _critical(broken: Break, seen: Explained, where: str, lines: Sequence[Need]) -> None:
+def _critical(broken: Break, seen: Explained, where: str, lines: Sequence[EvaluatedNeed]) -> None:
     open_tables = {t for n in lines if n.met is not True for t in n.line.tables}
     for need in lines:
         if need.met is False and not _named(need, seen.why):
@@ -86,7 +86,7 @@ def _critical(broken: Break, seen: Explained, where: str, lines: Sequence[Need])
                 )
 
 
-def _held(broken: Break, seen: Explained, where: str, holds: Sequence[Hold]) -> None:
+def _held(broken: Break, seen: Explained, where: str, holds: Sequence[HoldSpan]) -> None:
     """What holds it is named, with its end."""
     known = {h.kind: h for h in holds}
     for kind, until in seen.holds:
@@ -109,7 +109,7 @@ def _held(broken: Break, seen: Explained, where: str, holds: Sequence[Hold]) -> 
             broken("why.held", "5.2", where, f"does not name what holds it: {hold.kind}")
 
 
-def _named(need: Need, sentence: str) -> bool:
+def _named(need: EvaluatedNeed, sentence: str) -> bool:
     return any(_word(t, sentence) for t in need.line.tables)
 
 

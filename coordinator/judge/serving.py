@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from coordinator.judge.ledger import Ledger
-from coordinator.judge.needs import Answer, Needs, Readiness, Waiver
+from coordinator.judge.needs import Answer, EvaluatedNeeds, Needs, WaiverSpan
 from coordinator.judge.observations import Served, Stopped
-from coordinator.judge.rules import Processor, Rules, read
-from coordinator.judge.story import Newer, Story
+from coordinator.judge.rules import ProcessorRules, Rules, read
+from coordinator.judge.story import Newer, PartitionStory
 
 
 @dataclass(slots=True)
@@ -69,8 +69,8 @@ class Serving:
         return self._needs[rules.hash]
 
     def evaluate(
-        self, story: Story, rules: Rules, now: datetime, *, freshness: bool | None = None
-    ) -> tuple[Readiness, list[Newer]]:
+        self, story: PartitionStory, rules: Rules, now: datetime, *, freshness: bool | None = None
+    ) -> tuple[EvaluatedNeeds, list[Newer]]:
         """A partition's needs, and what is newer, at an instant, by everything seen so far."""
         needs, processor = self.needs(rules), rules.processors[story.processor]
         fresh = not story.generations if freshness is None else freshness
@@ -83,7 +83,7 @@ class Serving:
         )
         return ready, story.newer(needs, ready)
 
-    def _waivers(self, story: Story, needs: Needs, now: datetime) -> list[Waiver]:
+    def _waivers(self, story: PartitionStory, needs: Needs, now: datetime) -> list[WaiverSpan]:
         """The waivers of a partition. One that its data ended under another registry may be over."""
         found = story.waivers(needs, now)
         for other in self._needs.values():
@@ -94,7 +94,7 @@ class Serving:
                 ]
         return found
 
-    def versions(self, name: str) -> list[Processor]:
+    def versions(self, name: str) -> list[ProcessorRules]:
         """A processor in every registry that has it, in the order they were read."""
         return [r.processors[name] for r in self.registries.values() if name in r.processors]
 
@@ -107,7 +107,7 @@ class Serving:
         served = [self.current, *(self.registries[h] for h in self.instances.values())]
         return list({r.hash: r for r in served}.values())
 
-    def set_before(self, story: Story, kind: str, instant: datetime) -> Answer:
+    def set_before(self, story: PartitionStory, kind: str, instant: datetime) -> Answer:
         """Whether an instant was not put into the past by a change of the registry.
 
         The first registry of a store changes nothing; of any other that sets the instant one must

@@ -11,20 +11,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from coordinator.judge.ledger import WHOLE, Ledger, Load, newest
+from coordinator.judge.ledger import WHOLE, Ledger, RecordedLoad, newest
 from coordinator.judge.needs import (
     ALWAYS,
     NEVER,
     Answer,
-    Need,
+    EvaluatedNeed,
+    EvaluatedNeeds,
     Needs,
-    Readiness,
     Span,
-    Waiver,
+    WaiverSpan,
     at_least,
 )
 from coordinator.judge.observations import Acted, Noticed, PartitionShown, RunShown
-from coordinator.judge.rules import Clock, Line, Processor, Rules, shifted
+from coordinator.judge.rules import Line, ProcessorRules, Rules, TimeOfDay, shifted
 
 GOOD = ("success", "no_data", "skipped")
 
@@ -38,7 +38,7 @@ class Generation:
     """As it was last shown."""
     number: int
     """Loads up to this number were known."""
-    ready: Readiness
+    ready: EvaluatedNeeds
     counts: bool
     """It counts against the budget of re-fires."""
     rules: Rules
@@ -50,7 +50,7 @@ class Passed:
 
     kind: str
     at: datetime
-    clock: Clock
+    clock: TimeOfDay
     number: int
     known: Answer
     """Whether the partition was known before."""
@@ -65,7 +65,7 @@ class Passed:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class HoldSpan:
     """Something that keeps a partition from firing, until some instant."""
 
     kind: str
@@ -89,14 +89,14 @@ class Newer:
     table: str
     game_date: str
     games: frozenset[str]
-    loads: tuple[Load, ...]
+    loads: tuple[RecordedLoad, ...]
     """The loads behind it. None where the calendar alone made an optional line met."""
     ready: Answer
     sure: bool
 
 
 @dataclass(slots=True)
-class Story:
+class PartitionStory:
     """Everything that happened to one partition."""
 
     processor: str
@@ -168,7 +168,7 @@ class Story:
                 state[act.processor] = None
         return [a for a in state.values() if a is not None]
 
-    def waivers(self, needs: Needs, now: datetime, until: int | None = None) -> list[Waiver]:
+    def waivers(self, needs: Needs, now: datetime, until: int | None = None) -> list[WaiverSpan]:
         """The waivers that are open or may be, and those that are over."""
         given: dict[str, tuple[int, Acted]] = {}
         for number, act in self.acts:
@@ -178,7 +178,7 @@ class Story:
                 given[act.detail["table"]] = (number, act)
             elif act.act == "unwaive":
                 given.pop(act.detail["table"], None)
-        found: list[Waiver] = []
+        found: list[WaiverSpan] = []
         for table, (number, act) in given.items():
             end = act.detail.get("until")
             limit = None if end is None else datetime.fromisoformat(end)
@@ -190,9 +190,9 @@ class Story:
             else:
                 answer, over_at = self._until_data(needs, table, number, now, until)
             if over_at is not None:
-                found.append(Waiver(table, act.at, limit, False, over_at))
+                found.append(WaiverSpan(table, act.at, limit, False, over_at))
             if answer is not False:
-                found.append(Waiver(table, act.at, limit, answer))
+                found.append(WaiverSpan(table, act.at, limit, answer))
         return found
 
     def _until_data(
@@ -238,9 +238,11 @@ class Story:
 
     # ── arrivals ─────────────────────────────────────────────────────────────────────────────
 
-    def arrivals(self, lines: Iterable[Line], since: int, until: int | None = None) -> list[Load]:
+    def arrivals(
+        self, lines: Iterable[Line], since: int, until: int | None = None
+    ) -> list[RecordedLoad]:
         """The applied loads of non-window lines that came after something."""
-        found: dict[int, Load] = {}
+        found: dict[int, RecordedLoad] = {}
         for line in lines:
             if line.window:
                 continue
@@ -250,7 +252,7 @@ class Story:
                         found[x.number] = x
         return [found[n] for n in sorted(found)]
 
-    def quiet(self, loads: Sequence[Load]) -> Answer:
+    def quiet(self, loads: Sequence[RecordedLoad]) -> Answer:
         """Whether the latest of these was announced quiet."""
         if not loads:
             return False
@@ -261,7 +263,7 @@ class Story:
 
     # ── newer data ───────────────────────────────────────────────────────────────────────────
 
-    def newer(self, needs: Needs, ready: Readiness, until: int | None = None) -> list[Newer]:
+    def newer(self, needs: Needs, ready: EvaluatedNeeds, until: int | None = None) -> list[Newer]:
         """What the latest generation has not consumed (specification 2.7)."""
         base = self.since_reset[-1] if self.since_reset else None
         if base is None or self.outcome is None:
@@ -318,7 +320,9 @@ class Story:
                 )
         return found
 
-    def _tables_that_count(self, need: Need, before: Need | None) -> tuple[Sequence[str], bool]:
+    def _tables_that_count(
+        self, need: EvaluatedNeed, before: EvaluatedNeed | None
+    ) -> tuple[Sequence[str], bool]:
         """The tables of a line whose newer loads count as newer data, and whether that is certain."""
         line = need.line
         if before is None:
@@ -348,7 +352,7 @@ class Story:
         until: int | None,
         *,
         marks: bool,
-    ) -> tuple[set[str], list[Load], bool]:
+    ) -> tuple[set[str], list[RecordedLoad], bool]:
         """The games whose content is not what was consumed, and the loads that changed them.
 
         Then, whether any of them is surely known: of unexpected games a sample is kept.
@@ -362,7 +366,7 @@ class Story:
         if by_game:
             names |= {g for x in now for g in x.games}
         games: set[str] = set()
-        loads: list[Load] = []
+        loads: list[RecordedLoad] = []
         kept = False
         expected = self.ledger.games(on, until) or ()
         for name in sorted(names):
@@ -392,12 +396,12 @@ class Story:
     def holds(
         self,
         needs: Needs,
-        processor: Processor,
-        ready: Readiness,
+        processor: ProcessorRules,
+        ready: EvaluatedNeeds,
         newer: Sequence[Newer],
-        others: Sequence[Processor] = (),
+        others: Sequence[ProcessorRules] = (),
         until: int | None = None,
-    ) -> list[Hold]:
+    ) -> list[HoldSpan]:
         """What keeps a partition with met needs from firing.
 
         ``others`` are this processor's rules in other registries that may still be served.
@@ -408,30 +412,30 @@ class Story:
             found = self._late_holds(processor, newer, until)
         if processor.not_before is not None:
             at = needs.rules.instant(self.game_date, processor.not_before)
-            found.append(Hold("not_before", Span(at, at)))
+            found.append(HoldSpan("not_before", Span(at, at)))
         if self.paused():
-            found.append(Hold("pause", Span(NEVER, NEVER)))
+            found.append(HoldSpan("pause", Span(NEVER, NEVER)))
         return found
 
     def _first_holds(
         self,
         needs: Needs,
-        processor: Processor,
-        ready: Readiness,
-        others: Sequence[Processor],
+        processor: ProcessorRules,
+        ready: EvaluatedNeeds,
+        others: Sequence[ProcessorRules],
         until: int | None,
-    ) -> list[Hold]:
-        found: list[Hold] = []
+    ) -> list[HoldSpan]:
+        found: list[HoldSpan] = []
         grace_end = ready.since.plus(processor.grace)
         if processor.grace and ready.optional_met is not True:
-            found.append(Hold("grace", grace_end, ready.optional_met is False))
+            found.append(HoldSpan("grace", grace_end, ready.optional_met is False))
         for need in ready.needs:
             if need.prefer is None or need.met is False:
                 continue
             end = need.prefer
             if not need.line.critical:
                 end = Span(min(end.first, grace_end.first), min(end.last, grace_end.last))
-            found.append(Hold("prefer", end))
+            found.append(HoldSpan("prefer", end))
         base = self.generations[-1].number if self.generations else 0
         base = max(base, self.reset_number)
         recent = self.arrivals(processor.lines, base, until)
@@ -443,14 +447,14 @@ class Story:
             # Where clocks differ, the last to come may not be the last by its receipt.
             first = recent[-1].received_at if recent else None
             start = ALWAYS if first is None else min(first + processor.debounce, cap.first)
-            found.append(Hold("debounce", Span(start, min(last, cap.last))))
+            found.append(HoldSpan("debounce", Span(start, min(last, cap.last))))
         said = self.quiet(recent)
         maybe = self.quiet(self.arrivals(lines, base, until))
         if said is not False or maybe is not False:
-            found.append(Hold("quiet", Span(NEVER, NEVER), said is True and maybe is True))
+            found.append(HoldSpan("quiet", Span(NEVER, NEVER), said is True and maybe is True))
         return found
 
-    def _is_kept(self, load: Load) -> bool:
+    def _is_kept(self, load: RecordedLoad) -> bool:
         """Whether a load is surely known by a game of it: of unexpected ones a sample is kept."""
         expected = self.ledger.games(load.game_date) or ()
         return (
@@ -460,16 +464,16 @@ class Story:
         )
 
     def _late_holds(
-        self, processor: Processor, newer: Sequence[Newer], until: int | None
-    ) -> list[Hold]:
-        found: list[Hold] = []
+        self, processor: ProcessorRules, newer: Sequence[Newer], until: int | None
+    ) -> list[HoldSpan]:
+        found: list[HoldSpan] = []
         outcome = self.outcome
         assert outcome is not None
         assert outcome.ended_at is not None
         if self.refires >= processor.max_refires:
-            found.append(Hold("budget", Span(NEVER, NEVER)))
+            found.append(HoldSpan("budget", Span(NEVER, NEVER)))
         cool = outcome.ended_at + processor.cooldown
-        found.append(Hold("cooldown", Span(cool, cool)))
+        found.append(HoldSpan("cooldown", Span(cool, cool)))
         sure = [x for n in newer for x in n.loads if n.sure and self._is_kept(x)]
         every = [x for n in newer for x in n.loads]
         since = self.arrivals(processor.lines, self.generations[-1].number, until)
@@ -480,14 +484,14 @@ class Story:
                 earliest = min(x.received_at for x in [*sure, *since])
                 first = min(first, earliest + processor.max_settle)
             last = max(x.received_at for x in [*every, *since]) + processor.debounce
-            found.append(Hold("debounce", Span(first, last)))
+            found.append(HoldSpan("debounce", Span(first, last)))
         said, maybe = self.quiet(sure), self.quiet(every)
         if said is not False or maybe is not False:
-            found.append(Hold("quiet", Span(NEVER, NEVER), said is True and maybe is True))
+            found.append(HoldSpan("quiet", Span(NEVER, NEVER), said is True and maybe is True))
         return found
 
 
-def ready_newer(newer: Sequence[Newer], ready: Readiness) -> Answer:
+def ready_newer(newer: Sequence[Newer], ready: EvaluatedNeeds) -> Answer:
     """Whether there is newer data that could be consumed now."""
     if ready.critical_met is False:
         return False

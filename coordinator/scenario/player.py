@@ -22,7 +22,7 @@ from coordinator.documents import Quarantined, event_key
 from coordinator.judge import Broken
 from coordinator.judge.observations import Reporting, Sent
 from coordinator.ports import Kind, Query
-from coordinator.scenario.stage import CRASHES, Answer, Stage
+from coordinator.scenario.stage import CRASHES, ActAnswer, Stage
 from coordinator.scenario.story import (
     ACTS,
     Story,
@@ -120,7 +120,7 @@ class _Player:
         self.update = update
         self.result = Result(name=story.name, path=story.path)
         self.stage = Stage(story.registry, story.start, _runners(story))
-        self.answers: list[Answer] = []
+        self.answers: list[ActAnswer] = []
         self.writes = 0
 
     async def play(self) -> Result:
@@ -169,13 +169,13 @@ class _Player:
 
     # ── acts ─────────────────────────────────────────────────────────────────────────────────
 
-    def _act(self, act: str, step: CommentedMap) -> Callable[[], Awaitable[Answer]]:
+    def _act(self, act: str, step: CommentedMap) -> Callable[[], Awaitable[ActAnswer]]:
         """What a step does, ready to be done."""
         value = step[act]
         made = getattr(self, f"_do_{act}")(step, value)
 
-        async def done() -> Answer:
-            answer: Answer = await made() if callable(made) else made
+        async def done() -> ActAnswer:
+            answer: ActAnswer = await made() if callable(made) else made
             return answer
 
         return done
@@ -212,24 +212,24 @@ class _Player:
         event.setdefault("event_id", self.stage.name("e"))
         return event
 
-    def _do_event(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[Answer]]:
+    def _do_event(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[ActAnswer]]:
         if not isinstance(value, CommentedMap):
             self.story.fail(step, "event", "must be a mapping, as in {table: …, record_count: 450}")
         event = self._event(value)
         self.stage.saw(Sent(event))
 
-        async def take(process: Process) -> Answer:
+        async def take(process: Process) -> ActAnswer:
             return _outcome(await process.ingest.take(event))
 
         return lambda: self.stage.ask(take)
 
-    def _do_push(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[Answer]]:
+    def _do_push(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[ActAnswer]]:
         body = self._push_body(step, value)
         said = Sent.of_push(body)
         if said is not None:
             self.stage.saw(said, *_reporting(said.event))
 
-        async def push(process: Process) -> Answer:
+        async def push(process: Process) -> ActAnswer:
             return _outcome(await process.ingest.push(body))
 
         return lambda: self.stage.ask(push)
@@ -261,7 +261,7 @@ class _Player:
         message = {"data": base64.b64encode(data).decode(), "messageId": str(message_id)}
         return json.dumps({"message": message, "subscription": "story"}).encode()
 
-    def _do_calendar(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[Answer]]:
+    def _do_calendar(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[ActAnswer]]:
         fields = self._fields(step, "calendar", ("date", "game_date", "games", "timestamp"))
         table = self.stage.registry.calendar_table
         if table is None:
@@ -283,7 +283,7 @@ class _Player:
         }
         self.stage.saw(Sent(event))
 
-        async def take(process: Process) -> Answer:
+        async def take(process: Process) -> ActAnswer:
             return _outcome(await process.ingest.take(event))
 
         return lambda: self.stage.ask(take)
@@ -295,7 +295,7 @@ class _Player:
         text = str(run)
         return text if text.count(":") == 2 else f"{text}:{self._date(fields)}:1"
 
-    def _do_claim(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[Answer]]:
+    def _do_claim(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[ActAnswer]]:
         fields = self._fields(step, "claim", ("run", "owner", "attempt", "game_date"))
         run, owner = self._run_of(fields, "claim"), str(fields.get("owner", "runner"))
         attempt = int(fields.get("attempt", 1))
@@ -307,13 +307,13 @@ class _Player:
         owner = str(fields.get("owner", "runner"))
         return self.stage.tokens.get((run, owner), f"no token of {owner}")
 
-    def _do_heartbeat(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[Answer]]:
+    def _do_heartbeat(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[ActAnswer]]:
         fields = self._fields(step, "heartbeat", ("run", "owner", "token", "game_date"))
         run = self._run_of(fields, "heartbeat")
         token = self._token(fields, run)
         return lambda: self.stage.ask(lambda p: p.runs.heartbeat(run, token), "accepted")
 
-    def _do_complete(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[Answer]]:
+    def _do_complete(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[ActAnswer]]:
         fields = self._fields(
             step,
             "complete",
@@ -329,7 +329,7 @@ class _Player:
             lambda p: self.stage.complete(p, run, token, status, count, error)
         )
 
-    def _do_run(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[Answer]]:
+    def _do_run(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[ActAnswer]]:
         """A runner that claims and reports at once."""
         keys = ("run", "owner", "attempt", "status", "record_count", "error", "game_date")
         fields = self._fields(step, "run", keys)
@@ -340,7 +340,7 @@ class _Player:
         count, error = fields.get("record_count"), fields.get("error")
         attempt = int(fields.get("attempt", 1))
 
-        async def whole() -> Answer:
+        async def whole() -> ActAnswer:
             answer = await self.stage.ask(lambda p: self.stage.claim(p, run, owner, attempt))
             if answer.outcome != "granted":
                 return answer
@@ -351,7 +351,7 @@ class _Player:
 
         return whole
 
-    def _do_operate(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[Answer]]:
+    def _do_operate(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[ActAnswer]]:
         verbs = self._fields(step, "operate", VERBS)
         if len(verbs) != 1:
             self.story.fail(step, "operate", f"must hold one verb of {', '.join(VERBS)}")
@@ -368,7 +368,7 @@ class _Player:
         processor = words.pop("processor", None)
         game_date = words.pop("game_date", self.story.game_date)
 
-        async def act(process: Process) -> Answer:
+        async def act(process: Process) -> ActAnswer:
             operate = process.operate
             if verb in ("pause", "resume"):
                 await getattr(operate, verb)(processor, **words)
@@ -377,7 +377,7 @@ class _Player:
                 await getattr(operate, verb)(identity, **words)
             else:
                 await getattr(operate, verb)(str(processor), str(game_date), **words)
-            return Answer("done")
+            return ActAnswer("done")
 
         return lambda: self.stage.ask(act)
 
@@ -386,41 +386,41 @@ class _Player:
         found = [i for i, q in page.items if q.state == "open"]
         return found[0] if found else "none"
 
-    def _do_sweep(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[Answer]]:
+    def _do_sweep(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[ActAnswer]]:
         return lambda: self.stage.ask(lambda p: p.operate.sweep())
 
-    def _do_crash(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[Answer]]:
-        async def crash() -> Answer:
+    def _do_crash(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[ActAnswer]]:
+        async def crash() -> ActAnswer:
             if value == "now":
                 self.stage.kill()
             else:
                 self.stage.faults.armed[CRASHES[value]] += 1
-            return Answer("done")
+            return ActAnswer("done")
 
         if value != "now" and value not in CRASHES:
             self.story.fail(step, "crash", f"must be now, {', '.join(CRASHES)}")
         return crash
 
-    def _do_restart(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[Answer]]:
+    def _do_restart(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[ActAnswer]]:
         new = None
         if isinstance(value, CommentedMap):
             fields = self._fields(step, "restart", ("registry",))
             new = registry_inside(self.text, self.story.path, fields, "registry")
         return lambda: self.stage.start(new)
 
-    def _do_fail_launch(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[Answer]]:
+    def _do_fail_launch(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[ActAnswer]]:
         return self._arm(step, "fail_launch", "launch_refused", value)
 
-    def _do_lose_proof(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[Answer]]:
+    def _do_lose_proof(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[ActAnswer]]:
         return self._arm(step, "lose_proof", "proof_lost", value)
 
     def _arm(
         self, step: CommentedMap, act: str, kind: str, value: Any
-    ) -> Callable[[], Awaitable[Answer]]:
+    ) -> Callable[[], Awaitable[ActAnswer]]:
         if not isinstance(value, bool | int):
             self.story.fail(step, act, "must be true, false or how often")
 
-        async def arm() -> Answer:
+        async def arm() -> ActAnswer:
             faults = self.stage.faults
             faults.armed[kind] = 0
             faults.always.discard(kind)
@@ -428,21 +428,21 @@ class _Player:
                 faults.always.add(kind)
             elif value:
                 faults.armed[kind] = int(value)
-            return Answer("done")
+            return ActAnswer("done")
 
         return arm
 
-    def _do_store(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[Answer]]:
+    def _do_store(self, step: CommentedMap, value: Any) -> Callable[[], Awaitable[ActAnswer]]:
         if value not in ("up", "down"):
             self.story.fail(step, "store", "must be up or down")
 
-        async def reach() -> Answer:
+        async def reach() -> ActAnswer:
             kinds = {"store_refuses", "read_refused"}
             if value == "down":
                 self.stage.faults.always |= kinds
             else:
                 self.stage.faults.always -= kinds
-            return Answer("done")
+            return ActAnswer("done")
 
         return reach
 
@@ -658,8 +658,8 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _outcome(outcome: Any) -> Answer:
-    return Answer(
+def _outcome(outcome: Any) -> ActAnswer:
+    return ActAnswer(
         outcome=outcome.outcome,
         detail="; ".join([*(str(m) for m in outcome.errors), *outcome.warnings]),
         affected=[

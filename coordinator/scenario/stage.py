@@ -20,11 +20,11 @@ from coordinator.core.model import Run, RunStatus
 from coordinator.core.spec import LaunchTarget, ProcessorSpec
 from coordinator.errors import CoordinatorError, Unavailable
 from coordinator.judge.observations import (
-    Completed,
     Explained,
     Granted,
     Launched,
     Observation,
+    ReportAccepted,
     Reporting,
     Served,
     Stopped,
@@ -73,7 +73,7 @@ class Armed(Faults):
 
 
 @dataclass(slots=True)
-class Answer:
+class ActAnswer:
     """What an act of a story was answered."""
 
     outcome: str
@@ -121,7 +121,7 @@ class Stage:
             await asyncio.sleep(0)
         await self.store.close()
 
-    async def start(self, registry: Registry | None = None) -> Answer:
+    async def start(self, registry: Registry | None = None) -> ActAnswer:
         """Start the process (again), over the same store."""
         self.registry = registry or self.registry
         self.kill()
@@ -193,17 +193,17 @@ class Stage:
 
     # ── acts ─────────────────────────────────────────────────────────────────────────────────
 
-    async def ask(self, work: Callable[[Process], Awaitable[Any]], word: str = "done") -> Answer:
+    async def ask(self, work: Callable[[Process], Awaitable[Any]], word: str = "done") -> ActAnswer:
         """Do something with the service; what it answered."""
         if self.process is None:
-            return Answer("no answer", "there is no process")
+            return ActAnswer("no answer", "there is no process")
         try:
             result = await self.process.call(work)
         except Unreachable as error:
-            return Answer("no answer", str(error))
+            return ActAnswer("no answer", str(error))
         except CoordinatorError as error:
-            return Answer(error.code, error.detail)
-        return result if isinstance(result, Answer) else Answer(word)
+            return ActAnswer(error.code, error.detail)
+        return result if isinstance(result, ActAnswer) else ActAnswer(word)
 
     async def tend(self) -> None:
         """Give time to what is due, and deliver what is due, until nothing is."""
@@ -304,13 +304,13 @@ class Stage:
         count = self.runners["record_count"]
         await self.ask(lambda p: self.complete(p, run_id, token, status, count))
 
-    async def claim(self, process: Process, run_id: str, owner: str, attempt: int) -> Answer:
+    async def claim(self, process: Process, run_id: str, owner: str, attempt: int) -> ActAnswer:
         """Claim a run and keep its token."""
         run = await process.runs.claim(run_id, owner, attempt)
         assert run.lease_token is not None
         self.tokens[run_id, owner] = run.lease_token
         self.saw(Granted(run_id, attempt, owner, run.lease_token))
-        return Answer("granted")
+        return ActAnswer("granted")
 
     async def complete(
         self,
@@ -320,9 +320,9 @@ class Stage:
         status: RunStatus,
         count: int | None,
         error: str | None = None,
-    ) -> Answer:
+    ) -> ActAnswer:
         """Report the end of a run."""
         self.saw(Reporting(run_id, token, status.value, count))
         await process.runs.complete(run_id, token, status, count, error)
-        self.saw(Completed(run_id, token, status.value))
-        return Answer("accepted")
+        self.saw(ReportAccepted(run_id, token, status.value))
+        return ActAnswer("accepted")

@@ -26,14 +26,14 @@ import structlog
 from coordinator.errors import Unavailable
 from coordinator.ports import (
     Answer,
-    Attempt,
     Changes,
+    CommitAttempt,
     Contended,
     Document,
     DoNotFit,
     Interrupted,
     Key,
-    Need,
+    NeedDocuments,
     Step,
     Store,
     Transaction,
@@ -298,7 +298,7 @@ class Commits:
         ``_Widened``, and what the store raises.
         """
         runs = _runs(pieces)
-        attempt = Attempt([_transaction(run) for run in runs])
+        attempt = CommitAttempt([_transaction(run) for run in runs])
         latest = self._monotonic() + self._patience_seconds
         for piece in pieces:
             piece.deadline = latest if piece.deadline is None else piece.deadline
@@ -348,7 +348,7 @@ class Commits:
         return failed
 
     async def _at_last(
-        self, pieces: Sequence[_Piece], attempt: Attempt, error: Unavailable
+        self, pieces: Sequence[_Piece], attempt: CommitAttempt, error: Unavailable
     ) -> Sequence[Answer]:
         """What a commit came to whose time is over. Raises ``error``, or ``_Divided`` where only
         some callers can wait no longer: those have been answered then."""
@@ -466,11 +466,11 @@ def _join(groups: Sequence[_Group]) -> _Group:
 def _alone(step: Step[T]) -> Decide[None, T]:
     """A decision of its own, that is merged with nothing."""
 
-    def only(docs: Mapping[Key, Document | None]) -> Changes[Sequence[T]] | Need:
+    def only(docs: Mapping[Key, Document | None]) -> Changes[Sequence[T]] | NeedDocuments:
         answer: Any = step(docs)
-        if not isinstance(answer, Need):
+        if not isinstance(answer, NeedDocuments):
             answer = replace(answer, result=(answer.result,))
-        return cast(Changes[Sequence[T]] | Need, answer)
+        return cast(Changes[Sequence[T]] | NeedDocuments, answer)
 
     return lambda _: only
 

@@ -54,7 +54,7 @@ from coordinator.ports import (
     Document,
     Entropy,
     Key,
-    Need,
+    NeedDocuments,
     Op,
     Page,
     Query,
@@ -194,11 +194,11 @@ class Engine:
         """
         target, now = (spec.name, game_date), self.clock.now()
 
-        def step(docs: Docs) -> Changes[Committed] | Need:
+        def step(docs: Docs) -> Changes[Committed] | NeedDocuments:
             reading = Reading(docs)
             found = self.decide_in(reading, target, facts, now)
             if found is None:
-                return Need(tuple(reading.missing))
+                return NeedDocuments(tuple(reading.missing))
             if also is not None:
                 for key, document in also(found.decision).items():
                     reading.put(key, document)
@@ -244,14 +244,14 @@ class Engine:
         now = self.clock.now()
 
         def decide_all(targets: Sequence[Target]) -> Step[Sequence[Committed]]:
-            def step(docs: Docs) -> Changes[Sequence[Committed]] | Need:
+            def step(docs: Docs) -> Changes[Sequence[Committed]] | NeedDocuments:
                 reading = Reading(docs)
                 found = [
                     self.decide_in(reading, t, work[t], now, refill=refill, windows=windows)
                     for t in targets
                 ]
                 if reading.missing:
-                    return Need(tuple(reading.missing))
+                    return NeedDocuments(tuple(reading.missing))
                 return reading.changes([f for f in found if f is not None])
 
             return step

@@ -26,11 +26,11 @@ from coordinator.errors import (
     Mistake,
     Unavailable,
 )
-from coordinator.ports import Changes, Need, Step
+from coordinator.ports import Changes, NeedDocuments, Step
 from coordinator.registry import Registry
 from coordinator.service.commits import Item
 from coordinator.service.engine import Committed, Engine
-from coordinator.service.loads import Folded, Load, Loads
+from coordinator.service.loads import Folded, IncomingLoad, Loads
 from coordinator.service.quarantine import Quarantine
 from coordinator.service.reading import Docs, Reading, Target
 from coordinator.service.runs import Runs, UnknownProcessor
@@ -63,7 +63,7 @@ class Affected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Ingested:
     """What an event got (specification 3.3)."""
 
     outcome: str
@@ -78,7 +78,7 @@ class Outcome:
 class Taken:
     """What became of a load in its transaction."""
 
-    outcome: Outcome
+    outcome: Ingested
     pending: tuple[tuple[str, str], ...]
     """(table, date) of what it left to be done."""
     committed: tuple[Committed, ...] = ()
@@ -106,7 +106,7 @@ class Ingest:
 
     # ── the two ways in ──────────────────────────────────────────────────────────────────────
 
-    async def push(self, body: bytes) -> Outcome:
+    async def push(self, body: bytes) -> Ingested:
         """Take a Pub/Sub push body in. What is bad in any way is quarantined, not refused.
 
         Raises ``Unavailable`` when the store is out of reach; then nothing was recorded.
@@ -121,7 +121,7 @@ class Ingest:
         except BadInput as error:
             return await self._set_aside(body, "push", error, message_id, received_at)
 
-    async def take(self, event: Any) -> Outcome:
+    async def take(self, event: Any) -> Ingested:
         """Take one event in over REST: a bad one is answered with its mistakes and not stored.
 
         Raises ``Unavailable`` when the store is out of reach.
@@ -131,9 +131,9 @@ class Ingest:
         except BadInput as error:
             mistakes = error.mistakes or (Mistake("event", error.detail),)
             self._loads.count("?", "rejected")
-            return Outcome(outcome="rejected", errors=mistakes)
+            return Ingested(outcome="rejected", errors=mistakes)
 
-    async def replay(self, raw: bytes, source: str, message_id: str | None) -> Outcome:
+    async def replay(self, raw: bytes, source: str, message_id: str | None) -> Ingested:
         """Take a quarantined message in again. Raises ``BadInput`` when it is still bad."""
         received_at = self._engine.clock.now()
         if source == "push":
@@ -150,7 +150,7 @@ class Ingest:
         if isinstance(message, LoadMessage):
             self._table(message)
 
-    async def announce(self, arrival: Arrival, processor: str) -> Outcome:
+    async def announce(self, arrival: Arrival, processor: str) -> Ingested:
         """Ingest the announcement of a processor's own output.
 
         Raises ``Unavailable`` while another registry is served that has its table and this one has
@@ -164,7 +164,7 @@ class Ingest:
         message, table = self._loads.announced(arrival, processor)
         return await self._record(message, table, self._engine.clock.now(), own=True)
 
-    async def _take(self, event: Any, received_at: datetime, message_id: str | None) -> Outcome:
+    async def _take(self, event: Any, received_at: datetime, message_id: str | None) -> Ingested:
         message = read_event(event, received_at, message_id)
         if isinstance(message, RunReport):
             return await self._report(message)
@@ -202,7 +202,7 @@ class Ingest:
             )
         return table
 
-    async def _report(self, message: RunReport) -> Outcome:
+    async def _report(self, message: RunReport) -> Ingested:
         """A runner's report as a message. What the state machine refuses is ``refused``."""
         try:
             if message.status is not None:
@@ -231,9 +231,9 @@ class Ingest:
             if error.status not in (404, 409):
                 raise
             self._loads.count("runs", "refused")
-            return Outcome(outcome="refused", errors=(Mistake("run_id", error.detail),))
+            return Ingested(outcome="refused", errors=(Mistake("run_id", error.detail),))
         self._loads.count("runs", "applied")
-        return Outcome(outcome="applied")
+        return Ingested(outcome="applied")
 
     async def _set_aside(
         self,
@@ -242,10 +242,10 @@ class Ingest:
         error: BadInput,
         message_id: str | None,
         received_at: datetime,
-    ) -> Outcome:
+    ) -> Ingested:
         quarantined = await self._quarantine.add(body, source, error, message_id, received_at)
         self._loads.count("?", "quarantined")
-        return Outcome(
+        return Ingested(
             outcome="quarantined",
             errors=error.mistakes,
             quarantine_id=quarantined.quarantine_id,
@@ -255,7 +255,7 @@ class Ingest:
 
     async def _record(
         self, message: LoadMessage, table: TableSpec, received_at: datetime, *, own: bool = False
-    ) -> Outcome:
+    ) -> Ingested:
         size = 1 + len(message.game_ids)
         if self.waiting and self._waiting_size + size > WAITING_MAX:
             self.turned_away += 1
@@ -310,7 +310,7 @@ class Ingest:
         )
         return outcome
 
-    async def _commit(self, load: Load) -> Outcome:
+    async def _commit(self, load: IncomingLoad) -> Ingested:
         """Fold a load into the ledger and decide on every dependent partition, atomically.
 
         Loads that wait for the same documents share a commit, and one decision on each partition.
@@ -322,17 +322,17 @@ class Ingest:
         item = Item(load, keys, self._loads.writes_of(load))
         return (await engine.commits.merged(self._decide, item, self._committed)).outcome
 
-    def _decide(self, loads: Sequence[Load]) -> Step[Sequence[Taken]]:
+    def _decide(self, loads: Sequence[IncomingLoad]) -> Step[Sequence[Taken]]:
         """Decide on loads in one transaction, in the order in which they came."""
         now = self._engine.clock.now()
 
-        def step(docs: Docs) -> Changes[Sequence[Taken]] | Need:
+        def step(docs: Docs) -> Changes[Sequence[Taken]] | NeedDocuments:
             reading = Reading(docs)
             facts: dict[Target, list[Fact]] = {}
             results = [self._loads.fold(reading, load, facts) for load in loads]
             committed = self._loads.decide(reading, facts, now)
             if reading.missing:
-                return Need(tuple(reading.missing))
+                return NeedDocuments(tuple(reading.missing))
             affected = {t: _affected(c) for t, c in committed.items()}
             taken = [
                 Taken(_outcome(load, folded, affected), folded.pending)
@@ -351,8 +351,8 @@ class Ingest:
             self._loads.left_pending(pending)
 
 
-def _outcome(load: Load, folded: Folded, affected: Mapping[Target, Affected]) -> Outcome:
-    return Outcome(
+def _outcome(load: IncomingLoad, folded: Folded, affected: Mapping[Target, Affected]) -> Ingested:
+    return Ingested(
         outcome=folded.outcome,
         event_id=load.arrival.event_id,
         affected=tuple([affected[t] for t in folded.targets]),

@@ -42,7 +42,7 @@ DEPENDENTS_PER_COMMIT = 400
 
 
 @dataclass(slots=True)
-class Load:
+class IncomingLoad:
     """One load on its way through a transaction."""
 
     message: LoadMessage
@@ -99,7 +99,7 @@ class Loads:
 
     def load(
         self, message: LoadMessage, table: TableSpec, received_at: datetime, *, own: bool = False
-    ) -> Load:
+    ) -> IncomingLoad:
         """A message as a load, with the partitions that it is delivered to."""
         arrival = Arrival(
             event_id=message.event_id,
@@ -118,7 +118,7 @@ class Loads:
         named = frozenset(named_partitions(registry, table, arrival.game_date))
         targets = dependent_partitions(registry, table, arrival.game_date)
         now = targets[:DEPENDENTS_PER_COMMIT]
-        return Load(message, table, arrival, now, named, own, more=len(now) < len(targets))
+        return IncomingLoad(message, table, arrival, now, named, own, more=len(now) < len(targets))
 
     def announced(self, arrival: Arrival, processor: str) -> tuple[LoadMessage, TableSpec]:
         """The announcement of a processor's own output, as a message, and the output's table.
@@ -158,7 +158,7 @@ class Loads:
             keys += [dates_key(GAME_DATES), dates_key(OFF_DATES)]
         return keys
 
-    def writes_of(self, load: Load) -> list[Key]:
+    def writes_of(self, load: IncomingLoad) -> list[Key]:
         """The documents that others may write too and that a load is expected to write."""
         arrival = load.arrival
         writes = [table_date_key(arrival.table, arrival.game_date)]
@@ -169,7 +169,7 @@ class Loads:
 
     # ── one transaction ──────────────────────────────────────────────────────────────────────
 
-    def fold(self, reading: Reading, load: Load, facts: dict[Target, list[Fact]]) -> Folded:
+    def fold(self, reading: Reading, load: IncomingLoad, facts: dict[Target, list[Fact]]) -> Folded:
         """Fold a load into the ledger, and add to ``facts`` what its partitions hear.
 
         Where ``reading`` then misses documents, the answer means nothing yet.

@@ -34,7 +34,7 @@ from coordinator.documents import (
 from coordinator.errors import BadInput, Mistake, NotFound, Refused
 from coordinator.ports import Changes, Document, Key, Kind, Op, Query, Where
 from coordinator.service.engine import Engine, reply_of
-from coordinator.service.ingest import Ingest, Outcome
+from coordinator.service.ingest import Ingest, Ingested
 from coordinator.service.pages import pages
 from coordinator.service.quarantine import Quarantine
 from coordinator.service.reading import Docs
@@ -332,7 +332,7 @@ class Operate:
 
     async def replay(
         self, quarantine_id: str, *, reason: str, actor: str, dry_run: bool = False
-    ) -> Outcome:
+    ) -> Ingested:
         """Ingest a quarantined message again, once its cause has been fixed.
 
         Raises ``NotFound``, ``Refused`` (already settled), ``BadInput`` (still bad).
@@ -344,7 +344,7 @@ class Operate:
             _check_open(entry)
             if dry_run:
                 self._ingest.examine(entry.raw, entry.source, entry.message_id)
-                return Outcome(outcome="would be replayed", quarantine_id=quarantine_id)
+                return Ingested(outcome="would be replayed", quarantine_id=quarantine_id)
             outcome = await self._ingest.replay(entry.raw, entry.source, entry.message_id)
             await self._quarantine.settle(quarantine_id, QuarantineState.REPLAYED, actor, reason)
             detail["outcome"] = outcome.outcome

@@ -26,7 +26,7 @@ from coordinator.core.model import ANNOUNCED, Partition, Run, RunStatus
 from coordinator.core.spec import ProcessorSpec
 from coordinator.documents import partition_key, run_key, table_date_key
 from coordinator.errors import Bug, NotFound, Refused, TooLarge, Unavailable
-from coordinator.ports import Changes, Need
+from coordinator.ports import Changes, NeedDocuments
 from coordinator.service.engine import WINDOW_READS_MAX, Committed, Engine
 from coordinator.service.loads import (
     DEPENDENTS_PER_COMMIT,
@@ -168,7 +168,7 @@ class Runs:
             keys += [k for t in targets for k in engine.keys_of(t)]
             writes += [table_date_key(spec.output, date), *(partition_key(*t) for t in targets)]
 
-        def step(docs: Docs) -> Changes[tuple[list[Committed], Folded | None]] | Need:
+        def step(docs: Docs) -> Changes[tuple[list[Committed], Folded | None]] | NeedDocuments:
             partition: Partition | None = docs[key]
             if partition is None:
                 # Asking for a run that never was must leave no partition behind.
@@ -189,7 +189,7 @@ class Runs:
                     folded, dependents = self._announce(reading, ended, spec, now)
                     committed += dependents
             if reading.missing:
-                return Need(tuple(reading.missing))
+                return NeedDocuments(tuple(reading.missing))
             if folded is not None and folded.outcome == "conflict":
                 raise Bug(f"the ledger has another load under the id {load_id(run_id)}")
             return reading.changes((committed, folded))
@@ -246,7 +246,7 @@ class Runs:
         engine, target, key = self._engine, (spec.name, date), run_key(run_id)
         place, now = partition_key(*target), engine.clock.now()
 
-        def step(docs: Docs) -> Changes[Sequence[Committed]] | Need:
+        def step(docs: Docs) -> Changes[Sequence[Committed]] | NeedDocuments:
             run: Run | None = docs[key]
             if run is None:
                 return Changes([])
@@ -256,7 +256,7 @@ class Runs:
                 reading, target, (fact,), now, window_reads_max=WINDOW_READS_MAX
             )
             if found is None:
-                return Need(tuple(reading.missing))
+                return NeedDocuments(tuple(reading.missing))
             return reading.changes([found])
 
         keys = [key, *engine.keys_of(target)]

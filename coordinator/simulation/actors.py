@@ -17,12 +17,12 @@ from coordinator.core.arrivals import Arrival
 from coordinator.core.model import Flag, Run, RunStatus, Status
 from coordinator.core.spec import LaunchTarget, ProcessorSpec
 from coordinator.errors import BadInput, NotFound, Refused, Unavailable
-from coordinator.judge.observations import Completed, Granted, Launched, Reporting
+from coordinator.judge.observations import Granted, Launched, ReportAccepted, Reporting
 from coordinator.judge.observations import Sent as SentEvent
 from coordinator.ports import Notice
 from coordinator.simulation.process import Process, Unreachable
 from coordinator.simulation.shown import noticed
-from coordinator.simulation.surroundings import Sent, Surroundings
+from coordinator.simulation.surroundings import SentMessage, Surroundings
 
 REDELIVERY_MOST = 60.0
 
@@ -39,9 +39,9 @@ class Subscription:
 
     def __init__(self, world: Surroundings) -> None:
         self._world = world
-        self.open: dict[int, Sent] = {}
+        self.open: dict[int, SentMessage] = {}
 
-    def publish(self, sent: Sent) -> None:
+    def publish(self, sent: SentMessage) -> None:
         """Take a message in; it is delivered at least once, at some time, in any order."""
         self.open[sent.number] = sent
         said = SentEvent.of_push(sent.body)
@@ -49,7 +49,7 @@ class Subscription:
             self._world.saw(said)
         self._world.outside(self._deliver(sent))
 
-    async def _deliver(self, sent: Sent) -> None:
+    async def _deliver(self, sent: SentMessage) -> None:
         world, faults, rng = self._world, self._world.faults, self._world.rng
         await world.clock.sleep(rng.uniform(0, 2))
         if faults.strikes("delay"):
@@ -68,7 +68,7 @@ class Subscription:
             backoff = min(backoff * 2, REDELIVERY_MOST)
         del self.open[sent.number]
 
-    async def _push(self, sent: Sent) -> bool:
+    async def _push(self, sent: SentMessage) -> bool:
         world = self._world
         try:
             process = world.process()
@@ -150,7 +150,7 @@ class FakeLauncher:
         world.saw(Launched(message, proof, clock=at))
         for copy in range(copies):
             owner = f"runner-{self._numbers}-{copy}"
-            world.outside(Runner(world, owner, message, spec).live(after))
+            world.outside(SimulatedRunner(world, owner, message, spec).live(after))
         await world.die_here(process, "crash_after_launch")
         if late:
             await world.clock.sleep(ANSWER_SECONDS)
@@ -169,7 +169,7 @@ class FakeLauncher:
         return kind
 
 
-class Runner:
+class SimulatedRunner:
     """One runner that got one launch message."""
 
     def __init__(
@@ -277,7 +277,7 @@ class Runner:
             if answer == "applied":
                 world.record.flush()
                 world.record.accepted(self._run_id, token, status.value)
-                world.saw(Completed(self._run_id, token, status.value))
+                world.saw(ReportAccepted(self._run_id, token, status.value))
             return
 
     async def _by_message(self, token: str, status: RunStatus, count: int | None) -> str:

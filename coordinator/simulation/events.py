@@ -16,7 +16,7 @@ from coordinator.core.effects import OUTPUT
 from coordinator.core.model import Partition, run_id
 from coordinator.ports import Kind
 from coordinator.simulation.actors import envelope
-from coordinator.simulation.surroundings import Sent, Surroundings
+from coordinator.simulation.surroundings import SentMessage, Surroundings
 
 GAMES_PER_EVENT = 1000
 """The most game ids that one event may have."""
@@ -29,7 +29,7 @@ class Events:
 
     def __init__(self, world: Surroundings) -> None:
         self._world = world
-        self.sent: list[Sent] = []
+        self.sent: list[SentMessage] = []
         self._given_ids: list[Mapping[str, Any]] = []
         self._kinds: tuple[tuple[Callable[[], list[Event]], int], ...] = (
             (self._any, 50),
@@ -232,7 +232,7 @@ class Events:
             f"{event['target_table']} {event['game_date']} {event['status']} "
             f"{event['record_count']} {'/'.join(ids) if len(ids) < 20 else f'{len(ids)} ids'}"
         )
-        sent = Sent(len(self.sent), b"", event, what)
+        sent = SentMessage(len(self.sent), b"", event, what)
         if world.faults.strikes("reserved_id", 0.3):
             event["event_id"] = self._reserved_id()
             sent.reserved_id = True
@@ -244,7 +244,7 @@ class Events:
         sent.body = envelope(self._spelled(event), f"message{sent.number}")
         self._publish(sent)
 
-    def _use_again(self, sent: Sent, event: Event) -> None:
+    def _use_again(self, sent: SentMessage, event: Event) -> None:
         """Give a load the id of another one."""
         known = self._world.rng.choice(self._given_ids)
         for other in self.sent:  # any of them may come first
@@ -308,8 +308,8 @@ class Events:
         body = envelope(world.rng.choice(poison), f"message{number}")
         if world.rng.random() < 0.2:
             body = world.rng.choice((b"", b"{}", b'{"message": {"data": "%%%"}}')) + b" " * number
-        self._publish(Sent(number, body, None, "poison"))
+        self._publish(SentMessage(number, body, None, "poison"))
 
-    def _publish(self, sent: Sent) -> None:
+    def _publish(self, sent: SentMessage) -> None:
         self.sent.append(sent)
         self._world.subscription.publish(sent)

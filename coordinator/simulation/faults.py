@@ -19,12 +19,12 @@ from coordinator.core.effects import OUTPUT
 from coordinator.errors import TooLarge, Unavailable
 from coordinator.ports import (
     Answer,
-    Attempt,
     Changes,
+    CommitAttempt,
     Document,
     Key,
     Kind,
-    Need,
+    NeedDocuments,
     Page,
     Query,
     Store,
@@ -163,7 +163,7 @@ class FaultyStore:
     async def close(self) -> None:
         """Nothing: the store outlives the process."""
 
-    async def attempt(self, attempt: Attempt) -> Sequence[Answer]:
+    async def attempt(self, attempt: CommitAttempt) -> Sequence[Answer]:
         """As the inner store, unless a fault strikes."""
         self._alive()
         await self._linger()
@@ -196,7 +196,7 @@ class FaultyStore:
     def _observed(self, number: int, transaction: Transaction) -> Transaction:
         """A transaction whose decisions are recorded, and are refused where they are too large."""
 
-        def step(docs: Mapping[Key, Document | None]) -> Changes[Any] | Need:
+        def step(docs: Mapping[Key, Document | None]) -> Changes[Any] | NeedDocuments:
             self._alive()
             answer = transaction.step(docs)
             if isinstance(answer, Changes):

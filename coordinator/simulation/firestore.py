@@ -19,9 +19,9 @@ import httpx
 
 from coordinator.adapters.firestore.layout import Row, field_bytes
 from coordinator.adapters.firestore.store import Again, FirestoreStore, Outside
-from coordinator.adapters.firestore.transaction import Act, Puts, Write
+from coordinator.adapters.firestore.transaction import DocumentWrite, Puts, WriteMode
 from coordinator.errors import BadInput, TooLarge
-from coordinator.ports import Answer, Attempt, Store
+from coordinator.ports import Answer, CommitAttempt, Store
 from coordinator.simulation.clock import ANSWER_SECONDS, Turns, VirtualClock
 from coordinator.simulation.faults import Faults, never
 from coordinator.simulation.limits import Limits
@@ -140,7 +140,7 @@ class PlayedStore(FirestoreStore):
         self._faults = faults
         self._on_commit = on_commit
 
-    async def attempt(self, attempt: Attempt) -> Sequence[Answer]:
+    async def attempt(self, attempt: CommitAttempt) -> Sequence[Answer]:
         """As in production, but an attempt takes as long as it takes."""
         attempt.seconds = float("inf")
         return await super().attempt(attempt)
@@ -156,7 +156,9 @@ class PlayedStore(FirestoreStore):
     async def _ask(self, *what: Any, **how: Any) -> list[Row]:
         return await self._carried_out(lambda: super(PlayedStore, self)._ask(*what, **how))
 
-    async def _commit(self, writes: Sequence[Write], decided: Sequence[Puts]) -> Sequence[Any]:
+    async def _commit(
+        self, writes: Sequence[DocumentWrite], decided: Sequence[Puts]
+    ) -> Sequence[Any]:
         async def work() -> Sequence[Any]:
             versions = await super(PlayedStore, self)._commit(writes, decided)
             if self._on_commit is not None:
@@ -174,9 +176,9 @@ class PlayedStore(FirestoreStore):
             raise Again("ServiceUnavailable: the answer was lost (a fault)", conflict=False)
         return versions
 
-    def _check_limits(self, writes: Sequence[Write]) -> None:
+    def _check_limits(self, writes: Sequence[DocumentWrite]) -> None:
         """Raise ``TooLarge`` for what Firestore refuses and its emulator may take."""
-        sizes = [field_bytes(w.fields) for w in writes if w.act is not Act.HOLD]
+        sizes = [field_bytes(w.fields) for w in writes if w.act is not WriteMode.HOLD]
         over = (
             max(sizes, default=0) > Limits.document_bytes
             or sum(sizes) > Limits.commit_bytes

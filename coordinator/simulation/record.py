@@ -52,7 +52,7 @@ class LawBroken(Exception):
 
 
 @dataclass(slots=True)
-class Grant:
+class GrantedClaim:
     """A claim that was granted."""
 
     owner: str
@@ -72,7 +72,7 @@ class Record:
     proved: set[str] = field(default_factory=set)
     """Effects of which the outside gave proof of delivery."""
     message_ids: set[str] = field(default_factory=set)
-    grants: dict[tuple[str, int], list[Grant]] = field(default_factory=dict)
+    grants: dict[tuple[str, int], list[GrantedClaim]] = field(default_factory=dict)
     lease_ends: dict[tuple[str, str], str] = field(default_factory=dict)
     """(run, token) → how its lease ended, in the words of the run's history."""
     firings: Counter[str] = field(default_factory=Counter)
@@ -344,7 +344,7 @@ class Record:
                 self.law(2, f"{run_id} attempt {attempt} went to {grant.owner} and to {owner}")
             elif grant.token != token:
                 self.law(2, f"{run_id} attempt {attempt} has two tokens for {owner}")
-        known.append(Grant(owner, token))
+        known.append(GrantedClaim(owner, token))
 
     def accepted(self, run_id: str, token: str, status: str) -> None:
         """A report was answered as accepted."""

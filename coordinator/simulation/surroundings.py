@@ -22,7 +22,7 @@ from coordinator.simulation.registries import Definition
 
 
 @dataclass(slots=True)
-class Sent:
+class SentMessage:
     """A message that was published, and what is known of it."""
 
     number: int
@@ -45,7 +45,7 @@ class Launches(Protocol):
 class Topic(Protocol):
     """The subscription, as publishers see it."""
 
-    def publish(self, sent: Sent) -> None:
+    def publish(self, sent: SentMessage) -> None:
         """Take a message in; it is delivered at least once."""
 
 
@@ -112,7 +112,7 @@ class Surroundings(Protocol):
     def tables_of(self, processor: str) -> list[str]:
         """The tables that a processor names."""
 
-    def check_kept(self, sent: Sent, outcome: str, earliest: datetime) -> None:
+    def check_kept(self, sent: SentMessage, outcome: str, earliest: datetime) -> None:
         """Check law 5 for an acknowledged message."""
 
     def partitions(self) -> list[Partition]:

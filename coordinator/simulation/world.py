@@ -58,7 +58,7 @@ from coordinator.simulation.process import (
 from coordinator.simulation.record import LawBroken, Record
 from coordinator.simulation.registries import Definition
 from coordinator.simulation.stores import Shared, Stores
-from coordinator.simulation.surroundings import Sent
+from coordinator.simulation.surroundings import SentMessage
 
 FIRST_DATE = "2025-11-13"
 DATES = 4
@@ -412,7 +412,7 @@ class World:
         table: str = self.definition["calendar"]["table"]
         return table
 
-    def check_kept(self, sent: Sent, outcome: str, earliest: datetime) -> None:
+    def check_kept(self, sent: SentMessage, outcome: str, earliest: datetime) -> None:
         """Law 5: what was acknowledged is in the ledger or in quarantine.
 
         ``earliest`` is the earliest time on the clock of the instance that recorded it.
@@ -443,7 +443,7 @@ class World:
                 return
         self.broken(f"law 5: {sent.what} was acknowledged as {outcome} and is nowhere")
 
-    def _may_be_refused(self, sent: Sent, earliest: datetime) -> bool:
+    def _may_be_refused(self, sent: SentMessage, earliest: datetime) -> bool:
         """Whether a message that can be read may be quarantined all the same."""
         assert sent.event is not None
         ahead = datetime.fromisoformat(sent.event["timestamp"]) > earliest + AHEAD

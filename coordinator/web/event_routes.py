@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from coordinator.assembly import Coordinator
 from coordinator.errors import BadInput, CoordinatorError, Unavailable
-from coordinator.service.ingest import Outcome
+from coordinator.service.ingest import Ingested
 from coordinator.service.views.event import EventResults, event_result
 from coordinator.web.dependencies import Wired
 from coordinator.web.problems import of_error, problem
@@ -122,7 +122,7 @@ async def events(request: Request, wired: Wired) -> Any:
     return EventResults(results=tuple(results))
 
 
-async def _take_all(wired: Coordinator, events: list[Any]) -> list[Outcome]:
+async def _take_all(wired: Coordinator, events: list[Any]) -> list[Ingested]:
     """Process events at once, so that they share transactions. Raises what a store raises."""
     if len(events) == 1:
         return [await wired.ingest.take(events[0])]
@@ -130,4 +130,4 @@ async def _take_all(wired: Coordinator, events: list[Any]) -> list[Outcome]:
     failed = [t for t in taken if isinstance(t, BaseException)]
     if failed:
         raise next((f for f in failed if isinstance(f, Unavailable)), failed[0])
-    return [t for t in taken if isinstance(t, Outcome)]
+    return [t for t in taken if isinstance(t, Ingested)]

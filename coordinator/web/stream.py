@@ -25,7 +25,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from coordinator.core.model import Partition, Status
 from coordinator.errors import CoordinatorError, Unavailable
-from coordinator.ports import Clock, Mark, Watchable
+from coordinator.ports import ChangeCursor, Clock, Watchable
 from coordinator.service.engine import Committed
 from coordinator.web.problems import of_error
 from coordinator.wire import instant_text
@@ -82,7 +82,7 @@ class Stream:
         self._boot = boot
         self._others = others
         self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._mark: Mark | None = None
+        self._mark: ChangeCursor | None = None
         self._asking: asyncio.Task[None] | None = None
         self._number = 0
         self._memory: deque[Change] = deque(maxlen=REMEMBERED)

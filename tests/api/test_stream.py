@@ -15,7 +15,7 @@ import pytest
 from coordinator.adapters.clock import SystemClock
 from coordinator.core.machine import Decision
 from coordinator.core.model import Partition, Status
-from coordinator.ports import Kind, Mark
+from coordinator.ports import ChangeCursor, Kind
 from coordinator.service.engine import Committed
 from coordinator.web import stream as streams
 from coordinator.web.stream import Stream
@@ -33,9 +33,11 @@ class Others:
         self.partitions = partitions
         self.looks = 0
 
-    async def changed_since(self, mark: Mark | None) -> tuple[Sequence[Partition], Mark]:
+    async def changed_since(
+        self, mark: ChangeCursor | None
+    ) -> tuple[Sequence[Partition], ChangeCursor]:
         self.looks += 1
-        return self.partitions, Mark(datetime.now(UTC), 0.0)
+        return self.partitions, ChangeCursor(datetime.now(UTC), 0.0)
 
 
 def at(revision: int, **changes: Any) -> Partition:

@@ -16,7 +16,7 @@ from coordinator.core.arrivals import TableDate
 from coordinator.core.model import Control, Inputs, Journal, Partition, Status
 from coordinator.documents import INDEXES, TYPES, Quarantined, decode, encode
 from coordinator.errors import BadInput, Bug, Refused, Unavailable
-from coordinator.ports import Changes, Document, Key, Kind, Need, Op, Page, Query, Where
+from coordinator.ports import Changes, Document, Key, Kind, NeedDocuments, Op, Page, Query, Where
 from tests.contract.conftest import StoreFactory
 from tests.contract.samples import NOON, PARTITION, RUN, SAMPLES
 from tests.contract.transacting import TransactingStore as Store
@@ -251,11 +251,11 @@ async def test_a_step_may_need_more_in_rounds(store: Store) -> None:
     chain = [Key(Kind.CONTROL, f"c{n}") for n in range(6)]
     await put_all(store, {key: Control(scope=f"c{n + 1}") for n, key in enumerate(chain[:-1])})
 
-    def follow(docs: Docs) -> Changes[int] | Need:
+    def follow(docs: Docs) -> Changes[int] | NeedDocuments:
         last = list(docs)[-1]
         known = docs[last]
         if known is not None:
-            return Need((Key(Kind.CONTROL, known.scope),))
+            return NeedDocuments((Key(Kind.CONTROL, known.scope),))
         return Changes(len(docs), {last: Control(scope="end")})
 
     assert await store.transact(chain[:1], follow) == 6
@@ -264,9 +264,9 @@ async def test_a_step_may_need_more_in_rounds(store: Store) -> None:
 
 async def test_a_step_that_never_decides_is_a_bug(store: Store) -> None:
     with pytest.raises(Bug):
-        await store.transact([LEFT], lambda docs: Need((LEFT,)))
+        await store.transact([LEFT], lambda docs: NeedDocuments((LEFT,)))
     with pytest.raises(Bug):
-        await store.transact([], lambda docs: Need((Key(Kind.CONTROL, f"c{len(docs)}"),)))
+        await store.transact([], lambda docs: NeedDocuments((Key(Kind.CONTROL, f"c{len(docs)}"),)))
     assert await store.transact([LEFT], increment(LEFT)) == 1
 
 

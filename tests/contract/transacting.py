@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from coordinator.adapters.firestore import FirestoreStore
 from coordinator.adapters.sqlite import SqliteStore
-from coordinator.ports import Attempt, Key, Step, Store, Transaction
+from coordinator.ports import CommitAttempt, Key, Step, Store, Transaction
 from coordinator.service.commits import Commits
 
 T = TypeVar("T")
@@ -18,7 +18,7 @@ class TransactingSqlite(SqliteStore):
 
     async def transact(self, keys: Sequence[Key], step: Step[T]) -> Any:
         """Commit what ``step`` decides on these documents."""
-        (answer,) = await self.attempt(Attempt([Transaction(tuple(keys), step)]))
+        (answer,) = await self.attempt(CommitAttempt([Transaction(tuple(keys), step)]))
         if answer.error is not None:
             raise answer.error
         return answer.value

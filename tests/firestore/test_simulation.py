@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from coordinator.adapters.firestore.layout import Ledger
-from coordinator.adapters.firestore.transaction import Act, Batch
+from coordinator.adapters.firestore.layout import DateLedger
+from coordinator.adapters.firestore.transaction import Batch, WriteMode
 from coordinator.ports import Kind
 from coordinator.simulation import Report, run
 from coordinator.simulation.__main__ import main
@@ -109,8 +109,8 @@ def _no_preconditions(patch: pytest.MonkeyPatch) -> None:
     real = Batch.writes
 
     def wrong(self: Batch, op: str) -> Any:
-        anything = (Act.UPDATE, Act.CREATE)
-        return [replace(w, act=Act.SET) if w.act in anything else w for w in real(self, op)]
+        anything = (WriteMode.UPDATE, WriteMode.CREATE)
+        return [replace(w, act=WriteMode.SET) if w.act in anything else w for w in real(self, op)]
 
     patch.setattr(Batch, "writes", wrong)
 
@@ -126,7 +126,7 @@ def _half_a_commit(patch: pytest.MonkeyPatch) -> None:
 
 
 def _rolled_over_events_are_forgotten(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ledger, "chunks_of", lambda *_: [])
+    patch.setattr(DateLedger, "chunks_of", lambda *_: [])
 
 
 def _the_end_of_a_run_is_not_written(patch: pytest.MonkeyPatch) -> None:

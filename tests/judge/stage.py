@@ -11,9 +11,9 @@ from typing import Any
 from coordinator.judge import Judge
 from coordinator.judge.observations import (
     Acted,
-    Attempt,
+    AttemptShown,
     Granted,
-    Input,
+    InputShown,
     Launched,
     Noticed,
     PartitionShown,
@@ -169,8 +169,8 @@ class Stage:
             changed_games=(),
             changed_tables=(),
             warnings=(),
-            inputs=tuple(Input(t, DATE, "ready", 100, (), (e,)) for t, e in inputs),
-            attempts=(Attempt(1, self.now, None, None, None, None, None, None),),
+            inputs=tuple(InputShown(t, DATE, "ready", 100, (), (e,)) for t, e in inputs),
+            attempts=(AttemptShown(1, self.now, None, None, None, None, None, None),),
             lease_expires_at=None,
         )
         run = replace(run, **shown)
@@ -186,7 +186,7 @@ class Stage:
         self.judge.see(self.now, self.runs[generation], registry=self.hash)
         return self.rules
 
-    def deliver(self) -> Attempt:
+    def deliver(self) -> AttemptShown:
         """The latest run's first attempt is launched, and shown as delivered."""
         run = self.runs[max(self.runs)]
         self.judge.see(self.now, Launched(self.message(run), "m1"))

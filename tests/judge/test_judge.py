@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.judge.observations import Attempt, Input, Launched
+from coordinator.judge.observations import AttemptShown, InputShown, Launched
 from coordinator.judge.rules import wall_clock
 from tests.judge.stage import BOX, DATE, ODDS, PBP, START, Stage, registry
 
@@ -550,7 +550,7 @@ def test_a_few_games_that_nobody_expects_are_all_listed(
     games = ["g1", *(f"w{n}" for n in range(wrong))]
     event = stage.load(BOX, game_ids=games, record_count=100 * len(games))
     warnings = (f"{BOX} has games that the calendar does not expect",)
-    inputs = (Input(BOX, DATE, "ready", 100, listed, (event,)),)
+    inputs = (InputShown(BOX, DATE, "ready", 100, listed, (event,)),)
     assert stage.fire(inputs=inputs, warnings=warnings) == rule
 
 
@@ -578,17 +578,17 @@ def test_an_attempt_waits_for_its_back_off(wait: int, rule: list[str]) -> None:
     stage.after(minutes=10)
     spent = replace(first, ended_at=stage.now)
     launch_at = stage.now + timedelta(seconds=wait)
-    following = Attempt(2, launch_at, None, None, None, None, None, None)
+    following = AttemptShown(2, launch_at, None, None, None, None, None, None)
     assert stage.change(status="pending", attempts=(spent, following)) == rule
 
 
-def backing_off() -> tuple[Stage, Attempt, dict[str, Any]]:
+def backing_off() -> tuple[Stage, AttemptShown, dict[str, Any]]:
     """A run whose second attempt is due in an hour, and the launch of that attempt."""
     stage = Stage(claim_timeout="10m", retry_backoff="1h")
     stage.fire((ODDS, stage.load()))
     first = stage.deliver()
     stage.after(minutes=10)
-    following = Attempt(2, stage.now + timedelta(hours=1), None, None, None, None, None, None)
+    following = AttemptShown(2, stage.now + timedelta(hours=1), None, None, None, None, None, None)
     spent = replace(first, ended_at=stage.now)
     assert stage.change(status="pending", attempts=(spent, following)) == []
     return stage, following, {**stage.message(stage.runs[1]), "attempt": 2, "trigger": "retry"}
@@ -626,7 +626,9 @@ def test_an_attempt_is_not_unclaimed_before_its_time() -> None:
     first = stage.deliver()
     stage.after(minutes=9)
     spent = replace(first, ended_at=stage.now)
-    following = Attempt(2, stage.now + timedelta(minutes=1), None, None, None, None, None, None)
+    following = AttemptShown(
+        2, stage.now + timedelta(minutes=1), None, None, None, None, None, None
+    )
     assert stage.change(status="pending", attempts=(spent, following)) == ["run.claim_timeout"]
 
 

@@ -1144,8 +1144,8 @@ STORES = (
             after=(
                 "_writes = Batch.writes\n\n\n"
                 "def _unconditional(self, op):\n"
-                "    anything = (Act.UPDATE, Act.CREATE)\n"
-                "    return [replace(w, act=Act.SET) if w.act in anything else w\n"
+                "    anything = (WriteMode.UPDATE, WriteMode.CREATE)\n"
+                "    return [replace(w, act=WriteMode.SET) if w.act in anything else w\n"
                 "            for w in _writes(self, op)]\n\n\n"
                 "Batch.writes = _unconditional"
             ),

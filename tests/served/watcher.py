@@ -24,8 +24,7 @@ import httpx
 from coordinator.judge import Judge
 from coordinator.judge.observations import (
     Acted,
-    Attempt,
-    Completed,
+    AttemptShown,
     Explained,
     Granted,
     Launched,
@@ -33,6 +32,7 @@ from coordinator.judge.observations import (
     Observation,
     PartitionShown,
     Recorded,
+    ReportAccepted,
     Reporting,
     RunShown,
     Served,
@@ -128,10 +128,12 @@ class Watcher:
         """A run as it was shown at each of its instants."""
         started = replace(run, status="pending", ended_at=None, record_count=None, error=None)
         started = replace(started, lease_expires_at=None)
-        past: tuple[Attempt, ...] = ()
+        past: tuple[AttemptShown, ...] = ()
         at = run.fired_at
         for attempt in run.attempts:
-            blank = Attempt(attempt.number, attempt.launch_at, None, None, None, None, None, None)
+            blank = AttemptShown(
+                attempt.number, attempt.launch_at, None, None, None, None, None, None
+            )
             yield at, replace(started, attempts=(*past, blank))
             if attempt.delivered_at is not None:
                 blank = replace(
@@ -293,7 +295,7 @@ class Outside:
         path = f"/v1/runs/{run_id}/complete"
         body = {"lease_token": token, "status": plan, "record_count": count, "error": error}
         if self._ask(path, **{k: v for k, v in body.items() if v is not None}) is not None:
-            self.watcher.saw(Completed(run_id, token, plan))
+            self.watcher.saw(ReportAccepted(run_id, token, plan))
 
     def _leased(self, key: tuple[str, int], answer: Mapping[str, Any]) -> None:
         lease = (now(), moment(answer["lease_expires_at"]))

@@ -13,8 +13,8 @@ from coordinator.core.model import Control
 from coordinator.errors import BadInput, TooLarge, Unavailable
 from coordinator.ports import (
     Answer,
-    Attempt,
     Changes,
+    CommitAttempt,
     Contended,
     Document,
     DoNotFit,
@@ -147,7 +147,7 @@ class Scripted:
         """How many transactions each had, and whether it only asked."""
         self.refuse: Any = lambda attempt: None
 
-    async def attempt(self, attempt: Attempt) -> Sequence[Answer]:
+    async def attempt(self, attempt: CommitAttempt) -> Sequence[Answer]:
         self.attempts.append((len(attempt.transactions), attempt.ask_only))
         await asyncio.sleep(0)
         error = self.answers.pop(0) if self.answers else self.refuse(attempt)
@@ -319,7 +319,7 @@ async def test_documents_that_a_refused_group_wrote_unexpectedly_join_it_with_th
     store = Scripted()
     refused = []
 
-    def refuse(attempt: Attempt) -> Exception | None:
+    def refuse(attempt: CommitAttempt) -> Exception | None:
         if len(attempt.transactions) == 1 and len(refused) < 2:
             refused.append(attempt)
             return Contended("again", frozenset({LIST}))
@@ -339,7 +339,7 @@ async def test_errors_are_the_callers_own() -> None:
         raise BadInput("no")
 
     class Raising(Scripted):
-        async def attempt(self, attempt: Attempt) -> Sequence[Answer]:
+        async def attempt(self, attempt: CommitAttempt) -> Sequence[Answer]:
             found = []
             for transaction in attempt.transactions:
                 try:

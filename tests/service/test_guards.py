@@ -16,7 +16,7 @@ from coordinator.core.model import Partition
 from coordinator.core.spec import LaunchKind
 from coordinator.documents import QuarantineState, calendar_key
 from coordinator.errors import Unavailable
-from coordinator.ports import Answer, Attempt, Kind, Query
+from coordinator.ports import Answer, CommitAttempt, Kind, Query
 from coordinator.registry import parse
 from coordinator.service.reading import FOLLOWS_FROM_ITSELF
 from coordinator.settings import Settings
@@ -142,7 +142,7 @@ async def test_a_timestamp_after_its_receipt_counts_as_its_receipt() -> None:
 class Poisoned(SqliteStore):
     """A store that a transaction over one date breaks in."""
 
-    async def attempt(self, attempt: Attempt) -> Sequence[Answer]:
+    async def attempt(self, attempt: CommitAttempt) -> Sequence[Answer]:
         if any(key.id.endswith("__2024-10-25") for t in attempt.transactions for key in t.keys):
             raise ValueError("a bug")
         return await super().attempt(attempt)

@@ -14,7 +14,7 @@ from coordinator.adapters.sqlite import SqliteStore
 from coordinator.app import Application, build
 from coordinator.core.spec import LaunchKind
 from coordinator.errors import Unavailable
-from coordinator.ports import Answer, Attempt, Kind, StoreProfile
+from coordinator.ports import Answer, CommitAttempt, Kind, StoreProfile
 from coordinator.registry import parse
 from coordinator.service.engine import Engine
 from coordinator.settings import Settings
@@ -34,7 +34,7 @@ class Held(SqliteStore):
         self.sizes: list[int] = []
         """How many documents each commit read at first."""
 
-    async def attempt(self, attempt: Attempt) -> Sequence[Answer]:
+    async def attempt(self, attempt: CommitAttempt) -> Sequence[Answer]:
         keys = {key for transaction in attempt.transactions for key in transaction.keys}
         if any(key.id.endswith(f"__{SLOW}") for key in keys):
             await self.let_go.wait()
@@ -107,7 +107,7 @@ async def test_a_large_batch_is_cut_by_its_partitions_and_keeps_its_order(tmp_pa
 
 async def test_a_batch_that_too_many_want_is_divided(tmp_path: Path) -> None:
     class Contended(Held):
-        async def attempt(self, attempt: Attempt) -> Sequence[Answer]:
+        async def attempt(self, attempt: CommitAttempt) -> Sequence[Answer]:
             keys = {key for transaction in attempt.transactions for key in transaction.keys}
             if sum(key.kind is Kind.EVENT for key in keys) > 2:
                 raise Contended("too many want it")

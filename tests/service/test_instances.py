@@ -16,7 +16,7 @@ from coordinator.core.model import Flag, Partition, Run, RunStatus
 from coordinator.core.spec import LaunchKind, LaunchTarget, ProcessorSpec
 from coordinator.errors import Refused, TooLarge, Unavailable
 from coordinator.health import lags, readiness
-from coordinator.ports import Answer, Attempt, Kind, Notice, Op, Query, StoreProfile, Where
+from coordinator.ports import Answer, CommitAttempt, Kind, Notice, Op, Query, StoreProfile, Where
 from coordinator.registry import parse
 from coordinator.service import engine as engine_module
 from coordinator.service import sweep as sweep_module
@@ -255,7 +255,7 @@ async def test_a_change_of_registry_that_is_too_large_for_a_commit_is_made_in_pa
         real = w.store.attempt
         sizes: list[int] = []
 
-        async def small(attempt: Attempt) -> Any:
+        async def small(attempt: CommitAttempt) -> Any:
             keys = {key for transaction in attempt.transactions for key in transaction.keys}
             partitions = sum(key.kind is Kind.PARTITION for key in keys)
             sizes.append(partitions)

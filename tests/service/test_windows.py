@@ -19,7 +19,17 @@ from coordinator.core.schedule import shift
 from coordinator.core.spec import LaunchKind
 from coordinator.documents import encode, partition_key, pending_key
 from coordinator.errors import Unavailable
-from coordinator.ports import Attempt, Document, Key, Kind, Op, Query, Store, Transaction, Where
+from coordinator.ports import (
+    CommitAttempt,
+    Document,
+    Key,
+    Kind,
+    Op,
+    Query,
+    Store,
+    Transaction,
+    Where,
+)
 from coordinator.registry import parse
 from coordinator.service.engine import WINDOWED_TOGETHER
 from coordinator.settings import Settings
@@ -132,7 +142,7 @@ class Commits:
         self.puts: list[Mapping[Key, Document]] = []
         once = app.store.attempt
 
-        async def observed(attempt: Attempt) -> Any:
+        async def observed(attempt: CommitAttempt) -> Any:
             last: dict[int, Any] = {}
 
             def kept(number: int, transaction: Transaction) -> Transaction:

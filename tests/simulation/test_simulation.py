@@ -26,7 +26,7 @@ from coordinator.core.model import Control, Status
 from coordinator.core.spec import ProcessorSpec, Requirement, RequirementKind
 from coordinator.documents import control_key
 from coordinator.errors import Bug, TooLarge, Unavailable
-from coordinator.ports import Attempt, Changes, Transaction
+from coordinator.ports import Changes, CommitAttempt, Transaction
 from coordinator.service.engine import Committed
 from coordinator.simulation import run
 from coordinator.simulation.__main__ import main
@@ -114,7 +114,7 @@ def test_a_store_in_trouble_refuses_and_heals(kind: str, place: str, tmp_path: P
         for letter in letters:
             put = {control_key(letter): Control(scope=letter * 3000)}
             transaction = Transaction((), lambda _, put=put: Changes(None, put))  # type: ignore[misc]
-            (answer,) = await store.attempt(Attempt([transaction]))
+            (answer,) = await store.attempt(CommitAttempt([transaction]))
             if answer.error is not None:
                 raise answer.error
 

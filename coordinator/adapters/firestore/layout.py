@@ -183,7 +183,7 @@ class Row:
     read_at: datetime | None = None
     """When it was read, by Firestore's clock."""
     _document: Document = None
-    _ledger: Ledger | None = None
+    _ledger: DateLedger | None = None
 
     @property
     def exists(self) -> bool:
@@ -217,10 +217,10 @@ class Row:
         return None if packed is None else zlib.decompress(packed)
 
     @property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> DateLedger:
         """The ledger entries in it, for a ``table_dates`` document."""
         if self._ledger is None:
-            self._ledger = Ledger.of(self.fields)
+            self._ledger = DateLedger.of(self.fields)
         return self._ledger
 
 
@@ -257,7 +257,7 @@ def fingerprint(name: str) -> bytes:
 
 
 @dataclass(slots=True)
-class Ledger:
+class DateLedger:
     """The entries of one table's date: those in its document, and marks of those rolled over."""
 
     entries: dict[str, bytes] = field(default_factory=dict)
@@ -266,7 +266,7 @@ class Ledger:
     """One string of fingerprints for each rolled-over part."""
 
     @classmethod
-    def of(cls, fields: Fields) -> Ledger:
+    def of(cls, fields: Fields) -> DateLedger:
         """The ledger that a document's fields hold."""
         text: str | None = fields.get(LEDGER)
         entries = _ENTRIES.decode(text) if text else {}
@@ -331,7 +331,7 @@ def entry_of(raw: bytes) -> LedgerEntry:
 
 
 def ledger_fields(
-    ledger: Ledger, table: str | None, game_date: str | None, correlations: Iterable[str]
+    ledger: DateLedger, table: str | None, game_date: str | None, correlations: Iterable[str]
 ) -> Fields:
     """The fields of a ledger inside its table's date."""
     return {

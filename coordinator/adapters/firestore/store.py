@@ -79,11 +79,11 @@ from coordinator.adapters.firestore.queries import (
 )
 from coordinator.adapters.firestore.transaction import (
     ROUNDS_MAX,
-    Act,
     Batch,
+    DocumentWrite,
     PartGone,
     Puts,
-    Write,
+    WriteMode,
     document_of,
     extra_paths,
 )
@@ -94,15 +94,15 @@ from coordinator.paging import bad_page_token
 from coordinator.ports import (
     PROOF_SECONDS,
     Answer,
-    Attempt,
+    ChangeCursor,
     Changes,
+    CommitAttempt,
     Contended,
     Document,
     DoNotFit,
     Interrupted,
     Key,
     Kind,
-    Mark,
     Page,
     Query,
     StoreProfile,
@@ -336,7 +336,7 @@ class FirestoreStore:
 
     # ── the port ─────────────────────────────────────────────────────────────────────────────
 
-    async def attempt(self, attempt: Attempt) -> Sequence[Answer]:
+    async def attempt(self, attempt: CommitAttempt) -> Sequence[Answer]:
         """Read, call the steps, and commit what they return, once; durable when this returns.
 
         An answer's error is what its step raises, ``BadInput`` for an id that cannot be one,
@@ -428,11 +428,13 @@ class FirestoreStore:
         if written_at is not None and self._outside.monotonic() - written_at < PROOF_SECONDS:
             return
         transaction = Transaction((PROOF_KEY,), lambda _: Changes(None, {PROOF_KEY: proof()}))
-        (answer,) = await self.attempt(Attempt([transaction]))
+        (answer,) = await self.attempt(CommitAttempt([transaction]))
         if answer.error is not None:
             raise answer.error
 
-    async def changed_since(self, mark: Mark | None) -> tuple[Sequence[Partition], Mark]:
+    async def changed_since(
+        self, mark: ChangeCursor | None
+    ) -> tuple[Sequence[Partition], ChangeCursor]:
         """The partitions that any process wrote after a mark, and the next mark.
 
         It goes by Firestore's clock alone, so those of the processes may differ. Those written in
@@ -444,24 +446,24 @@ class FirestoreStore:
             return (), await self._patiently(self._present)
         return await self._patiently(lambda: self._changed(mark))
 
-    async def _present(self) -> Mark:
+    async def _present(self) -> ChangeCursor:
         """The present at Firestore, as of a read."""
         control = path(control_key(ALL))
         return self._mark((await self._read([control]))[control])
 
-    def _mark(self, row: Row) -> Mark:
+    def _mark(self, row: Row) -> ChangeCursor:
         """The instant of a reading that was just answered."""
         at: datetime | None = row.read_at
         if at is None:
             raise Again("Firestore did not say when it read", conflict=False)
-        return Mark(at, self._outside.monotonic())
+        return ChangeCursor(at, self._outside.monotonic())
 
-    async def _changed(self, mark: Mark) -> tuple[list[Partition], Mark]:
+    async def _changed(self, mark: ChangeCursor) -> tuple[list[Partition], ChangeCursor]:
         begun = self._outside.monotonic()
         asked = changed_plan(mark.at - OVERLAP)
         # Where nothing is found, no answer tells the time: less than has passed for certain.
         passed = timedelta(seconds=(begun - mark.taken) * DRIFT)
-        following = Mark(mark.at + passed, begun)
+        following = ChangeCursor(mark.at + passed, begun)
         found: list[Partition] = []
         after: tuple[list[Any], str] | None = None
         while True:
@@ -525,7 +527,7 @@ class FirestoreStore:
                 return answers
         return None
 
-    async def _try(self, attempt: Attempt) -> list[Answer]:
+    async def _try(self, attempt: CommitAttempt) -> list[Answer]:
         """Read, call the steps, commit. Raises ``Again``, ``Contended``, ``DoNotFit``."""
         memory: _Memory = attempt.memory
         try:
@@ -584,18 +586,18 @@ class FirestoreStore:
             self._forget(memory.written)
             raise Contended(self._unavailable(error).detail, frozenset(batch.touched)) from error
 
-    def _alone(self, attempt: Attempt, error: CoordinatorError) -> list[Answer]:
+    def _alone(self, attempt: CommitAttempt, error: CoordinatorError) -> list[Answer]:
         """The fault of one transaction must not take the others down."""
         if len(attempt.transactions) > 1:
             raise DoNotFit(error.detail) from error
         return [Answer(error=error)]
 
-    def _check_size(self, attempt: Attempt, writes: Sequence[Write]) -> None:
+    def _check_size(self, attempt: CommitAttempt, writes: Sequence[DocumentWrite]) -> None:
         alone = len(attempt.transactions) == 1
         total = 0
         for write in writes:
             size = field_bytes(write.fields)
-            total += size if write.act is not Act.HOLD else write.held_bytes
+            total += size if write.act is not WriteMode.HOLD else write.held_bytes
             if size > WARN_BYTES:
                 log.warning("a document is large", path=write.path, bytes=size)
             if size > DOCUMENT_BYTES_MAX and alone:
@@ -603,7 +605,9 @@ class FirestoreStore:
         if (total > COMMIT_BYTES_MAX or len(writes) > WRITES_MAX) and not alone:
             raise DoNotFit(f"{len(writes)} writes of {total} bytes are more than one commit takes")
 
-    async def _decide(self, attempt: Attempt, rows: dict[str, Row], cached: set[str]) -> Batch:
+    async def _decide(
+        self, attempt: CommitAttempt, rows: dict[str, Row], cached: set[str]
+    ) -> Batch:
         """Call every step, with more documents as they ask for them, until all have decided."""
         all_wants: list[dict[Key, None]] = attempt.memory.wants
         for round_ in range(2 * ROUNDS_MAX):
@@ -677,7 +681,7 @@ class FirestoreStore:
         for p in paths:
             self._remembered.pop(p, None)
 
-    def _keep(self, writes: Sequence[Write], versions: Sequence[Any]) -> None:
+    def _keep(self, writes: Sequence[DocumentWrite], versions: Sequence[Any]) -> None:
         """Remember what this process has just written, as if it had read it."""
         now = self._outside.monotonic()
         for write, version in zip(writes, versions, strict=True):
@@ -685,7 +689,7 @@ class FirestoreStore:
             if kind not in CACHED_KINDS or "/" in name:
                 continue
             known = self._remembered.pop(write.path, None)
-            if write.act not in (Act.CREATE, Act.UPDATE, Act.SET):
+            if write.act not in (WriteMode.CREATE, WriteMode.UPDATE, WriteMode.SET):
                 continue
             if known is not None and known[1].exists and known[1].version > version:
                 self._remembered[write.path] = known  # this answer was overtaken by a later one
@@ -757,7 +761,9 @@ class FirestoreStore:
             raise Again("Firestore answered for some documents only", conflict=False)
         return rows
 
-    async def _commit(self, writes: Sequence[Write], decided: Sequence[Puts]) -> Sequence[Any]:
+    async def _commit(
+        self, writes: Sequence[DocumentWrite], decided: Sequence[Puts]
+    ) -> Sequence[Any]:
         """Write all or nothing; says the version that each document has now.
 
         ``decided`` are the decisions behind the writes, for those who observe commits. Raises
@@ -771,15 +777,15 @@ class FirestoreStore:
                 stamp = {WRITTEN_AT: SERVER_TIMESTAMP} if write.stamped else {}
                 fields = {**write.fields, **stamp}
                 match write.act:
-                    case Act.CREATE:
+                    case WriteMode.CREATE:
                         batch.create(ref, fields)
-                    case Act.SET:
+                    case WriteMode.SET:
                         batch.set(ref, fields)
-                    case Act.DELETE:
+                    case WriteMode.DELETE:
                         batch.delete(ref)
-                    case Act.ABSENT:
+                    case WriteMode.ABSENT:
                         batch.delete(ref, option=client.write_option(exists=False))
-                    case Act.UPDATE | Act.HOLD:
+                    case WriteMode.UPDATE | WriteMode.HOLD:
                         option = client.write_option(last_update_time=write.version)
                         batch.update(ref, fields, option=option)
             results = await batch.commit(retry=None, timeout=self._call_seconds)

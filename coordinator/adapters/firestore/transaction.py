@@ -55,7 +55,7 @@ from coordinator.documents import (
     partition_key,
 )
 from coordinator.errors import Bug, CoordinatorError
-from coordinator.ports import Answer, Changes, Document, Key, Kind, Need, Transaction
+from coordinator.ports import Answer, Changes, Document, Key, Kind, NeedDocuments, Transaction
 
 ROUNDS_MAX: Final = 16
 """How often one transaction's step may be called: more is a step that never decides."""
@@ -65,7 +65,7 @@ Puts = Mapping[Key, Document]
 """The documents that one transaction puts."""
 
 
-class Act(Enum):
+class WriteMode(Enum):
     """How a document is written."""
 
     CREATE = "create"
@@ -83,10 +83,10 @@ class Act(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Write:
+class DocumentWrite:
     """One document of a commit."""
 
-    act: Act
+    act: WriteMode
     path: str
     fields: Fields = field(default_factory=dict)
     version: Any = None
@@ -216,8 +216,8 @@ class Batch:
 
     def _run(self, number: int, transaction: Transaction) -> Any:
         docs = {key: self._view(key) for key in self.wants[number]}
-        answer: Changes[Any] | Need = transaction.step(dict(docs))
-        if isinstance(answer, Need):
+        answer: Changes[Any] | NeedDocuments = transaction.step(dict(docs))
+        if isinstance(answer, NeedDocuments):
             missing = [key for key in answer.keys if key not in docs]
             if not missing:
                 raise Bug("a step needs only documents that it was given")
@@ -281,9 +281,9 @@ class Batch:
 
     # ── what is written ──────────────────────────────────────────────────────────────────────
 
-    def writes(self, op: str) -> list[Write]:
+    def writes(self, op: str) -> list[DocumentWrite]:
         """Every write of the commit, each path once. Raises ``TooLarge``."""
-        found: dict[str, Write] = {}
+        found: dict[str, DocumentWrite] = {}
         tables: dict[str, list[Key]] = {}
         for key in self._puts:
             if key.kind in (Kind.EVENT, Kind.TABLE_DATE):
@@ -299,9 +299,9 @@ class Batch:
         for held in sorted(self._hold):
             if held not in found and held in self.rows:
                 row = self.rows[held]
-                act = Act.HOLD if row.exists else Act.ABSENT
+                act = WriteMode.HOLD if row.exists else WriteMode.ABSENT
                 size = field_bytes(row.fields)
-                found[held] = Write(act, held, {OPS: row.ops}, row.version, held_bytes=size)
+                found[held] = DocumentWrite(act, held, {OPS: row.ops}, row.version, held_bytes=size)
         return list(found.values())
 
     def _is_carried(self, key: Key) -> bool:
@@ -317,7 +317,7 @@ class Batch:
             return False
         return carried_run(self._puts.get(partition_key(run.processor, run.game_date))) == run
 
-    def _document_writes(self, key: Key, op: str) -> Iterable[Write]:
+    def _document_writes(self, key: Key, op: str) -> Iterable[DocumentWrite]:
         document, target = self._puts[key], path(key)
         row = self.rows.get(target)
         fields, further = body_fields(target, self._bodies[key], op)
@@ -328,22 +328,24 @@ class Batch:
         write = self._write(target, fields, row, key in self._creates, op)
         yield replace(write, stamped=key.kind is Kind.PARTITION)
         for part, part_fields in further.items():
-            yield Write(Act.SET, part, part_fields)
+            yield DocumentWrite(WriteMode.SET, part, part_fields)
         if row is not None:
             for part in row.parts:
                 if part not in further:
-                    yield Write(Act.DELETE, part)
+                    yield DocumentWrite(WriteMode.DELETE, part)
 
-    def _write(self, target: str, fields: Fields, row: Row | None, create: bool, op: str) -> Write:
+    def _write(
+        self, target: str, fields: Fields, row: Row | None, create: bool, op: str
+    ) -> DocumentWrite:
         if row is None:
             fields[OPS] = [op]
-            return Write(Act.CREATE if create else Act.SET, target, fields)
+            return DocumentWrite(WriteMode.CREATE if create else WriteMode.SET, target, fields)
         fields[OPS] = [*row.ops, op][-OPS_KEPT:]
         if row.exists:
-            return Write(Act.UPDATE, target, fields, row.version)
-        return Write(Act.CREATE, target, fields)
+            return DocumentWrite(WriteMode.UPDATE, target, fields, row.version)
+        return DocumentWrite(WriteMode.CREATE, target, fields)
 
-    def _table_writes(self, home: str, keys: Sequence[Key], op: str) -> Iterable[Write]:
+    def _table_writes(self, home: str, keys: Sequence[Key], op: str) -> Iterable[DocumentWrite]:
         """The one write of a table's date and the new entries of its ledger, and any roll-over."""
         row = self.rows[home]
         folded = next((k for k in keys if k.kind is Kind.TABLE_DATE), None)
@@ -353,7 +355,7 @@ class Batch:
             fields, further = body_fields(home, self._bodies[folded], op)
             fields |= index_fields(Kind.TABLE_DATE, self._puts[folded])
             for part, part_fields in further.items():
-                yield Write(Act.SET, part, part_fields)
+                yield DocumentWrite(WriteMode.SET, part, part_fields)
         elif not row.exists:
             fields = {BODY: None, PACKED: None, PARTS: None}
             fields |= dict.fromkeys(INDEXES[Kind.TABLE_DATE])
@@ -361,7 +363,7 @@ class Batch:
             more, chunks = self._ledger(row, entries)
             fields |= more
             for number, chunk in chunks.items():
-                yield Write(Act.CREATE, chunk_path(home, number), chunk)
+                yield DocumentWrite(WriteMode.CREATE, chunk_path(home, number), chunk)
         elif not row.exists:
             fields |= ledger_fields(row.ledger, None, None, ())
         yield self._write(home, fields, row, False, op)

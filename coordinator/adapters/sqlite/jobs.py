@@ -89,7 +89,7 @@ def from_sqlite(error: sqlite3.Error, path: str) -> CoordinatorError:
     return made
 
 
-class Lane:
+class JobThread:
     """A thread that opens a connection, takes jobs in batches, and closes on request."""
 
     def __init__(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
-from coordinator.adapters.sqlite.jobs import Job, Lane, Read, Write
+from coordinator.adapters.sqlite.jobs import Job, JobThread, Read, Write
 from coordinator.adapters.sqlite.queries import find_page, get_documents
 from coordinator.adapters.sqlite.schema import MEMORY, check_path, connect_reader, pragma
 from coordinator.adapters.sqlite.writer import Cache, Writer
@@ -24,8 +24,8 @@ from coordinator.errors import Bug, CoordinatorError, Refused, Unavailable
 from coordinator.ports import (
     PROOF_SECONDS,
     Answer,
-    Attempt,
     Changes,
+    CommitAttempt,
     Document,
     Key,
     Page,
@@ -72,7 +72,7 @@ class SqliteStore:
         self._waiting_max = waiting_max
         self._readers = 0 if inline or self.path == MEMORY else readers
         self._writer = Writer(self.path, busy_timeout_seconds, Cache(cache_documents, cache_bytes))
-        self._lanes: list[Lane] = []
+        self._lanes: list[JobThread] = []
         self._writes: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -142,7 +142,7 @@ class SqliteStore:
     async def _start(self) -> None:
         try:
             self._lanes.append(
-                Lane(
+                JobThread(
                     "store-writer",
                     self._writes,
                     self._commit_max,
@@ -153,8 +153,8 @@ class SqliteStore:
             )
             await self._lanes[0].opened
             for number in range(self._readers):
-                reader = Reader(self.path, self._busy_timeout_seconds)
-                lane = Lane(
+                reader = ReadConnection(self.path, self._busy_timeout_seconds)
+                lane = JobThread(
                     f"store-reader-{number}",
                     self._reads,
                     1,
@@ -193,7 +193,7 @@ class SqliteStore:
 
     # the port
 
-    async def attempt(self, attempt: Attempt) -> Sequence[Answer]:
+    async def attempt(self, attempt: CommitAttempt) -> Sequence[Answer]:
         """Commit transactions, in order; those that come at the same time share a commit.
 
         Every answer is durable or an error; one is ``Unavailable`` where its commit failed or too
@@ -256,7 +256,7 @@ class SqliteStore:
         for size in (PROOF_BYTES, 0):
             changes = Changes(None, {PROOF_KEY: proof(size)})
             transaction = Transaction((PROOF_KEY,), partial(_always, changes))
-            (answer,) = await self.attempt(Attempt([transaction]))
+            (answer,) = await self.attempt(CommitAttempt([transaction]))
             if answer.error is not None:
                 raise answer.error
 
@@ -354,7 +354,7 @@ def _always(changes: Changes[None], _: Mapping[Key, Document | None]) -> Changes
     return changes
 
 
-class Reader:
+class ReadConnection:
     """A connection that only reads."""
 
     def __init__(self, path: str, busy_timeout_seconds: float) -> None:

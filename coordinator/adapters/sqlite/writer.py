@@ -17,7 +17,7 @@ from coordinator.adapters.sqlite.queries import UPSERT, Cell, Cells, body_of, ce
 from coordinator.adapters.sqlite.schema import connect_writer, pragma
 from coordinator.documents import check_changes, decode, encode
 from coordinator.errors import Bug, CoordinatorError
-from coordinator.ports import Changes, Document, Key, Need
+from coordinator.ports import Changes, Document, Key, NeedDocuments
 
 ROUNDS_MAX: Final = 16
 """How often one transaction's step may be called: more is a step that never decides."""
@@ -219,8 +219,8 @@ class Writer:
         for _ in range(ROUNDS_MAX):
             for key in missing:
                 docs[key] = self._read(connection, key, batch)
-            answer: Changes[Any] | Need = job.transaction.step(docs.copy())
-            if isinstance(answer, Need):
+            answer: Changes[Any] | NeedDocuments = job.transaction.step(docs.copy())
+            if isinstance(answer, NeedDocuments):
                 missing = [key for key in answer.keys if key not in docs]
                 if not missing:
                     raise Bug("a step needs only documents that it was given")

@@ -11,7 +11,7 @@ from coordinator.errors import Mistake
 from coordinator.service.views.base import GAME_DATE, PROCESSOR, GameDate, View
 
 if TYPE_CHECKING:
-    from coordinator.service.ingest import Outcome
+    from coordinator.service.ingest import Ingested
 
 EventOutcome = Literal[
     "applied",
@@ -60,7 +60,7 @@ class EventResults(View):
     results: tuple[EventResult, ...] = Field(description="One for each event, in order.")
 
 
-def event_result(outcome: Outcome) -> EventResult:
+def event_result(outcome: Ingested) -> EventResult:
     """What became of an event."""
     return EventResult.of(outcome, errors=tuple(map(field_error, outcome.errors)))
 
