@@ -1258,8 +1258,7 @@ INSTANTS = (
             "if mine is not None and theirs is not None and mine[0] == theirs[0]:",
             "if mine is not None and theirs is not None and not mine:",
         ),
-        by=API
-        + "test_runs.py::test_the_output_of_the_later_generation_counts_though_the_clock_stepped_back",
+        by="tests/core/test_arrivals.py::test_the_outputs_of_a_processor_are_ordered_by_generation",
     ),
     tested(
         "repeated-report-refused",
