@@ -15,7 +15,7 @@ from coordinator.core.arrivals import Arrival, TableDate
 
 
 class Status(StrEnum):
-    """The derived status of a partition (contract section 4)."""
+    """The derived status of a partition (specification 4.1)."""
 
     WAITING = "waiting"
     """No live run, no outcome yet, a critical requirement is not met."""
@@ -70,7 +70,7 @@ class Trigger(StrEnum):
 
 
 class Bypass(StrEnum):
-    """What a person may override when triggering (contract 5.4)."""
+    """What a person may override when triggering (specification 5.4)."""
 
     DEPENDENCIES = "dependencies"
     FRESHNESS = "freshness"
@@ -212,7 +212,7 @@ class ConsumedRequirement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
-    """One table and date that a run consumes, as its launch message lists it (contract 6)."""
+    """One table and date that a run consumes, as its launch message lists it (specification 6)."""
 
     table: str
     game_date: str
