@@ -25,7 +25,7 @@ UNKNOWN_GAMES_KEPT = 200
 
 
 class LoadStatus(StrEnum):
-    """The status that a load reports (contract 3.1)."""
+    """The status that a load reports (specification 3.1)."""
 
     SUCCESS = "success"
     PARTIAL = "partial"
@@ -48,7 +48,7 @@ class Grain(StrEnum):
 class Arrival:
     """One load that an event reported for (table, game date).
 
-    ``timestamp`` is the load's own, read as no later than ``received_at`` (contract 3.1), so a
+    ``timestamp`` is the load's own, read as no later than ``received_at`` (specification 3.1), so a
     fast clock elsewhere cannot win for ever.
     """
 
@@ -104,7 +104,7 @@ class Arrival:
 
     @property
     def share(self) -> float | None:
-        """Rows per game it covers: the record count shared evenly (contract 3.1)."""
+        """Rows per game it covers: the record count shared evenly (specification 3.1)."""
         if self.record_count is None:
             return None
         return self.record_count / max(1, self.game_count)
@@ -115,7 +115,7 @@ class Arrival:
         return len(self.game_ids) if self.games_named is None else self.games_named
 
     def bounded(self, expected: Sequence[str] | None) -> Arrival:
-        """The arrival with no more game ids than are kept (contract 3.1)."""
+        """The arrival with no more game ids than are kept (specification 3.1)."""
         kept = games_kept(self.game_ids, expected)
         if len(kept) == len(self.game_ids):
             return self

@@ -111,7 +111,7 @@ REPORTABLE_STATUSES = frozenset(
 )
 GOOD_OUTCOMES = frozenset({RunStatus.SUCCESS, RunStatus.NO_DATA, RunStatus.SKIPPED})
 ANNOUNCED = frozenset({RunStatus.SUCCESS, RunStatus.NO_DATA})
-"""The ends of a run whose output is announced as loaded (contract 3.2)."""
+"""The ends of a run whose output is announced as loaded (specification 3.2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

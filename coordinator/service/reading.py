@@ -1,6 +1,6 @@
 """The documents of one transaction: what it has read, what it writes, and what it rests on.
 
-Owns which documents must be unchanged, or be read afresh, for a commit to be sound. That follows
+Owns which documents must be unchanged, or be read again, for a commit to be sound. That follows
 from which fields of a partition a decision changed, so a field that is added is on the safe side.
 """
 
@@ -43,7 +43,7 @@ class Reading:
     _game_dates: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def get(self, key: Key) -> Document | None:
-        """A document as this transaction sees it; one not read yet is asked for."""
+        """A document as this transaction sees it; one not read yet is requested."""
         if key in self.puts:
             return self.puts[key]
         if key not in self.docs:
@@ -52,7 +52,7 @@ class Reading:
         return self.docs[key]
 
     def stored(self, key: Key) -> Document | None:
-        """A document as it was before this transaction; one not read yet is asked for."""
+        """A document as it was before this transaction; one not read yet is requested."""
         if key not in self.docs:
             self.missing.append(key)
             return None

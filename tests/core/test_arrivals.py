@@ -161,7 +161,7 @@ def test_rows_are_shared_evenly_among_the_games_of_a_load() -> None:
     assert load("x", rows=None).share is None
 
 
-def test_the_newest_of_per_game_loads_stands_in_after_a_change_of_grain() -> None:
+def test_the_newest_of_per_game_loads_counts_after_a_change_of_grain() -> None:
     known = fold(load("x", (ONE,)), load("y", (TWO,), stamp=1), grain=Grain.GAME)
     assert known.newest == load("y", (TWO,), stamp=1)
     assert TableDate(table=A, game_date=DATE).newest is None
@@ -274,8 +274,8 @@ def test_the_output_of_a_run_that_has_just_ended_is_newer_than_what_is_known() -
     known = fold(load("by hand", stamp=99, received=100))
     ended = output(1, stamp=1)
     assert what(known, known.in_order(ended, ended.timestamp)) is Fold.APPLIED
-    told_late = output(1, stamp=1, received=5)
-    assert what(known, known.in_order(told_late, told_late.timestamp)) is Fold.SUPERSEDED
+    stamped_late = output(1, stamp=1, received=5)
+    assert what(known, known.in_order(stamped_late, stamped_late.timestamp)) is Fold.SUPERSEDED
 
 
 def test_a_load_received_in_order_is_left_alone() -> None:
