@@ -615,10 +615,7 @@ class Relay:
     # ── receivers ────────────────────────────────────────────────────────────────────────────
 
     def _launch_target(self, spec: ProcessorSpec) -> LaunchTarget:
-        target = spec.launch or self._default
-        if target.kind is LaunchKind.PUBSUB and not target.address:
-            return LaunchTarget(kind=LaunchKind.PUBSUB, address=f"nba-phase{spec.phase}-trigger")
-        return target
+        return spec.launch or self._default
 
     async def _launch(self, spec: ProcessorSpec, effect: _Effect, partition: Partition) -> str:
         run = partition.live

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Kind(StrEnum):
-    """The collections of a store (architecture, "State in Firestore")."""
+    """The collections of a store."""
 
     PARTITION = "partitions"
     TABLE_DATE = "table_dates"

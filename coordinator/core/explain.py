@@ -185,7 +185,8 @@ def hold_sentence(hold: Hold) -> str:
             )
         case HoldKind.PAUSE:
             return f"paused by {hold.detail}"
-    return f"the budget of {hold.detail} is spent; trigger it by hand, or reset it"
+        case HoldKind.BUDGET:
+            return f"the budget of {hold.detail} is spent; trigger it by hand, or reset it"
 
 
 def why(

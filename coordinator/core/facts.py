@@ -163,6 +163,9 @@ Fact = (
     | WaiverLifted
 )
 
+BY_PERSON = (Requested, SkipRequested, ResetRequested, WaiverGranted, WaiverLifted)
+"""Facts whose answer shows a person the state of every requirement."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:

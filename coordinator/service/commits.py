@@ -45,7 +45,7 @@ log = structlog.get_logger(__name__)
 I = TypeVar("I")  # noqa: E741 - an item
 T = TypeVar("T")
 
-Decide = Callable[[Sequence[I]], Step[Sequence[T]]]
+MakeStep = Callable[[Sequence[I]], Step[Sequence[T]]]
 """Makes one step of several items of work, which decides on all of them and answers in their order."""
 
 Then = Callable[[Sequence[Any]], None]
@@ -90,7 +90,7 @@ class _Piece:
     """What cannot be divided further, and who waits for it."""
 
     item: Any
-    decide: Decide[Any, Any]
+    make_step: MakeStep[Any, Any]
     keys: Sequence[Key]
     documents: set[Hashable]
     """It must not be on its way beside another piece that has one of these."""
@@ -168,32 +168,32 @@ class Commits:
         one, ``TooLarge`` for a document that has no room, ``Unavailable`` when the store cannot be
         reached or too much waits, and ``Bug`` for a step that no store could commit.
         """
-        decide = _alone(step)
+        make_step = _alone(step)
         if not self._small:  # such a store groups what comes to it at the same time
-            piece = self._piece(Item(None, keys, ()), decide)
+            piece = self._piece(Item(None, keys, ()), make_step)
             await self._settle([piece], set())
         else:
-            piece = self._piece(Item(None, keys, keys if writes is None else writes), decide)
+            piece = self._piece(Item(None, keys, keys if writes is None else writes), make_step)
             piece.deadline = self._monotonic() + self._patience_seconds
             self._submit([piece])
         return cast(T, await piece.future)
 
     async def merged(
-        self, decide: Decide[I, T], item: Item[I], then: Callable[[Sequence[T]], None]
+        self, make_step: MakeStep[I, T], item: Item[I], then: Callable[[Sequence[T]], None]
     ) -> T:
-        """Commit an item; those that wait with the same ``decide`` are decided on by one step.
+        """Commit an item; those that wait with the same ``make_step`` are decided on by one step.
 
         Where that step fails, they are divided until the error is the item's own. Patience begins
         with the first attempt, so that a burst is worked off and not sent again. Raises as
         ``transact``.
         """
-        piece = self._piece(item, decide, then)
+        piece = self._piece(item, make_step, then)
         self._submit([piece])
         return cast(T, await piece.future)
 
     async def together(
         self,
-        decide: Decide[I, T],
+        make_step: MakeStep[I, T],
         items: Sequence[Item[I]],
         then: Callable[[Sequence[T]], None],
     ) -> list[T | Exception]:
@@ -204,7 +204,7 @@ class Commits:
         if not items:
             return []
         shared = object()
-        pieces = [self._piece(item, decide, then) for item in items]
+        pieces = [self._piece(item, make_step, then) for item in items]
         for piece in pieces:
             piece.documents.add(shared)
         self._submit(pieces)
@@ -219,11 +219,13 @@ class Commits:
 
     # ── grouping ─────────────────────────────────────────────────────────────────────────────
 
-    def _piece(self, item: Item[Any], decide: Decide[Any, Any], then: Then = _nothing) -> _Piece:
-        documents: set[Hashable] = {*item.writes} if self._small else {decide}
+    def _piece(
+        self, item: Item[Any], make_step: MakeStep[Any, Any], then: Then = _nothing
+    ) -> _Piece:
+        documents: set[Hashable] = {*item.writes} if self._small else {make_step}
         return _Piece(
             item=item.item,
-            decide=decide,
+            make_step=make_step,
             keys=item.keys,
             then=then,
             documents=documents,
@@ -463,7 +465,7 @@ def _join(groups: Sequence[_Group]) -> _Group:
     return first
 
 
-def _alone(step: Step[T]) -> Decide[None, T]:
+def _alone(step: Step[T]) -> MakeStep[None, T]:
     """A decision of its own, that is merged with nothing."""
 
     def only(docs: Mapping[Key, Document | None]) -> Changes[Sequence[T]] | NeedDocuments:
@@ -477,12 +479,12 @@ def _alone(step: Step[T]) -> Decide[None, T]:
 
 def _runs(pieces: Sequence[_Piece]) -> list[list[_Piece]]:
     """Pieces by who decides on them, in order: each run is one transaction."""
-    return [list(run) for _, run in itertools.groupby(pieces, lambda piece: piece.decide)]
+    return [list(run) for _, run in itertools.groupby(pieces, lambda piece: piece.make_step)]
 
 
 def _transaction(run: Sequence[_Piece]) -> Transaction:
     keys = tuple(dict.fromkeys(key for piece in run for key in piece.keys))
-    return Transaction(keys, run[0].decide([piece.item for piece in run]))
+    return Transaction(keys, run[0].make_step([piece.item for piece in run]))
 
 
 def _answer(piece: _Piece, value: Any = None, error: Exception | None = None) -> None:

@@ -19,15 +19,11 @@ import structlog
 
 from coordinator.core.arrivals import TableDate, arrivals_key
 from coordinator.core.facts import (
+    BY_PERSON,
     Fact,
     Reply,
-    Requested,
-    ResetRequested,
-    SkipRequested,
     Surveyed,
     Ticked,
-    WaiverGranted,
-    WaiverLifted,
 )
 from coordinator.core.machine import Decision, blank, decide, status_of
 from coordinator.core.model import Execution, Journal, Partition, WindowDay
@@ -83,9 +79,6 @@ WINDOWED_TOGETHER = 10
 
 TARGETS_KEPT = 4096
 """Partitions of which it is remembered what a decision on them reads."""
-
-BY_PERSON = (Requested, SkipRequested, ResetRequested, WaiverGranted, WaiverLifted)
-"""Facts whose answer shows a person the state of every requirement."""
 
 log = structlog.get_logger(__name__)
 

@@ -320,10 +320,10 @@ class Ingest:
         keys += [key for target in load.targets for key in engine.keys_of(target)]
         await engine.membership.ensure_current()
         item = Item(load, keys, self._loads.writes_of(load))
-        return (await engine.commits.merged(self._decide, item, self._committed)).outcome
+        return (await engine.commits.merged(self._step_for, item, self._committed)).outcome
 
-    def _decide(self, loads: Sequence[IncomingLoad]) -> Step[Sequence[Taken]]:
-        """Decide on loads in one transaction, in the order in which they came."""
+    def _step_for(self, loads: Sequence[IncomingLoad]) -> Step[Sequence[Taken]]:
+        """The step that decides on loads in one transaction, in the order in which they came."""
         now = self._engine.clock.now()
 
         def step(docs: Docs) -> Changes[Sequence[Taken]] | NeedDocuments:

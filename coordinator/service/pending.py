@@ -29,9 +29,9 @@ from coordinator.documents import (
 )
 from coordinator.errors import Unavailable
 from coordinator.ports import Changes, Key, Kind, Notice, Op, Query, Where
-from coordinator.service.deduplicate import first_time
 from coordinator.service.engine import Engine
 from coordinator.service.loads import dependent_partitions
+from coordinator.service.notify_once import first_time
 from coordinator.service.pages import pages
 from coordinator.service.reading import Docs, Target
 

@@ -15,8 +15,8 @@ from coordinator.core.schedule import instant, shift
 from coordinator.core.spec import ClockTime
 from coordinator.documents import table_date_key
 from coordinator.ports import Kind, Notice, Op, Query, Where
-from coordinator.service.deduplicate import first_time
 from coordinator.service.engine import Engine
+from coordinator.service.notify_once import first_time
 
 CHECK_EVERY = timedelta(hours=1)
 LOOK_BACK_DAYS = 7

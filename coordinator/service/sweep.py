@@ -22,9 +22,9 @@ from coordinator.core.words import words_for
 from coordinator.documents import ALL
 from coordinator.errors import CONTENDED, CoordinatorError, Unavailable
 from coordinator.ports import Changes, Key, Kind, Notice, Op, Query, Where
-from coordinator.service.deduplicate import first_time
 from coordinator.service.engine import Committed, Engine
 from coordinator.service.notices import Notices
+from coordinator.service.notify_once import first_time
 from coordinator.service.pages import pages
 from coordinator.service.pending import Pending
 from coordinator.service.reading import Docs, Target

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coordinator.core.model import Partition, Run, RunStatus
-from coordinator.core.spec import LaunchKind, LaunchTarget, ProcessorSpec
+from coordinator.core.spec import LaunchTarget, ProcessorSpec
 from coordinator.documents import partition_key, run_key
 from coordinator.errors import BadInput, Mistake, NotFound
 from coordinator.ports import Kind, Op, Query, Where
@@ -83,12 +83,8 @@ class RunQueries:
                 limit=RUNS_PER_PARTITION,
             )
         )
-        target = self._target(spec)
-        return [run_view(r, target, partition) for _, r in page.items]
+        return [run_view(r, self._target(spec), partition) for _, r in page.items]
 
     def _target(self, spec: ProcessorSpec) -> LaunchTarget | None:
         """Where a processor's launches go."""
-        target = spec.launch or self._default_target
-        if target is not None and target.kind is LaunchKind.PUBSUB and not target.address:
-            return LaunchTarget(kind=target.kind, address=f"nba-phase{spec.phase}-trigger")
-        return target
+        return spec.launch or self._default_target
