@@ -23,7 +23,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 import structlog
 
-from coordinator.errors import Unavailable
+from coordinator.errors import Bug, CoordinatorError, Unavailable
 from coordinator.ports import (
     Answer,
     Changes,
@@ -74,6 +74,9 @@ DOCUMENTS_MAX: Final = 150
 CONSIDERED_MAX: Final = 2000
 """Waiting pieces that are considered for the next commits."""
 WAITING_MAX: Final = 50_000
+QUEUED_SECONDS_MAX: Final = 45.0
+"""For how long merged work waits for its first attempt. What a caller checked before it handed the
+work in, such as which registries are served, must not be older when it is committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,8 @@ class _Piece:
     """It must not be on its way beside another piece that has one of these."""
     then: Then
     future: asyncio.Future[Any]
+    waits_until: float
+    """Until when it may wait in the queue."""
     deadline: float | None = None
     """Until when its caller waits; None until its first attempt begins."""
 
@@ -163,7 +168,8 @@ class Commits:
     ) -> T:
         """Read ``keys``, call ``step``, and commit what it returns; durable when this returns.
 
-        Patience begins with the call. ``writes`` are the documents that it is expected to write; left out, all that it reads.
+        Patience begins with the call. ``writes`` are the documents that it is expected to write;
+        left out, all that it reads.
         Raises what ``step`` raises (then it wrote nothing), ``BadInput`` for an id that cannot be
         one, ``TooLarge`` for a document that has no room, ``Unavailable`` when the store cannot be
         reached or too much waits, and ``Bug`` for a step that no store could commit.
@@ -174,7 +180,7 @@ class Commits:
             await self._settle([piece], set())
         else:
             piece = self._piece(Item(None, keys, keys if writes is None else writes), make_step)
-            piece.deadline = self._monotonic() + self._patience_seconds
+            piece.deadline = piece.waits_until = self._monotonic() + self._patience_seconds
             self._submit([piece])
         return cast(T, await piece.future)
 
@@ -184,8 +190,8 @@ class Commits:
         """Commit an item; those that wait with the same ``make_step`` are decided on by one step.
 
         Where that step fails, they are divided until the error is the item's own. Patience begins
-        with the first attempt, so that a burst is worked off and not sent again. Raises as
-        ``transact``.
+        with the first attempt, so that a burst is worked off and not sent again, which it waits for
+        no longer than ``QUEUED_SECONDS_MAX``. Raises as ``transact``.
         """
         piece = self._piece(item, make_step, then)
         self._submit([piece])
@@ -230,6 +236,7 @@ class Commits:
             then=then,
             documents=documents,
             future=asyncio.get_running_loop().create_future(),
+            waits_until=self._monotonic() + QUEUED_SECONDS_MAX,
         )
 
     def _submit(self, pieces: Sequence[_Piece]) -> None:
@@ -279,7 +286,10 @@ class Commits:
             raise
         except _Divided:
             failed = [pieces]
-        except Exception as error:  # noqa: BLE001 - it is handed to the callers
+        except Exception as error:
+            if not isinstance(error, CoordinatorError):
+                log.exception("a commit failed unexpectedly")
+                error = Bug(f"a commit failed unexpectedly: {error!r}")
             if len(pieces) == 1 or isinstance(error, Unavailable):
                 self.failed_commits += 1
                 for piece in pieces:
@@ -304,7 +314,9 @@ class Commits:
         latest = self._monotonic() + self._patience_seconds
         for piece in pieces:
             piece.deadline = latest if piece.deadline is None else piece.deadline
-        deadline = min(p.deadline or latest for p in pieces)
+        deadlines = [p.deadline or latest for p in pieces]
+        # Who came too late for an attempt of its own must not shorten that of the others.
+        deadline = min([d for d in deadlines if self._time_until(d)] or deadlines)
         refused = 0
         over: Interrupted | Unconfirmed
         answers: Sequence[Answer]
@@ -383,20 +395,23 @@ class Queue:
     """Pieces that wait, and the documents of the groups that are on their way."""
 
     def __init__(self) -> None:
+        self._urgent: list[_Piece] = []
+        """Of callers whose patience has begun."""
         self._pieces: list[_Piece] = []
         self._busy: set[Hashable] = set()
         self._contended: dict[Hashable, float] = {}
         """Documents that refused groups wrote unexpectedly, and until when that is considered."""
 
     def __len__(self) -> int:
-        return len(self._pieces)
+        return len(self._urgent) + len(self._pieces)
 
     def add(self, pieces: Iterable[_Piece]) -> None:
-        self._pieces += pieces
+        for piece in pieces:
+            (self._pieces if piece.deadline is None else self._urgent).append(piece)
 
     def put_back(self, group: _Group) -> None:
         """Let the pieces of a group begin again, before those that came later."""
-        self._pieces[:0] = group.pieces
+        self._urgent[:0] = group.pieces
 
     def contended(self, documents: Iterable[Hashable], until: float) -> None:
         """For a while, count everything that reads these documents as writing them too."""
@@ -409,13 +424,17 @@ class Queue:
     def take(self, room: int, now: float, documents_max: int | None = None) -> list[_Group]:
         """The groups that can begin now, ``room`` at the most.
 
-        First come, first served for each document. What has to wait can still be joined.
+        First come, first served for each document, but those whose patience has begun pass the
+        others: a heartbeat does not wait for a burst of events. What has to wait can still be
+        joined. Who has waited for too long is answered.
         """
         self._contended = {d: until for d, until in self._contended.items() if until > now}
         blocked = set(self._busy)
         owner: dict[Hashable, _Group] = {}
         groups: dict[_Group, None] = {}
-        considered = [p for p in self._pieces[:CONSIDERED_MAX] if not p.future.done()]
+        waiting = [*self._urgent, *self._pieces[: max(0, CONSIDERED_MAX - len(self._urgent))]]
+        self._pieces = self._pieces[len(waiting) - len(self._urgent) :]
+        considered = [p for p in waiting if not _expired(p, now)]
         rest: list[_Piece] = []
         for piece in considered:
             if self._contended:
@@ -438,11 +457,19 @@ class Queue:
                 blocked |= piece.documents
                 rest.append(piece)
         order = {piece: number for number, piece in enumerate(considered)}
-        self._pieces[:CONSIDERED_MAX] = rest
+        self._urgent = [p for p in rest if p.deadline is not None]
+        self._pieces[:0] = [p for p in rest if p.deadline is None]
         for group in groups:
             group.pieces.sort(key=order.__getitem__)  # joined ones are out of it
             self._busy |= group.documents
         return list(groups)
+
+
+def _expired(piece: _Piece, now: float) -> bool:
+    """Whether nobody waits for it any more; who has waited for too long is answered."""
+    if now > piece.waits_until:
+        _answer(piece, error=Unavailable("Too many changes wait for the store. Try again later."))
+    return piece.future.done()
 
 
 def _fits(piece: _Piece, groups: Sequence[_Group], documents_max: int | None) -> bool:

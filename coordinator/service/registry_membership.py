@@ -25,12 +25,13 @@ from coordinator.service.commits import Commits
 from coordinator.service.set_since import SetSince, compare, dated
 
 REFRESH_EVERY = timedelta(seconds=60)
-"""What an instance knows of the others is never older than this when it begins a commit."""
+"""What an instance knows of the others is never older than this when it hands in a commit."""
 REFRESH_AHEAD = timedelta(seconds=40)
 """A sweep refreshes after this long already: the next one may come too late."""
 GONE_AFTER = timedelta(seconds=120)
 """A registry that is leaving and was not claimed again for so long is served by nobody: the age of
-what an instance knows and the deadline of a commit are less together."""
+what an instance knows, the longest wait for a commit and its deadline are less together
+(``QUEUED_SECONDS_MAX`` and ``PATIENCE_SECONDS`` in ``commits``)."""
 
 
 PARSED_MAX = 8

@@ -1129,6 +1129,22 @@ STORES = (
         + "test_guards.py::test_a_caller_whose_patience_ends_takes_nobody_with_it",
     ),
     tested(
+        "heartbeats-behind-events",
+        "a heartbeat waits for a burst of events, and its lease ends",
+        "law 4",
+        replace(
+            COMMITS, "(self._pieces if piece.deadline is None else self._urgent)", "self._pieces"
+        ),
+        by=SERVICE + "test_commits.py::test_whose_patience_has_begun_does_not_wait_for_a_burst",
+    ),
+    tested(
+        "no-end-of-waiting",
+        "work waits for a commit for longer than the other registry counts as served",
+        "law 3",
+        replace(COMMITS, "if now > piece.waits_until:", "if now < 0:"),
+        by=SERVICE + "test_commits.py::test_who_has_waited_for_too_long_is_answered",
+    ),
+    tested(
         "lost-answers-repeated",
         "a commit whose answer was lost is made again",
         "law 2",

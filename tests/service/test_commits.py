@@ -48,10 +48,19 @@ def key(name: str) -> Key:
 # ── grouping ─────────────────────────────────────────────────────────────────────────────────
 
 
-def piece(*ids: str, reads: Sequence[Key] = ()) -> _Piece:
+def piece(*ids: str, reads: Sequence[Key] = (), deadline: float | None = None) -> _Piece:
+    """Work on some documents; one with a deadline is that of a caller whose patience has begun."""
     keys = [key(id_) for id_ in ids]
-    future = asyncio.get_running_loop().create_future()
-    return _Piece(None, lambda _: None, [*keys, *reads], {*keys}, lambda _: None, future)  # type: ignore[arg-type, return-value]
+    return _Piece(
+        item=None,
+        make_step=lambda _: None,  # type: ignore[arg-type, return-value]
+        keys=[*keys, *reads],
+        documents={*keys},
+        then=lambda _: None,
+        future=asyncio.get_running_loop().create_future(),
+        waits_until=60.0 if deadline is None else deadline,
+        deadline=deadline,
+    )
 
 
 def queued(*pieces: _Piece) -> Queue:
@@ -85,6 +94,30 @@ async def test_a_commit_takes_no_more_than_it_can_hold(monkeypatch: pytest.Monke
     pieces = [piece("a"), piece("a"), piece("a"), piece("x", "y"), piece("y", "z", "w")]
     groups = queued(*pieces).take(32, 0.0, 3)
     assert [g.pieces for g in groups] == [pieces[:2], pieces[3:4]]
+
+
+@pytest.mark.parametrize("document", ["a", "b"], ids=["of the burst", "of its own"])
+async def test_whose_patience_has_begun_does_not_wait_for_a_burst(
+    monkeypatch: pytest.MonkeyPatch, document: str
+) -> None:
+    monkeypatch.setattr(module, "PIECES_MAX", 2)
+    monkeypatch.setattr(module, "CONSIDERED_MAX", 5)
+    queue = queued(*(piece("a") for _ in range(20)))
+    heartbeat = piece(document, deadline=7.5)
+    queue.add([heartbeat])
+    assert heartbeat in [p for g in queue.take(32, 0.0) for p in g.pieces]
+    assert len(queue) == (19 if document == "a" else 18)
+
+
+@pytest.mark.parametrize("deadline", [7.5, None])
+async def test_who_has_waited_for_too_long_is_answered(deadline: float | None) -> None:
+    late = piece("a", deadline=deadline)
+    queue = queued(late, piece("a", deadline=90.0))
+    (group,) = queue.take(32, 60.5)
+    assert len(group.pieces) == 1
+    assert not queue
+    with pytest.raises(Unavailable, match="Too many changes wait"):
+        late.future.result()
 
 
 def widened(queue: Queue, group: _Group, now: float) -> None:
@@ -227,6 +260,32 @@ async def test_attempts_end_with_the_callers_patience() -> None:
     assert raised.value.code == "contended"
     assert time.now <= module.PATIENCE_SECONDS
     assert 5 < len(store.attempts) <= module.ATTEMPTS_MAX
+
+
+async def test_who_comes_too_late_for_an_attempt_shortens_nobodys_time() -> None:
+    store, time = Scripted(), Time()
+    commits = unit(store, time)
+    deadlines: list[float] = []
+
+    def refuse(attempt: CommitAttempt) -> Exception | None:
+        if len(store.attempts) == 1:
+            time.now += module.PATIENCE_SECONDS  # the late one waits meanwhile
+            return None
+        deadlines.append(time.now + attempt.seconds)
+        return None
+
+    store.refuse = refuse
+    shared = key("a")
+    first = asyncio.ensure_future(commits.transact([shared], answering("first")))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    late = asyncio.ensure_future(commits.transact([shared], answering("late")))
+    item = Item("event", [shared], [shared])
+    event = asyncio.ensure_future(
+        commits.merged(lambda _: lambda _: Changes(["event"]), item, lambda _: None)
+    )
+    assert await asyncio.gather(first, late, event) == ["first", "late", "event"]
+    assert deadlines == [2 * module.PATIENCE_SECONDS]
 
 
 async def test_an_unconfirmed_commit_is_asked_for_once_more_when_time_is_over() -> None:

@@ -428,9 +428,18 @@ class FirestoreStore:
         if written_at is not None and self._outside.monotonic() - written_at < PROOF_SECONDS:
             return
         transaction = Transaction((PROOF_KEY,), lambda _: Changes(None, {PROOF_KEY: proof()}))
-        (answer,) = await self.attempt(CommitAttempt([transaction]))
-        if answer.error is not None:
-            raise answer.error
+        for retries_left in (2, 1, 0):
+            try:
+                (answer,) = await self.attempt(CommitAttempt([transaction]))
+            except Contended:
+                return  # another process has just written the proof
+            except (Interrupted, Unconfirmed):
+                if not retries_left:
+                    raise
+            else:
+                if answer.error is not None:
+                    raise answer.error
+                return
 
     async def changed_since(
         self, mark: ChangeCursor | None
