@@ -141,7 +141,8 @@ def serving(app: Starlette) -> Iterator[str]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        config = uvicorn.Config(app, log_level="error", ws="none")
+        # uvloop may wait without end when it closes a loop whose peer was killed.
+        config = uvicorn.Config(app, log_level="error", ws="none", loop="asyncio")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -149,7 +150,8 @@ def serving(app: Starlette) -> Iterator[str]:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
-            thread.join()
+            thread.join(60)
+            assert not thread.is_alive(), "the server has not stopped within a minute"
 
 
 @pytest.fixture
