@@ -212,7 +212,7 @@ def test_a_way_of_launching_that_the_service_does_not_have_is_refused_at_start(
     file = tmp_path / "registry.yaml"
     file.write_text(text.replace(old, new))
     assert invoke("registry", "check", str(file)).code == 0
-    ran = invoke(
+    ran = run(
         *("serve", "--registry", str(file), "--port", "0"),
         *("--store", f"sqlite:{tmp_path / 'state.db'}"),
         COORDINATOR_WAREHOUSE=f"duckdb:{tmp_path / 'warehouse.duckdb'}",

@@ -277,9 +277,16 @@ async def test_a_sweep_that_races_an_arrival_fires_once(factory: FirestoreFactor
 
 WINDOWED = """
 version: 1
-timezone: America/New_York calendar: {table: raw.schedule, known_from: "2025-01-01"} tables:
-{raw.schedule: {grain: date}, raw.t0: {grain: date}, raw.w: {grain: date}, out.w: {grain: date}}
-processors: W: phase: 4 output: out.w grace: 0s debounce: 0s requires:
+timezone: America/New_York
+calendar: {table: raw.schedule, known_from: "2025-01-01"}
+tables: {raw.schedule: {grain: date}, raw.t0: {grain: date}, raw.w: {grain: date}, out.w: {grain: date}}
+processors:
+  W:
+    phase: 4
+    output: out.w
+    grace: 0s
+    debounce: 0s
+    requires:
       - {table: raw.t0}
       - {table: raw.w, dates: {window_days: 1, min_ready: 1.0}}
 """
