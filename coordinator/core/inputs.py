@@ -24,21 +24,35 @@ def loaded(draft: Draft, fact: Loaded) -> Draft:
     """Record a load of a table that a requirement names."""
     key = arrivals_key(fact.table_date.table, fact.table_date.game_date)
     arrivals = {**draft.inputs.arrivals, key: fact.table_date}
-    arrival, known, committed = fact.arrival, draft.inputs.latest, draft.inputs.committed
-    if arrival.informs:
-        known_loads = _loads(arrivals)
-        kept = (k for k in committed if k in known_loads)
-        committed = (*kept, load_key(key, arrival.event_id))
-    later = known is None or known.received_at <= arrival.received_at
-    # A clock that is behind, or stepped back, must not leave a quiet one the latest for ever.
-    releases = known is not None and known.quiet and not arrival.quiet
-    inputs = replace(
-        draft.inputs,
-        arrivals=arrivals,
-        latest=Latest.of(arrival) if arrival.informs and (later or releases) else known,
-        committed=committed,
-    )
+    inputs = replace(draft.inputs, arrivals=arrivals)
+    for load in (*_missed(draft.inputs.arrivals.get(key), fact), fact.arrival):
+        if load.informs:
+            inputs = _note_load(inputs, key, load)
     return draft._replace(inputs=inputs)
+
+
+def _missed(before: TableDate | None, fact: Loaded) -> list[Arrival]:
+    """The loads that an instance under another registry recorded without this partition."""
+    known = before.arrivals if before is not None else {}
+    new = (a for e, a in fact.table_date.arrivals.items() if e not in known)
+    return sorted(
+        (a for a in new if a.event_id != fact.arrival.event_id), key=lambda a: a.received_at
+    )
+
+
+def _note_load(inputs: Inputs, key: str, load: Arrival) -> Inputs:
+    """Note a load as the last to be committed, and as the latest unless clocks contradict it."""
+    known_loads = _loads(inputs.arrivals)
+    kept = (k for k in inputs.committed if k in known_loads)
+    known = inputs.latest
+    later = known is None or known.received_at <= load.received_at
+    # A clock that is behind, or stepped back, must not leave a quiet one the latest for ever.
+    releases = known is not None and known.quiet and not load.quiet
+    return replace(
+        inputs,
+        latest=Latest.of(load) if later or releases else known,
+        committed=(*kept, load_key(key, load.event_id)),
+    )
 
 
 def surveyed(draft: Draft, fact: Surveyed) -> Draft:

@@ -197,6 +197,19 @@ def test_a_quiet_load_that_is_not_asked_for_any_more_holds_nothing(reset: bool) 
     assert Flag.QUIET in world.flags  # an instance with the registry of before decides beside it
 
 
+@pytest.mark.parametrize("status", [LoadStatus.SKIPPED, LoadStatus.SUCCESS])
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_load_that_only_another_registrys_instance_recorded_counts(
+    status: LoadStatus, quiet: bool
+) -> None:
+    """It comes with the next load, which may say nothing about the data itself."""
+    world = World(table(A))
+    world.load(A, quiet=not quiet)
+    world.at(1).arriving(A, quiet=quiet)
+    world.at(2).load(A, status=status, quiet=quiet)
+    assert (Flag.QUIET in world.flags) is quiet
+
+
 def test_inputs_read_anew_after_a_reset_keep_that_a_load_of_games_not_kept_released() -> None:
     world = World(table(A), grains={A: Grain.GAME}, games=GAMES)
     world.load(A, GAMES)

@@ -124,12 +124,24 @@ JUDGEMENT = (
         "law 3",
         replace(
             INPUTS,
-            "(*kept, load_key(key, arrival.event_id))",
+            "(*kept, load_key(key, load.event_id))",
             "(*(k for k in kept if not k.startswith(key)), *(load_key(key, e) for e in "
-            "fact.table_date.arrivals))",
+            "inputs.arrivals[key].arrivals))",
         ),
         by="tests/core/test_machine.py::"
         "test_a_reload_of_equal_content_hides_no_load_that_released_a_quiet_one",
+    ),
+    tested(
+        "missed-loads-forgotten",
+        "an ordinary load that only another registry's instance recorded releases no quiet one",
+        "law 3",
+        replace(
+            INPUTS,
+            "(*_missed(draft.inputs.arrivals.get(key), fact), fact.arrival)",
+            "(fact.arrival,)",
+        ),
+        by="tests/core/test_machine.py::"
+        "test_a_load_that_only_another_registrys_instance_recorded_counts",
     ),
     tested(
         "quiet-load-of-a-dropped-table",
