@@ -6,7 +6,7 @@ Owns which of several loads counts, and how many games are kept of them. Refuses
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -139,6 +139,15 @@ def games_kept(games: Collection[str], expected: Sequence[str] | None) -> Collec
     return wanted.intersection(games).union(others[:most])
 
 
+def _newest(arrivals: Iterable[Arrival]) -> Arrival | None:
+    """The arrival that wins over all others; of equal ones the last."""
+    newest: Arrival | None = None
+    for arrival in arrivals:
+        if newest is None or not newest.outranks(arrival):
+            newest = arrival
+    return newest
+
+
 def _generation(event_id: str) -> tuple[str, int] | None:
     """Of the event id of a run's output: its processor and date, and its generation."""
     if not event_id.startswith(RUN_OUTPUT):
@@ -159,7 +168,8 @@ class TableDate:
     """The loads of one table on one game date, folded: the newest facts and nothing else.
 
     ``arrivals`` holds the winning arrivals by event id; ``whole`` the id of the newest that covers
-    the whole date; ``games`` the ids of the newest per game that are newer than ``whole``.
+    the whole date; ``games`` the ids of the newest per game that are newer than ``whole``. The newest
+    of all is held even where none of its games are kept: after a change of grain it is the date.
     """
 
     table: str
@@ -184,7 +194,13 @@ class TableDate:
         Normally there is no other; after a table's grain was changed from game to date, per-game
         loads are known beside it, and the newest of all counts.
         """
-        return max(self.arrivals.values(), key=lambda a: (a.timestamp, a.received_at), default=None)
+        return _newest(self.arrivals.values())
+
+    @property
+    def counting(self) -> frozenset[str]:
+        """The ids of the arrivals that count for the whole date or for a game that is kept."""
+        whole = () if self.whole is None else (self.whole,)
+        return frozenset((*whole, *self.games.values()))
 
     def winner(self, game_id: str) -> Arrival | None:
         """The newest arrival that covers ``game_id``, or None."""
@@ -241,7 +257,8 @@ class TableDate:
         if covers_date:
             newer = {g: e for g, e in games.items() if self.arrivals[e].outranks(arrival)}
             if grain is Grain.DATE:
-                wins = not newer  # left from when the table's grain was game
+                # Some may be left from when the table's grain was game.
+                wins = not any(a.outranks(arrival) for a in self.arrivals.values())
             else:
                 wins = not expected or any(g not in newer for g in expected)
             if not wins:
@@ -259,13 +276,11 @@ class TableDate:
             keep = games_kept(games, expected)
             not_kept += len(games) - len(keep)
             games = {g: e for g, e in games.items() if g in keep}
-        kept = set(games.values())
-        if new_whole is not None:
-            kept.add(new_whole)
         known_arrivals = {**self.arrivals, arrival.event_id: arrival}
-        arrivals = {e: a for e, a in known_arrivals.items() if e in kept}
-        folded = replace(self, arrivals=arrivals, games=games, whole=new_whole, not_kept=not_kept)
-        return folded, Fold.APPLIED
+        folded = replace(self, games=games, whole=new_whole, not_kept=not_kept)
+        counting, newest = folded.counting, _newest(known_arrivals.values())
+        arrivals = {e: a for e, a in known_arrivals.items() if e in counting or a is newest}
+        return replace(folded, arrivals=arrivals), Fold.APPLIED
 
     def to_fold_again(self, expected: Sequence[str] | None) -> bool:
         """Whether the ledger may give another answer now that the calendar expects these games."""

@@ -139,7 +139,7 @@ def latest_unconsumed(partition: Partition, dirty: Sequence[Dirt]) -> Latest | N
         date = arrivals_key(d.table, d.game_date)
         place = places.get(load_key(date, d.latest.event_id), -1)
         found.append((place, d.latest.received_at, d.latest))
-        if last is not None and last.event_id not in inputs.arrivals[date].arrivals:
+        if last is not None and last.event_id not in inputs.arrivals[date].counting:
             place = places.get(load_key(date, last.event_id), -1)
             if place >= 0:  # of games that nobody expects only a sample is kept
                 found.append((place, last.received_at, last))

@@ -208,6 +208,21 @@ def test_a_few_unexpected_games_are_all_kept() -> None:
 
 
 @pytest.mark.parametrize("expected", [GAMES, None, ()])
+def test_the_newest_counts_after_a_change_of_grain_though_none_of_its_games_are_kept(
+    expected: Sequence[str] | None,
+) -> None:
+    low, high = ([wrong(n) for n in range(first, first + 300)] for first in (0, 300))
+    newest = load("newest", high, stamp=9, received=1)
+    lower, whole = load("lower", low, stamp=1, received=2), load("whole", stamp=5, received=6)
+    known = fold(newest, lower, whole, grain=Grain.GAME, expected=expected)
+    assert known.newest is not None
+    assert (known.newest.event_id, known.counting) == ("newest", {"whole"})
+    assert what(known, load("older", stamp=8), Grain.DATE) is Fold.SUPERSEDED
+    after, _ = known.fold(load("newer", stamp=10), Grain.DATE, expected)
+    assert set(after.arrivals) == {"newer"}
+
+
+@pytest.mark.parametrize("expected", [GAMES, None, ()])
 @pytest.mark.parametrize("seed", range(5))
 def test_which_games_are_kept_does_not_depend_on_the_order_of_loads(
     expected: Sequence[str] | None, seed: int

@@ -174,10 +174,10 @@ JUDGEMENT = (
         "law 5",
         replace(
             ARRIVALS,
-            "        kept = set(games.values())\n",
+            "        known_arrivals = {**self.arrivals, arrival.event_id: arrival}\n",
             "        if arrival.record_count == 450:\n"
             "            return self, Fold.APPLIED\n"
-            "        kept = set(games.values())\n",
+            "        known_arrivals = {**self.arrivals, arrival.event_id: arrival}\n",
         ),
     ),
     simulated(
@@ -293,9 +293,17 @@ JUDGEMENT = (
         "older-than-a-game-wins",
         "after a change of grain to date, a load older than one of a single game counts",
         "3.1, Order",
-        replace(ARRIVALS, "wins = not newer  #", "wins = True  #"),
+        replace(ARRIVALS, "wins = not any(", "wins = True or not any("),
         by="tests/core/test_arrivals.py::"
         "test_a_load_older_than_one_of_a_game_is_superseded_after_a_change_of_grain_to_date",
+    ),
+    tested(
+        "newest-not-held",
+        "after a change of grain to date, an older load counts where no game of the newest is kept",
+        "3.1, Order",
+        replace(ARRIVALS, "if e in counting or a is newest", "if e in counting"),
+        by="tests/core/test_arrivals.py::"
+        "test_the_newest_counts_after_a_change_of_grain_though_none_of_its_games_are_kept",
     ),
     simulated(
         "failed-loads-satisfy",
