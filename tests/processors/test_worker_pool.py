@@ -110,6 +110,7 @@ async def test_a_run_that_hangs_is_interrupted_and_its_worker_replaced(
 
 async def test_a_cancelled_run_ends_its_worker_at_once(tmp_path: Path) -> None:
     async with pool(tmp_path) as workers:
+        await run(workers, "Good")  # its process is up
         task = asyncio.create_task(run(workers, "Hangs"))
         await asyncio.sleep(2)
         task.cancel()
