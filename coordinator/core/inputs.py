@@ -102,8 +102,39 @@ def _refilled(draft: Draft, arrivals: Mapping[str, TableDate]) -> Draft:
         newest = max((a for a in received if a), key=lambda a: a.received_at, default=None)
         latest = None if newest is None else Latest.of(newest)
     else:
+        inputs = replace(inputs, committed=_with_unnoticed(draft, inputs.arrivals))
         latest = _last_that_counts(inputs)
     return draft._replace(inputs=replace(inputs, latest=latest))
+
+
+def _with_unnoticed(draft: Draft, ledger: Mapping[str, TableDate]) -> tuple[str, ...]:
+    """The loads in the order of their commits, with those recorded without the partition.
+
+    Such as while no registry in use had its processor. Of their place only the receipt is known.
+    """
+    known = draft.inputs.arrivals
+    received = {k: a.received_at for k, a in (_loads(known) | _loads(ledger)).items()}
+    committed = list(draft.inputs.committed)
+    for key, since in _noticed_until(draft, ledger).items():
+        for load in ledger[key].arrivals.values():
+            name, at = load_key(key, load.event_id), load.received_at
+            if at <= since or name in committed:
+                continue
+            later = (n for n, k in enumerate(committed) if received.get(k, at) > at)
+            committed.insert(next(later, len(committed)), name)
+    return tuple(committed)
+
+
+def _noticed_until(draft: Draft, ledger: Mapping[str, TableDate]) -> dict[str, datetime]:
+    """The receipt up to which the loads of each table and date are known or consumed."""
+    found: dict[str, datetime] = {}
+    for key in ledger:
+        known = draft.inputs.arrivals.get(key)
+        latest = None if known is None else known.latest
+        since = draft.execution.consumed_at if latest is None else latest.received_at
+        if since is not None:
+            found[key] = since
+    return found
 
 
 def _note_new_requirements(draft: Draft, since: datetime | None) -> Draft:

@@ -8,7 +8,7 @@ import pytest
 
 from coordinator.core.arrivals import TableDate
 from coordinator.core.facts import Surveyed
-from coordinator.core.model import Latest
+from coordinator.core.model import Flag, Latest, Trigger
 from coordinator.core.spec import ProcessorSpec
 from tests.core.world import A, B, C, World, any_of, at, minutes, table
 
@@ -122,3 +122,61 @@ def test_a_load_of_the_instant_at_which_a_run_was_fired_is_no_newer_data() -> No
     world.spec = with_new_line(world.spec)
     world.at(4).step(Surveyed(games=world.games, arrivals=ledger((B, 3)), registry_since=at(0)))
     assert not world.verdict.dirty
+
+
+# ── loads that were recorded without the partition ───────────────────────────────────────────
+
+
+def read_ledger(world: World) -> None:
+    """A registry with the processor comes into use, and its inputs are read anew."""
+    known = dict(world.ledger)
+    world.step(Surveyed(games=world.games, pauses=world.pauses, arrivals=known))
+
+
+def after_a_run(*optional: str) -> World:
+    lines = (table(A), *(table(name, critical=False) for name in optional))
+    world = World(*lines, cooldown=minutes(0), grace=minutes(0))
+    world.load(A)
+    return world.run_through()
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_load_that_came_while_no_registry_had_the_processor_counts(
+    quiet: bool, reset: bool
+) -> None:
+    world = after_a_run()
+    world.pause()
+    if reset:
+        world.reset()
+    world.at(1).load(A, quiet=not quiet)
+    world.at(2).arriving(A, quiet=quiet)
+    read_ledger(world)
+    assert (Flag.QUIET in world.flags) is quiet
+
+
+def test_so_does_the_first_load_of_a_table() -> None:
+    world = after_a_run(B)
+    world.at(1).load(A, quiet=True)
+    world.at(2).arriving(B)
+    assert Flag.QUIET in world.flags
+    read_ledger(world)
+    assert world.run.trigger is Trigger.LATE_DATA
+
+
+def test_an_ordinary_load_that_came_before_a_quiet_one_does_not_release_it() -> None:
+    world = after_a_run(B)
+    world.at(1).arriving(B)
+    world.at(2).load(A, quiet=True)
+    read_ledger(world)
+    assert Flag.QUIET in world.flags
+
+
+def test_after_a_reset_a_table_without_loads_before_releases_nothing() -> None:
+    world = after_a_run(B)
+    world.pause()
+    world.reset()
+    world.at(1).arriving(B)
+    world.at(2).load(A, quiet=True)
+    read_ledger(world)
+    assert Flag.QUIET in world.flags

@@ -144,6 +144,18 @@ JUDGEMENT = (
         "test_a_load_that_only_another_registrys_instance_recorded_counts",
     ),
     tested(
+        "unnoticed-loads-forgotten",
+        "an ordinary load that came while no registry had the processor releases no quiet one",
+        "law 3",
+        replace(
+            INPUTS,
+            "committed=_with_unnoticed(draft, inputs.arrivals)",
+            "committed=inputs.committed",
+        ),
+        by="tests/core/test_registry_change.py::"
+        "test_a_load_that_came_while_no_registry_had_the_processor_counts",
+    ),
+    tested(
         "quiet-load-of-a-dropped-table",
         "a quiet load of a table that a changed registry does not ask for holds for ever",
         "law 3",
