@@ -571,7 +571,7 @@ class Judge:
         if seen.kind == "deadline":
             self.instants.noticed(story, where, at)
         elif seen.kind in ("run_failed", "lease_lost", "unclaimed", "launch_undeliverable"):
-            self.runs.noticed(seen, where, at)
+            self.runs.noticed(seen, where)
         elif seen.kind == "refires_spent":
             spent = any(
                 story.refires >= p.max_refires or _ever_spent(story, p.max_refires)

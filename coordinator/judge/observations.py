@@ -316,8 +316,6 @@ class Launched:
     """Whether the target received it, whatever it answered."""
     clock: datetime | None = None
     """The clock of the instance that launched it; None if it is the judge's own."""
-    answered: datetime | None = None
-    """What that clock showed when the answer came, or did not in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +358,8 @@ class Noticed:
     game_date: str | None
     summary: str
     detail: str
+    at: datetime
+    """When it was decided on, by the clock of the instance that did."""
 
 
 Observation = (

@@ -30,8 +30,6 @@ Break = Callable[[str, str, str, str], None]
 ANNOUNCED = ("success", "no_data")
 LONGEST_BACKOFF = timedelta(hours=1)
 UNDELIVERABLE_AFTER = timedelta(minutes=10)
-ANSWERED_WITHIN = timedelta(minutes=1)
-"""How long a target may take to refuse a launch."""
 _NEXT = {
     "pending": ("pending", "delivered", "running", "cancelled"),
     "delivered": ("delivered", "running", "pending", "failed", "cancelled"),
@@ -313,7 +311,7 @@ class RunRecords:
         if row.quiet != run.skip_downstream:
             self.broken("output.quiet", "3.2", run.run_id, f"is announced with quiet {row.quiet}")
 
-    def noticed(self, seen: Noticed, where: str, at: datetime) -> None:
+    def noticed(self, seen: Noticed, where: str) -> None:
         """A notice about a run."""
         found = [r for r in self.shown if re.search(rf"{re.escape(r)}(?![0-9])", seen.summary)]
         if not found:
@@ -325,7 +323,7 @@ class RunRecords:
         if seen.kind == "run_failed":
             causes = int(run.status == "failed")
         elif seen.kind == "launch_undeliverable":
-            causes = self._undeliverable(run, at)
+            causes = self._undeliverable(run, [x.at for x in received])
         else:
             causes = sum(kind == seen.kind for kind, _ in self.lost.get(run.run_id, ()))
         if len(received) > causes:
@@ -336,20 +334,20 @@ class RunRecords:
                 f"notice {len(received)} for {causes} cause(s): {seen.summary}",
             )
 
-    def _undeliverable(self, run: RunShown, now: datetime) -> int:
-        """How many attempts their target still refused after ten minutes."""
-        due = {a.number: a.launch_at for a in run.attempts}
-        # Clocks may differ, or jump between a refusal and its notice.
-        return sum(
-            any(
-                x.proof is None
-                and max(now, at + ANSWERED_WITHIN, (x.answered or at) + ANSWERED_WITHIN)
-                >= due[n] + UNDELIVERABLE_AFTER
-                for at, x in seen
-            )
-            for (r, n), seen in self.launches.items()
-            if r == run.run_id and n in due
-        )
+    def _undeliverable(self, run: RunShown, decided: Sequence[datetime]) -> int:
+        """How many attempts were refused and due for ten minutes, one for each of these notices.
+
+        Clocks may differ, or jump between a refusal and its notice: the time of the notice counts,
+        since the clock that showed it decided.
+        """
+        due = [
+            a.launch_at
+            for a in run.attempts
+            if any(x.proof is None for _, x in self.launches.get((run.run_id, a.number), ()))
+        ]
+        # Notices may come in another order than they were decided on.
+        pairs = zip(sorted(decided), sorted(due), strict=False)
+        return sum(at >= since + UNDELIVERABLE_AFTER for at, since in pairs)
 
     # ── at rest ──────────────────────────────────────────────────────────────────────────────
 

@@ -116,7 +116,7 @@ class FakeLauncher:
         at = clock.now()
 
         def refused(*, taken: bool) -> Launched:
-            return Launched(message, None, taken=taken, clock=at, answered=clock.now())
+            return Launched(message, None, taken=taken, clock=at)
 
         trouble = self._trouble_of(spec.name)
         if trouble == "target_down" or faults.strikes("launch_refused"):

@@ -63,6 +63,7 @@ def _in_json(view: View) -> Mapping[str, Any]:
 
 def noticed(notice: Notice) -> Noticed:
     """A notice as a webhook gets it."""
+    assert notice.at is not None
     return Noticed(
         notice.notice_id,
         notice.kind,
@@ -71,6 +72,7 @@ def noticed(notice: Notice) -> Noticed:
         notice.game_date,
         notice.summary,
         notice.detail,
+        notice.at,
     )
 
 

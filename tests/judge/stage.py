@@ -260,6 +260,9 @@ class Stage:
             ],
         }
 
-    def notice(self, kind: str, summary: str = "", identity: str = "n1") -> list[str]:
-        self.judge.see(self.now, Noticed(identity, kind, "warning", "P", DATE, summary, ""))
+    def notice(
+        self, kind: str, summary: str = "", identity: str = "n1", at: datetime | None = None
+    ) -> list[str]:
+        notice = Noticed(identity, kind, "warning", "P", DATE, summary, "", at or self.now)
+        self.judge.see(self.now, notice)
         return self.rules

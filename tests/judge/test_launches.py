@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
 from coordinator.judge.observations import InQuarantine, Launched, Noticed
@@ -54,9 +57,61 @@ def test_a_launch_is_undeliverable_after_ten_minutes(minutes: int, rule: list[st
     assert stage.notice("launch_undeliverable", f"The launch of P:{DATE}:1") == rule
 
 
+@pytest.mark.parametrize(
+    ("decided", "received", "rule"), [(12, 1, []), (2, 12, ["notice.launch_undeliverable"])]
+)
+def test_the_clock_that_decided_on_a_notice_counts_its_ten_minutes(
+    decided: int, received: int, rule: list[str]
+) -> None:
+    stage = Stage()
+    event = stage.load()
+    stage.fire((ODDS, event))
+    at = stage.now + timedelta(minutes=decided)
+    message = stage.message(stage.runs[1])
+    stage.judge.see(stage.now, Launched(message, None, clock=stage.now))
+    stage.after(minutes=received)
+    assert stage.notice("launch_undeliverable", f"The launch of P:{DATE}:1", at=at) == rule
+
+
+@pytest.mark.parametrize(
+    ("minutes", "rule"), [((131, 10), []), ((10, 10), ["notice.launch_undeliverable"])]
+)
+def test_each_attempt_has_an_undeliverable_launch_of_its_own(
+    minutes: tuple[int, int], rule: list[str]
+) -> None:
+    stage = Stage(retry_backoff="1m")
+    event = stage.load()
+    begun = stage.now
+    stage.fire((ODDS, event))
+    first = stage.runs[1]
+    stage.judge.see(stage.now, Launched(stage.message(first), None))
+    delivered = stage.deliver()
+    stage.after(hours=2)
+    ended = replace(delivered, ended_at=stage.now)
+    second = replace(first.attempt, number=2, launch_at=stage.now + timedelta(minutes=1))
+    stage.change(status="pending", attempts=(ended, second))
+    stage.after(minutes=1)
+    message = {**stage.message(stage.runs[1]), "attempt": 2, "trigger": "retry"}
+    stage.judge.see(stage.now, Launched(message, None))
+    stage.after(hours=1)
+    for number, after in enumerate(minutes):
+        at = begun + timedelta(minutes=after)
+        stage.notice("launch_undeliverable", f"The launch of P:{DATE}:1", f"n{number}", at)
+    assert stage.rules == rule
+
+
+def test_a_launch_that_nobody_refused_is_not_undeliverable() -> None:
+    stage = Stage()
+    event = stage.load()
+    stage.fire((ODDS, event))
+    stage.after(minutes=11)
+    said = stage.notice("launch_undeliverable", f"The launch of P:{DATE}:1")
+    assert said == ["notice.launch_undeliverable"]
+
+
 def _notified(stage: Stage, kind: str, summary: str, detail: str = "", identity: str = "n") -> None:
     date = DATE if kind == "silent_source" else None
-    notice = Noticed(identity, kind, "warning", None, date, summary, detail)
+    notice = Noticed(identity, kind, "warning", None, date, summary, detail, stage.now)
     stage.judge.see(stage.now, notice)
 
 

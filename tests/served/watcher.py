@@ -268,7 +268,7 @@ class Outside:
 
     def notice(self, body: Mapping[str, Any]) -> tuple[int, str | None]:
         names = ("id", "kind", "severity", "processor", "game_date", "summary", "detail")
-        self.watcher.saw(Noticed(*(body[n] for n in names)))
+        self.watcher.saw(Noticed(*(body[n] for n in names), at=moment(body["at"])))
         return 200, None
 
     def _run(self, message: Mapping[str, Any], plan: str, pauses: list[float]) -> None:
