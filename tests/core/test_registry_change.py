@@ -128,7 +128,7 @@ def test_a_load_of_the_instant_at_which_a_run_was_fired_is_no_newer_data() -> No
 
 
 def read_ledger(world: World) -> None:
-    """A registry with the processor comes into use, and its inputs are read anew."""
+    """A registry with the processor comes into use, and its inputs are read again."""
     known = dict(world.ledger)
     world.step(Surveyed(games=world.games, pauses=world.pauses, arrivals=known))
 
