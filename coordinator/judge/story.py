@@ -122,8 +122,8 @@ class PartitionStory:
         return f"{self.processor}__{self.game_date}"
 
     def known_before(self, at: datetime) -> Answer:
-        """Whether it was known before an instant."""
-        if any(max(received, seen) < at for _, received, seen in self.known_by):
+        """Whether it was first known before an instant; it may have been where clocks were set back."""
+        if any(max(received, seen) < at for _, received, seen in self.known_by[:1]):
             return True
         return None if any(min(r, s) <= at for _, r, s in self.known_by) else False
 

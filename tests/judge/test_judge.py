@@ -416,6 +416,28 @@ def test_a_change_of_the_calendar_that_meets_an_optional_need_is_newer_data(
     assert [r for r in stage.after(hours=2).rests()[broken:] if r.startswith("unfired")] == rules
 
 
+@pytest.mark.parametrize(
+    ("hours", "rules"),
+    [
+        pytest.param(9, [], id="first known after it, by a clock that was ahead"),
+        pytest.param(7, ["schedule.missed"], id="known before it"),
+    ],
+)
+def test_a_schedule_acts_where_its_date_was_known_before_it(hours: int, rules: list[str]) -> None:
+    stage = Stage(schedule=[{"at": "08:00", "day": 1, "when": "always"}])
+    morning = wall_clock("2025-11-16", "00:00", "America/New_York")
+    stage.now = morning + timedelta(hours=hours)
+    stage.judge.pass_time(stage.now)
+    stage.fire((ODDS, stage.load()))
+    stage.succeed()
+    stage.show("succeeded")
+    stage.now = morning + timedelta(hours=7, minutes=30)
+    stage.judge.pass_time(stage.now)
+    stage.load(metadata={"content_hash": "a"}, status="failed")
+    stage.now = morning + timedelta(hours=8, minutes=5)
+    assert [r for r in stage.rests() if r.startswith("schedule")] == rules
+
+
 def test_a_date_first_known_after_its_deadline_is_judged_as_usual() -> None:
     stage = Stage(
         [{"table": ODDS}, {"table": PBP}], deadline={"at": "08:00", "day": 1, "then": "fire"}
