@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.documents import calendar_key
-from tests.service.test_registry_rollout import DATE, Launches, served
+from tests.service.support import Launches
+from tests.service.test_registry_rollout import DATE, served
 
 REGISTRY = """
 version: 1

@@ -11,18 +11,16 @@ from typing import Any
 import pytest
 
 from coordinator.adapters.sqlite import SqliteStore
-from coordinator.app import Application, build
+from coordinator.app import Application
 from coordinator.core.model import Partition
-from coordinator.core.spec import LaunchKind
 from coordinator.documents import QuarantineState, calendar_key
 from coordinator.errors import Unavailable
 from coordinator.ports import Answer, CommitAttempt, Kind, Query
-from coordinator.registry import parse
 from coordinator.service.reading import FOLLOWS_FROM_ITSELF
-from coordinator.settings import Settings
 from tests.api.support import envelope
+from tests.service.support import wired
 from tests.service.test_instances import World, world
-from tests.service.test_registry_rollout import DATE, HEAD, ONE, Launches, load
+from tests.service.test_registry_rollout import DATE, HEAD, ONE, load
 
 CALENDAR = """
 version: 1
@@ -151,13 +149,7 @@ class Poisoned(SqliteStore):
 async def test_an_event_that_breaks_takes_none_of_its_batch_with_it() -> None:
     store = Poisoned(":memory:", inline=True)
     await store.open()
-    application = build(
-        Settings(),
-        registry=parse(ONE),
-        store=store,
-        launchers={LaunchKind.LOCAL: Launches()},
-        notifiers=[],
-    )
+    application = wired(store, ONE)
     days = [f"2024-10-{day}" for day in range(20, 30)]
     answers = await asyncio.gather(
         *(application.ingest.take({**load("raw.a"), "game_date": day}) for day in days),

@@ -11,14 +11,12 @@ import pytest
 
 from coordinator import outbox
 from coordinator.adapters.sqlite import SqliteStore
-from coordinator.app import Application, build
 from coordinator.core.spec import LaunchKind
 from coordinator.errors import Unavailable
 from coordinator.ports import Answer, CommitAttempt, Kind, StoreProfile
-from coordinator.registry import parse
 from coordinator.service.engine import Engine
-from coordinator.settings import Settings
-from tests.service.test_registry_rollout import HEAD, ONE, Launches, load
+from tests.service.support import wired
+from tests.service.test_registry_rollout import HEAD, ONE, load
 
 SLOW = "2024-10-22"
 
@@ -42,16 +40,6 @@ class Held(SqliteStore):
         return await super().attempt(attempt)
 
 
-def wired(store: Held, registry: str = ONE) -> Application:
-    return build(
-        Settings(),
-        registry=parse(registry),
-        store=store,
-        launchers={LaunchKind.LOCAL: Launches()},
-        notifiers=[],
-    )
-
-
 def on(date: str, number: int = 1, table: str = "raw.a", **said: Any) -> dict[str, Any]:
     return {**load(table, number), "game_date": date, **said}
 
@@ -59,7 +47,7 @@ def on(date: str, number: int = 1, table: str = "raw.a", **said: Any) -> dict[st
 async def test_a_date_whose_commits_hang_holds_up_no_other_date(tmp_path: Path) -> None:
     store = Held(str(tmp_path / "s.db"))
     await store.open()
-    application = wired(store)
+    application = wired(store, ONE)
     hangs = asyncio.create_task(application.ingest.take(on(SLOW)))
     await asyncio.sleep(0)
     for day in range(23, 31):
@@ -74,7 +62,7 @@ async def test_a_date_whose_commits_hang_holds_up_no_other_date(tmp_path: Path) 
 async def test_what_waits_for_a_busy_date_shares_its_next_commit(tmp_path: Path) -> None:
     store = Held(str(tmp_path / "s.db"))
     await store.open()
-    application = wired(store)
+    application = wired(store, ONE)
     first = asyncio.create_task(application.ingest.take(on(SLOW)))
     await asyncio.sleep(0.01)
     rest = [asyncio.create_task(application.ingest.take(on(SLOW, n))) for n in range(2, 50)]
@@ -116,7 +104,7 @@ async def test_a_batch_that_too_many_want_is_divided(tmp_path: Path) -> None:
     store = Contended(str(tmp_path / "s.db"))
     store.let_go.set()
     await store.open()
-    application = wired(store)
+    application = wired(store, ONE)
     outcomes = await asyncio.gather(*(application.ingest.take(on(SLOW, n)) for n in range(9)))
     assert {o.outcome for o in outcomes} == {"applied"}
     await store.close()
@@ -128,7 +116,7 @@ async def test_a_delivery_that_cannot_be_recorded_at_once_is_not_made_twice(
     store = Held(str(tmp_path / "s.db"))
     store.let_go.set()
     await store.open()
-    application = wired(store)
+    application = wired(store, ONE)
     await application.ingest.take(on(SLOW))
     monkeypatch.setattr(outbox, "RECORD_PAUSES_SECONDS", (0.0, 0.0, 0.0))
     real, refusals = Engine.apply, iter((True, True, False))

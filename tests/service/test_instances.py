@@ -23,8 +23,8 @@ from coordinator.service import sweep as sweep_module
 from coordinator.service.engine import Engine
 from coordinator.settings import Settings
 from coordinator.web.metrics import Metrics
+from tests.service.support import ManualClock
 from tests.service.test_registry_rollout import DATE, HEAD, ONE, load
-from tests.service.test_rolling_deployment import Clock
 
 DEADLINE = 'deadline: {at: "00:01", day: 1, then: alert}'
 ALERTS = HEAD + f"  P: {{phase: 3, output: out.p, {DEADLINE}, requires: [{{table: raw.a}}]}}\n"
@@ -44,7 +44,7 @@ class World:
     """Instances over one store, and the world outside."""
 
     store: Scattered
-    clock: Clock = field(default_factory=Clock)
+    clock: ManualClock = field(default_factory=ManualClock)
     launched: list[str] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     down: bool = False

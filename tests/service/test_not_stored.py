@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from coordinator.errors import NotFound
-from tests.service.test_registry_rollout import DATE, Launches, load, served
+from tests.service.support import Launches
+from tests.service.test_registry_rollout import DATE, load, served
 
 REGISTRY = """
 version: 1

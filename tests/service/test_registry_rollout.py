@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,12 +10,13 @@ from typing import Any
 
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.app import Application, build
-from coordinator.core.model import Partition, Run, RunStatus
-from coordinator.core.spec import LaunchKind, LaunchTarget, ProcessorSpec
+from coordinator.core.model import Partition, RunStatus
+from coordinator.core.spec import LaunchKind
 from coordinator.documents import partition_key
 from coordinator.registry import parse
 from coordinator.service.registry_rollout import unchanged
 from coordinator.settings import Settings
+from tests.service.support import Launches
 
 DATE = "2024-10-22"
 TABLES = "tables: {raw.a: {}, raw.b: {}, raw.c: {}}\n"
@@ -23,19 +24,6 @@ HEAD = "version: 1\ntimezone: America/New_York\n" + TABLES + "processors:\n"
 ONE = HEAD + "  P: {phase: 3, output: out.p, requires: [{table: raw.a}]}\n"
 TWO = HEAD + "  P: {phase: 3, output: out.p, requires: [{table: raw.a}, {table: raw.b}]}\n"
 MORE = TWO + "  Late: {phase: 3, output: out.late, requires: [{table: raw.a}]}\n"
-
-
-class Launches:
-    """A launcher that keeps what it was given."""
-
-    def __init__(self) -> None:
-        self.run_ids: list[str] = []
-
-    async def launch(
-        self, target: LaunchTarget, spec: ProcessorSpec, run: Run, message: Mapping[str, Any]
-    ) -> str:
-        self.run_ids.append(run.run_id)
-        return f"m-{len(self.run_ids)}"
 
 
 @asynccontextmanager

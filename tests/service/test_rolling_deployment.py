@@ -9,7 +9,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -27,26 +27,11 @@ from coordinator.service.loads import Loads
 from coordinator.service.registry_membership import GONE_AFTER, REFRESH_EVERY
 from coordinator.service.runs import Runs
 from coordinator.settings import Settings
-from tests.service.test_registry_rollout import DATE, HEAD, MORE, ONE, TWO, Launches, partition
+from tests.service.support import Launches, ManualClock
+from tests.service.test_registry_rollout import DATE, HEAD, MORE, ONE, TWO, partition
 
 OTHER_TABLE = HEAD.replace("raw.c: {}", "raw.c: {}, raw.d: {}")
 NEWEST = OTHER_TABLE + "  P: {phase: 3, output: out.p, requires: [{table: raw.d}]}\n"
-
-
-class Clock:
-    """A clock that is moved by hand; nobody sleeps on it."""
-
-    def __init__(self) -> None:
-        self.at = datetime(2024, 10, 23, 6, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.at
-
-    def monotonic(self) -> float:
-        return self.at.timestamp()
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError("nothing sleeps here")
 
 
 @dataclass
@@ -54,7 +39,7 @@ class Shared:
     """A store that several instances serve."""
 
     store: Store
-    clock: Clock
+    clock: ManualClock
     launches: Launches
 
     async def instance(self, registry: str) -> Application:
@@ -102,7 +87,7 @@ async def shared() -> AsyncIterator[Shared]:
     store = SqliteStore(":memory:", inline=True)
     await store.open()
     try:
-        yield Shared(store, Clock(), Launches())
+        yield Shared(store, ManualClock(), Launches())
     finally:
         await store.close()
 

@@ -7,12 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.adapters.sqlite import SqliteStore
-from coordinator.app import build
-from coordinator.core.spec import LaunchKind
 from coordinator.ports import Notice
-from coordinator.registry import parse
-from coordinator.settings import Settings
-from tests.service.test_registry_rollout import Launches
+from tests.service.support import ManualClock, event, wired
 
 REGISTRY = """
 version: 1
@@ -28,52 +24,16 @@ processors:
 """
 
 
-class Clock:
-    """A clock that is moved by hand."""
-
-    def __init__(self, at: datetime) -> None:
-        self.at = at
-
-    def now(self) -> datetime:
-        return self.at
-
-    def monotonic(self) -> float:
-        return self.at.timestamp()
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError("nothing sleeps here")
-
-
-def event(table: str, at: datetime, **said: Any) -> dict[str, Any]:
-    return {
-        "event_type": "raw_data_loaded",
-        "target_table": table,
-        "game_date": "2024-10-22",
-        "status": "success",
-        "timestamp": at.isoformat(),
-        "record_count": 2,
-        "execution_id": table,
-        **said,
-    }
-
-
 async def test_a_source_that_says_nothing_of_a_date_that_is_over_is_notified_once(
     tmp_path: Path,
 ) -> None:
-    clock = Clock(datetime(2024, 10, 22, 16, 0, tzinfo=UTC))
+    clock = ManualClock(datetime(2024, 10, 22, 16, 0, tzinfo=UTC))
     notices: list[Notice] = []
     store = SqliteStore(str(tmp_path / "s.db"), inline=True)
     await store.open()
 
     def service() -> Any:
-        application = build(
-            Settings(),
-            registry=parse(REGISTRY),
-            store=store,
-            clock=clock,
-            launchers={LaunchKind.LOCAL: Launches()},
-            notifiers=[],
-        )
+        application = wired(store, REGISTRY, clock)
         application.notices.subscribe(notices.append)
         return application
 

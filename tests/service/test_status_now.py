@@ -6,12 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from coordinator.adapters.sqlite import SqliteStore
-from coordinator.app import build
-from coordinator.core.spec import LaunchKind
-from coordinator.registry import parse
-from coordinator.settings import Settings
-from tests.service.test_registry_rollout import Launches
-from tests.service.test_silent_sources import Clock, event
+from tests.service.support import ManualClock, event, wired
 
 DATE = "2024-10-22"
 REGISTRY = """
@@ -30,18 +25,11 @@ processors:
 async def test_status_and_sentence_agree_before_a_sweep_and_after_a_clock_was_set_back(
     tmp_path: Path,
 ) -> None:
-    clock = Clock(datetime(2024, 10, 23, 12, 0, tzinfo=UTC))
+    clock = ManualClock(datetime(2024, 10, 23, 12, 0, tzinfo=UTC))
     store = SqliteStore(str(tmp_path / "s.db"), inline=True)
     await store.open()
     try:
-        application = build(
-            Settings(),
-            registry=parse(REGISTRY),
-            store=store,
-            clock=clock,
-            launchers={LaunchKind.LOCAL: Launches()},
-            notifiers=[],
-        )
+        application = wired(store, REGISTRY, clock)
 
         async def shown() -> tuple[str, str]:
             whole = await application.queries.partitions.partition("P", DATE)

@@ -8,14 +8,9 @@ from pathlib import Path
 import pytest
 
 from coordinator.adapters.sqlite import SqliteStore
-from coordinator.app import build
-from coordinator.core.spec import LaunchKind
 from coordinator.ports import Notice
-from coordinator.registry import parse
 from coordinator.service import sweep as sweeping
-from coordinator.settings import Settings
-from tests.service.test_registry_rollout import Launches
-from tests.service.test_silent_sources import Clock, event
+from tests.service.support import ManualClock, event, wired
 
 REGISTRY = """
 version: 1
@@ -34,19 +29,12 @@ async def test_sweeps_that_catch_up_after_one_delay_notify_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweeping, "PER_TRANSACTION", 1)
-    clock = Clock(datetime(2024, 10, 23, 12, 0, tzinfo=UTC))
+    clock = ManualClock(datetime(2024, 10, 23, 12, 0, tzinfo=UTC))
     notices: list[Notice] = []
     store = SqliteStore(str(tmp_path / "s.db"), inline=True)
     await store.open()
     try:
-        application = build(
-            Settings(),
-            registry=parse(REGISTRY),
-            store=store,
-            clock=clock,
-            launchers={LaunchKind.LOCAL: Launches()},
-            notifiers=[],
-        )
+        application = wired(store, REGISTRY, clock)
         application.notices.subscribe(notices.append)
 
         async def settling(*days: int) -> None:

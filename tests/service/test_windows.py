@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 
 from coordinator.adapters.sqlite import SqliteStore
-from coordinator.app import Application, build
+from coordinator.app import Application
 from coordinator.core.model import Partition, RunStatus, Status
 from coordinator.core.schedule import shift
-from coordinator.core.spec import LaunchKind
 from coordinator.documents import encode, partition_key, pending_key
 from coordinator.errors import Unavailable
 from coordinator.ports import (
@@ -26,15 +25,12 @@ from coordinator.ports import (
     Kind,
     Op,
     Query,
-    Store,
     Transaction,
     Where,
 )
-from coordinator.registry import parse
 from coordinator.service.engine import WINDOWED_TOGETHER
-from coordinator.settings import Settings
 from tests.contract.conftest import FACTORIES, StoreFactory
-from tests.service.test_registry_rollout import Launches
+from tests.service.support import wired
 
 pytestmark = pytest.mark.anyio
 
@@ -78,23 +74,12 @@ def days(number: int, first: str = FIRST) -> list[str]:
     return [shift(first, n) for n in range(number)]
 
 
-def instance(store: Store, registry: str) -> Application:
-    """A process whose loops do not run: what it commits is all that it does."""
-    return build(
-        Settings(),
-        registry=parse(registry),
-        store=store,
-        launchers={LaunchKind.LOCAL: Launches()},
-        notifiers=[],
-    )
-
-
 @asynccontextmanager
 async def quiet(registry: str, path: str = ":memory:") -> AsyncIterator[Application]:
     store = SqliteStore(path)
     await store.open()
     try:
-        yield instance(store, registry)
+        yield wired(store, registry)
     finally:
         await store.close()
 
@@ -176,7 +161,7 @@ async def test_a_load_that_a_thousand_partitions_look_back_at_fires_them_all(
     store = factory()
     await store.open()
     try:
-        crashed, other = instance(store, LAST), instance(store, LAST)
+        crashed, other = wired(store, LAST), wired(store, LAST)
         await insist(crashed, games(FIRST))
         dates = days(1000, shift(FIRST, 1))
         for start in range(0, 1000, 50):
@@ -211,7 +196,7 @@ async def test_a_crash_between_batches_loses_nothing(monkeypatch: pytest.MonkeyP
             await app.sweeper.sweep()
         fired = len(await found(app, Kind.RUN))
         assert 0 < fired < 60
-        swept = await instance(app.store, LAST).sweeper.sweep()
+        swept = await wired(app.store, LAST).sweeper.sweep()
         assert fired + len(swept.fired) == 60
 
 
@@ -442,7 +427,7 @@ async def test_work_that_cannot_be_done_keeps_neither_other_work_nor_time_waitin
 
 
 async def test_served_they_fire_without_a_sweep_of_all(tmp_path: Path) -> None:
-    app = instance(SqliteStore(str(tmp_path / "s.db")), LAST)
+    app = wired(SqliteStore(str(tmp_path / "s.db")), LAST)
     async with app.running():
         second = shift(FIRST, 1)
         await take(app, games(FIRST), load("raw.a", second))
