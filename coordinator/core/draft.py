@@ -10,16 +10,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from coordinator.core import effects
 from coordinator.core.model import (
     Execution,
+    Flag,
     Inputs,
     Journal,
     OutboxEntry,
     Partition,
     Run,
+    Status,
     Timers,
     Transition,
     WindowDay,
@@ -67,6 +69,14 @@ class Draft(NamedTuple):
         )
 
     @property
+    def game_date(self) -> str:
+        return self.before.game_date
+
+    @property
+    def created_at(self) -> datetime:
+        return self.before.created_at
+
+    @property
     def policy(self) -> Policy:
         return self.spec.policy
 
@@ -79,21 +89,46 @@ class Draft(NamedTuple):
         """Whether the calendar says that there are no games on its date."""
         return self.inputs.games.get(self.before.game_date) == ()
 
-    def partition(self, **derived: Any) -> Partition:
-        """The partition so far. Derived fields that are not given are those of before."""
-        return replace(
-            self.before,
-            registry_hash=self.spec.registry_hash,
+    def finished(
+        self,
+        *,
+        status: Status,
+        flags: tuple[Flag, ...],
+        wake_at: datetime | None,
+        watching: bool,
+    ) -> Partition:
+        """The partition after the decision, with what is derived: the one before if it is the same."""
+        before, registry_hash = self.before, self.spec.registry_hash
+        # What nothing has touched is the same object, and not compared any further.
+        if (
+            (before.status, before.flags, before.wake_at, before.watching)
+            == (status, flags, wake_at, watching)
+            and before.registry_hash == registry_hash
+            and before.inputs == self.inputs
+            and before.execution == self.execution
+            and before.timers == self.timers
+            and before.journal == self.journal
+        ):
+            return before
+        return Partition(
+            processor=before.processor,
+            game_date=before.game_date,
+            created_at=before.created_at,
+            registry_hash=registry_hash,
+            revision=before.revision + 1,
             inputs=self.inputs,
             execution=self.execution,
             timers=self.timers,
             journal=self.journal,
-            **derived,
+            status=status,
+            flags=flags,
+            wake_at=wake_at,
+            watching=watching,
         )
 
     def judged(self, *, freshness: bool | None = None) -> Verdict:
         """The verdict on the partition so far."""
-        return judge(self.partition(), self.spec, self.now, freshness=freshness, days=self.days)
+        return judge(self, self.spec, self.now, freshness=freshness, days=self.days)
 
     def remember(self, what: str, detail: str, actor: str | None = None) -> Draft:
         """Add a line to the partition's history."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from coordinator.core.model import Latest, Partition
+from coordinator.core.model import Judgeable, Latest
 from coordinator.core.schedule import instant
 from coordinator.core.spec import ProcessorSpec
 from coordinator.core.verdict import MET, Hold, HoldKind, RequirementVerdict
 from coordinator.core.words import counted
 
 
-def ready_since(partition: Partition, requirements: Sequence[RequirementVerdict]) -> datetime:
+def ready_since(partition: Judgeable, requirements: Sequence[RequirementVerdict]) -> datetime:
     """The moment the critical requirements were met, by receipt times alone."""
     critical = [r for r in requirements if r.requirement.critical]
     if critical:
@@ -29,7 +29,7 @@ def ready_since(partition: Partition, requirements: Sequence[RequirementVerdict]
 
 
 def first_holds(
-    partition: Partition,
+    partition: Judgeable,
     spec: ProcessorSpec,
     requirements: Sequence[RequirementVerdict],
     since: datetime,
@@ -59,7 +59,7 @@ def first_holds(
 
 
 def late_holds(
-    partition: Partition,
+    partition: Judgeable,
     spec: ProcessorSpec,
     latest: Latest | None,
     now: datetime,
@@ -84,7 +84,7 @@ def late_holds(
 
 
 def _common_holds(
-    partition: Partition, spec: ProcessorSpec, latest: Latest | None, now: datetime
+    partition: Judgeable, spec: ProcessorSpec, latest: Latest | None, now: datetime
 ) -> Iterable[Hold]:
     if spec.policy.not_before is not None:
         earliest = instant(partition.game_date, spec.policy.not_before, spec.timezone)
@@ -97,7 +97,7 @@ def _common_holds(
 
 
 def wake_at(
-    partition: Partition,
+    partition: Judgeable,
     requirements: Sequence[RequirementVerdict],
     holds: Sequence[Hold],
     now: datetime,

@@ -10,7 +10,13 @@ from dataclasses import replace
 from datetime import datetime
 
 from coordinator.core import timers
-from coordinator.core.arrivals import Arrival, TableDate, arrivals_key, load_key
+from coordinator.core.arrivals import (
+    Arrival,
+    TableDate,
+    arrivals_key,
+    load_key,
+    split_load_key,
+)
 from coordinator.core.draft import Draft
 from coordinator.core.facts import Loaded, Surveyed
 from coordinator.core.model import Inputs, Latest, WindowDay, WindowState
@@ -22,37 +28,43 @@ from coordinator.core.windows import window_state
 
 def loaded(draft: Draft, fact: Loaded) -> Draft:
     """Record a load of a table that a requirement names."""
-    key = arrivals_key(fact.table_date.table, fact.table_date.game_date)
-    arrivals = {**draft.inputs.arrivals, key: fact.table_date}
-    inputs = replace(draft.inputs, arrivals=arrivals)
-    for load in (*_missed(draft.inputs.arrivals.get(key), fact), fact.arrival):
-        if load.informs:
-            inputs = _note_load(inputs, key, load)
+    inputs, after = draft.inputs, fact.table_date
+    key = arrivals_key(after.table, after.game_date)
+    before = inputs.arrivals.get(key)
+    arrivals = {**inputs.arrivals, key: after}
+    new = [a for a in (*_missed(before, fact), fact.arrival) if a.informs]
+    latest = inputs.latest
+    for load in new:
+        later = latest is None or latest.received_at <= load.received_at
+        # A clock that is behind, or stepped back, must not leave a quiet one the latest for ever.
+        releases = latest is not None and latest.quiet and not load.quiet
+        if later or releases:
+            latest = Latest.of(load)
+    if new:
+        kept = [k for k in inputs.committed if _known(k, arrivals)]
+        committed = (*kept, *[load_key(key, load.event_id) for load in new])
+        inputs = replace(inputs, arrivals=arrivals, latest=latest, committed=committed)
+    else:
+        inputs = replace(inputs, arrivals=arrivals)
     return draft._replace(inputs=inputs)
+
+
+def _known(name: str, arrivals: Mapping[str, TableDate]) -> bool:
+    """Whether the load of a ``load_key`` is known."""
+    date_key, event_id = split_load_key(name)
+    known = arrivals.get(date_key)
+    return known is not None and event_id in known.arrivals
 
 
 def _missed(before: TableDate | None, fact: Loaded) -> list[Arrival]:
     """The loads that an instance under another registry recorded without this partition."""
     known = before.arrivals if before is not None else {}
-    new = (a for e, a in fact.table_date.arrivals.items() if e not in known)
-    return sorted(
-        (a for a in new if a.event_id != fact.arrival.event_id), key=lambda a: a.received_at
-    )
-
-
-def _note_load(inputs: Inputs, key: str, load: Arrival) -> Inputs:
-    """Note a load as the last to be committed, and as the latest unless clocks contradict it."""
-    known_loads = _loads(inputs.arrivals)
-    kept = (k for k in inputs.committed if k in known_loads)
-    known = inputs.latest
-    later = known is None or known.received_at <= load.received_at
-    # A clock that is behind, or stepped back, must not leave a quiet one the latest for ever.
-    releases = known is not None and known.quiet and not load.quiet
-    return replace(
-        inputs,
-        latest=Latest.of(load) if later or releases else known,
-        committed=(*kept, load_key(key, load.event_id)),
-    )
+    new = [
+        a
+        for e, a in fact.table_date.arrivals.items()
+        if e not in known and e != fact.arrival.event_id
+    ]
+    return sorted(new, key=lambda a: a.received_at)
 
 
 def surveyed(draft: Draft, fact: Surveyed) -> Draft:
@@ -139,7 +151,7 @@ def _noticed_until(draft: Draft, ledger: Mapping[str, TableDate]) -> dict[str, d
 
 def _note_new_requirements(draft: Draft, since: datetime | None) -> Draft:
     """Note from when on loads are newer data to requirements that a registry brought."""
-    noted = newer_after(draft.partition(), draft.spec, since)
+    noted = newer_after(draft, draft.spec, since)
     if noted == draft.execution.newer_after:
         return draft
     return draft._replace(execution=replace(draft.execution, newer_after=noted))

@@ -27,8 +27,9 @@ What each fact does is defined by subject: ``inputs``, ``runs``, ``people``; wha
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
+from typing import NamedTuple
 
 from coordinator.core import inputs, people, runs, timers
 from coordinator.core.draft import Draft
@@ -65,8 +66,7 @@ from coordinator.core.spec import ProcessorSpec
 from coordinator.core.verdict import Verdict
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(NamedTuple):
     """The new partition, what was judged, and every run that changed on the way."""
 
     facts: tuple[Fact, ...]
@@ -110,17 +110,14 @@ def decide(
         replies.append(reply)
     draft, verdict = _settle(draft)
     result = _finished(draft, verdict)
-    changed = result != partition
-    if changed:
-        result = replace(result, revision=partition.revision + 1)
     return Decision(
         facts=tuple(facts),
-        partition=result if changed else partition,
+        partition=result,
         verdict=verdict,
         replies=tuple(replies),
         runs=tuple(draft.runs.values()),
         fired=draft.fired,
-        changed=changed,
+        changed=result is not partition,
     )
 
 
@@ -262,7 +259,7 @@ def _finished(draft: Draft, verdict: Verdict) -> Partition:
     could_fire = execution.live is None and execution.skip is None
     if draft.inputs.windows_due and not could_fire:
         draft = draft._replace(inputs=replace(draft.inputs, windows_due=False))
-    return draft.partition(
+    return draft.finished(
         status=status_of(execution.live, execution.skip, execution.outcome, verdict),
         flags=tuple(_flags(draft, verdict)),
         wake_at=timers.next_wake(draft, verdict),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Protocol
 
 from coordinator.core.arrivals import Arrival, TableDate
 
@@ -436,6 +437,22 @@ class Journal:
     notified: tuple[str, ...] = ()
     """Kind and cause of the notices that were sent, so that each is sent once."""
     history: tuple[Transition, ...] = ()
+
+
+class Judgeable(Protocol):
+    """What a judgement reads of a partition, be it stored or in the middle of a decision."""
+
+    @property
+    def game_date(self) -> str: ...
+
+    @property
+    def created_at(self) -> datetime: ...
+
+    @property
+    def inputs(self) -> Inputs: ...
+
+    @property
+    def execution(self) -> Execution: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from coordinator.core.arrivals import WHOLE, Arrival, Grain, TableDate, arrivals_key, load_key
-from coordinator.core.model import ConsumedRequirement, Latest, Mark, Partition
+from coordinator.core.model import ConsumedRequirement, Judgeable, Latest, Mark
 from coordinator.core.schedule import shift
 from coordinator.core.spec import ProcessorSpec, RequirementKind
 from coordinator.core.verdict import Dirt, RequirementVerdict, SourceVerdict, State, Verdict
@@ -62,7 +62,7 @@ def _loads(arrivals: Mapping[str, TableDate], source: SourceVerdict) -> TableDat
 
 
 def newer_after(
-    partition: Partition, spec: ProcessorSpec, since: datetime | None
+    partition: Judgeable, spec: ProcessorSpec, since: datetime | None
 ) -> Mapping[str, datetime]:
     """From when on loads are newer data to requirements that the latest generation did not know.
 
@@ -80,7 +80,7 @@ def newer_after(
         date = shift(partition.game_date, r.offset)
         for table in r.sources:
             name = f"{r.key}/{table}"
-            known = partition.arrivals.get(arrivals_key(table, date))
+            known = partition.inputs.arrivals.get(arrivals_key(table, date))
             noted = execution.newer_after.get(name)
             found[name] = noted or _known_until(
                 known, execution.consumed, execution.consumed_at, since
@@ -106,7 +106,7 @@ def _known_until(
 
 
 def newer_than_consumed(
-    partition: Partition, spec: ProcessorSpec, requirements: Sequence[RequirementVerdict]
+    partition: Judgeable, spec: ProcessorSpec, requirements: Sequence[RequirementVerdict]
 ) -> tuple[Dirt, ...]:
     """Newer data than the latest generation consumed; none before there is an outcome."""
     execution, found = partition.execution, []
@@ -125,7 +125,7 @@ def newer_than_consumed(
     return tuple(found)
 
 
-def latest_unconsumed(partition: Partition, dirty: Sequence[Dirt]) -> Latest | None:
+def latest_unconsumed(partition: Judgeable, dirty: Sequence[Dirt]) -> Latest | None:
     """The latest load that no generation has consumed.
 
     Of newer data it is the load that was committed last, whatever clocks say.
@@ -147,7 +147,7 @@ def latest_unconsumed(partition: Partition, dirty: Sequence[Dirt]) -> Latest | N
 
 
 def _dirt(
-    partition: Partition,
+    partition: Judgeable,
     spec: ProcessorSpec,
     r: RequirementVerdict,
     source: SourceVerdict,
@@ -185,7 +185,7 @@ def _dirt(
 
 
 def _met_by_calendar(
-    partition: Partition,
+    partition: Judgeable,
     r: RequirementVerdict,
     consumed: ConsumedRequirement | None,
     game_date: str,

@@ -9,12 +9,11 @@ partition holds, the registry and the instant, so what is shown is what is decid
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from coordinator.core.arrivals import Grain, TableDate, arrivals_key
 from coordinator.core.holds import first_holds, late_holds, ready_since, wake_at
-from coordinator.core.model import Partition, WindowDay
+from coordinator.core.model import Judgeable, WindowDay
 from coordinator.core.newer import latest_unconsumed, newer_than_consumed
 from coordinator.core.schedule import shift
 from coordinator.core.sources import judge_source
@@ -31,7 +30,7 @@ from coordinator.core.windows import judge_window
 
 
 def judge(
-    partition: Partition,
+    partition: Judgeable,
     spec: ProcessorSpec,
     now: datetime,
     *,
@@ -114,7 +113,7 @@ def _has_rows(known: TableDate) -> bool:
 
 
 def _requirement(
-    partition: Partition,
+    partition: Judgeable,
     spec: ProcessorSpec,
     requirement: Requirement,
     now: datetime,
@@ -137,7 +136,7 @@ def _requirement(
 
 
 def _source(
-    partition: Partition,
+    partition: Judgeable,
     spec: ProcessorSpec,
     requirement: Requirement,
     table: str,
@@ -161,8 +160,7 @@ def _source(
     )
     for waiver in inputs.waivers:
         if waiver.table == table and waiver.open_at(now):
-            return replace(
-                source,
+            return source._replace(
                 state=State.WAIVED,
                 since=source.since or waiver.at,
                 waiver=waiver,
@@ -171,7 +169,7 @@ def _source(
     return source
 
 
-def _not_expected(partition: Partition, requirement: Requirement, date: str) -> RequirementVerdict:
+def _not_expected(partition: Judgeable, requirement: Requirement, date: str) -> RequirementVerdict:
     """A requirement on a date without games: there is nothing to wait for."""
     return RequirementVerdict(
         requirement=requirement,

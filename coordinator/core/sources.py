@@ -47,15 +47,16 @@ def judge_source(
     if state is State.READY and found.minimum is not None:
         enough = found.count is not None and found.count >= found.minimum
         state = State.READY if enough else State.SHORT
-    timestamps = [a.timestamp for a in found.resting_on]
-    oldest, stale_at = min(timestamps), None
+    stale_at = age = since = None
     if freshness and state is State.READY:
+        oldest = min([a.timestamp for a in found.loads])
         state, stale_at = _by_age(requirement, oldest, now)
         if state is State.AGING:
             warnings = (*warnings, f"{table} was loaded {words_for(now - oldest)} ago")
-    since = None
+        elif state is State.STALE:
+            age = now - oldest
     if state in MET:
-        since = met_since or max([a.received_at for a in found.resting_on])
+        since = met_since or max([a.received_at for a in found.loads])
     return SourceVerdict(
         table=table,
         game_date=date,
@@ -67,12 +68,10 @@ def judge_source(
         unexpected_games=found.unexpected,
         record_count=found.count,
         minimum=found.minimum,
-        oldest=oldest,
-        loaded_at=max(timestamps),
+        loads=found.loads,
         stale_at=stale_at,
-        age=now - oldest if state is State.STALE else None,
+        age=age,
         since=since,
-        event_ids=tuple(sorted([a.event_id for a in found.resting_on])),
         warnings=warnings,
         producer=producer,
     )
@@ -116,7 +115,8 @@ class _Found:
     """What the loads of one table on one date cover, before minimums and freshness."""
 
     state: State
-    resting_on: Sequence[Arrival]
+    loads: tuple[Arrival, ...]
+    """The loads it rests on."""
     count: int | None
     minimum: int | None = None
     covered: int = 0
@@ -136,14 +136,14 @@ def _whole_date(
     if arrival.empty:
         nothing_due = expected is not None and not expected
         state = State.READY if nothing_due else State.EMPTY
-        return _Found(state=state, resting_on=(arrival,), count=0)
+        return _Found(state=state, loads=(arrival,), count=0)
     minimum, warnings = _minimum(requirement, expected)
     in_part = not arrival.covers_all(expected)
     if in_part:
         warnings = (*warnings, _in_part(known))
     return _Found(
         state=State.INCOMPLETE if in_part and minimum is None else State.READY,
-        resting_on=(arrival,),
+        loads=(arrival,),
         count=arrival.record_count,
         minimum=minimum,
         in_part=in_part,
@@ -190,7 +190,7 @@ def _by_game(
         warnings = (*warnings, _unexpected(table, unexpected, known.not_kept))
     return _Found(
         state=state,
-        resting_on=tuple((covering or saying_none or known.arrivals).values()),
+        loads=tuple((covering or saying_none or known.arrivals).values()),
         count=_added_up(counts),
         minimum=minimum,
         covered=covered,
@@ -214,7 +214,7 @@ def _games_unjudged(
         unexpected = tuple(sorted(known.games))
         return _Found(
             state=State.READY,
-            resting_on=winners,
+            loads=winners,
             count=0,
             unexpected=unexpected,
             warnings=(_unexpected(table, unexpected, known.not_kept),) if unexpected else (),
@@ -242,7 +242,7 @@ def _games_unjudged(
     return _Found(
         state=state,
         in_part=in_part,
-        resting_on=with_rows or winners,
+        loads=with_rows or winners,
         count=count,
         minimum=minimum,
         covered=sum(not a.empty for a in by_game),

@@ -1,14 +1,15 @@
 """The explained judgement of a partition: a tree of requirements, with evidence.
 
 Owns the shape of a verdict and what follows from it alone. Refuses to judge (see ``readiness``) and
-to word it (see ``explain``).
+to word it (see ``explain``). They are tuples: a judgement makes a tree of them for each decision, and a
+tuple is made several times as fast as a frozen dataclass.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from coordinator.core.arrivals import Arrival
 from coordinator.core.model import Latest, Waiver, WindowDay, WindowState
@@ -55,8 +56,7 @@ class HoldKind(StrEnum):
     BUDGET = "budget"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
+class Hold(NamedTuple):
     """One thing that holds a firing; ``until`` is None where time alone does not end it."""
 
     kind: HoldKind
@@ -64,8 +64,7 @@ class Hold:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceVerdict:
+class SourceVerdict(NamedTuple):
     """One table on one date, judged, with its evidence."""
 
     table: str
@@ -79,16 +78,13 @@ class SourceVerdict:
     unexpected_games: tuple[str, ...] = ()
     record_count: int | None = None
     minimum: int | None = None
-    oldest: datetime | None = None
-    """Timestamp of the oldest load it rests on."""
-    loaded_at: datetime | None = None
-    """Timestamp of the newest load it rests on."""
+    loads: tuple[Arrival, ...] = ()
+    """The loads it rests on."""
     stale_at: datetime | None = None
     age: timedelta | None = None
     """Where it is stale: how old the oldest load is."""
     since: datetime | None = None
     """Receipt time since when it has been met without a break; None while unmet."""
-    event_ids: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     waiver: Waiver | None = None
     unwaived_state: State | None = None
@@ -106,9 +102,23 @@ class SourceVerdict:
         """Met by what was loaded, with or without a waiver."""
         return (self.unwaived_state or self.state) in MET
 
+    @property
+    def event_ids(self) -> tuple[str, ...]:
+        """The ids of the loads it rests on, in order."""
+        return tuple(sorted([a.event_id for a in self.loads]))
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequirementVerdict:
+    @property
+    def oldest(self) -> datetime | None:
+        """Timestamp of the oldest load it rests on."""
+        return min([a.timestamp for a in self.loads], default=None)
+
+    @property
+    def loaded_at(self) -> datetime | None:
+        """Timestamp of the newest load it rests on."""
+        return max([a.timestamp for a in self.loads], default=None)
+
+
+class RequirementVerdict(NamedTuple):
     """One requirement, judged."""
 
     requirement: Requirement
@@ -136,8 +146,7 @@ class RequirementVerdict:
         return self.requirement.key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dirt:
+class Dirt(NamedTuple):
     """Newer data than the latest generation consumed, in one table."""
 
     key: str
@@ -149,8 +158,7 @@ class Dirt:
     """The newest load behind it, by receipt."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The explained judgement: a tree of requirements, what holds the firing, and until when."""
 
     at: datetime

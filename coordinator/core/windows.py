@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from coordinator.core.model import Partition, WindowDay, WindowState
+from coordinator.core.model import Judgeable, WindowDay, WindowState
 from coordinator.core.schedule import needed_of
 from coordinator.core.spec import ProcessorSpec, Requirement
 from coordinator.core.verdict import MET, RequirementVerdict, SourceVerdict, State
@@ -42,7 +42,7 @@ def window_state(
 
 
 def judge_window(
-    partition: Partition,
+    partition: Judgeable,
     spec: ProcessorSpec,
     requirement: Requirement,
     now: datetime,

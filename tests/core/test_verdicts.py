@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from coordinator.core.arrivals import Grain, LoadStatus
 from coordinator.core.model import (
     Attempt,
@@ -43,6 +45,10 @@ def source(world: World, index: int = 0, place: int = 0) -> SourceVerdict:
     return world.requirement(index).sources[place]
 
 
+def rests_on(found: SourceVerdict) -> tuple[datetime | None, datetime | None, tuple[str, ...]]:
+    return found.oldest, found.loaded_at, found.event_ids
+
+
 def test_nothing_known_of_a_table_by_game() -> None:
     world = World(grains=BY_GAME)
     assert source(world) == SourceVerdict(
@@ -69,31 +75,27 @@ def test_a_table_of_a_date_rests_on_its_last_load() -> None:
         table(B),
     )
     world.at(1).load(rows=40, stamp=at(-5), event_id="x")
-    assert source(world) == SourceVerdict(
+    assert source(world)._replace(loads=()) == SourceVerdict(
         table=A,
         game_date=DATE,
         state=State.SHORT,
         games_expected=10,
         record_count=40,
         minimum=50,
-        oldest=at(-5),
-        loaded_at=at(-5),
-        event_ids=("x",),
     )
+    assert rests_on(source(world)) == (at(-5), at(-5), ("x",))
     world.at(2).load(rows=50, stamp=at(0), event_id="y")
-    assert source(world) == SourceVerdict(
+    assert source(world)._replace(loads=()) == SourceVerdict(
         table=A,
         game_date=DATE,
         state=State.READY,
         games_expected=10,
         record_count=50,
         minimum=50,
-        oldest=at(0),
-        loaded_at=at(0),
         stale_at=at(600),
         since=at(2),
-        event_ids=("y",),
     )
+    assert rests_on(source(world)) == (at(0), at(0), ("y",))
     assert world.partition.wake_at == at(600)
     world.at(300)
     aging = source(world)
@@ -108,7 +110,7 @@ def test_a_table_by_game_adds_up_what_covers_its_games() -> None:
     world.at(1).load(A, GAMES[:4], rows=80, event_id="x")
     world.at(2).load(A, (*GAMES[4:7], "stranger"), rows=80, event_id="y")
     unmet = source(world)
-    assert unmet == SourceVerdict(
+    assert unmet._replace(loads=()) == SourceVerdict(
         table=A,
         game_date=DATE,
         state=State.INCOMPLETE,
@@ -118,11 +120,9 @@ def test_a_table_by_game_adds_up_what_covers_its_games() -> None:
         unexpected_games=("stranger",),
         record_count=140,
         minimum=200,
-        oldest=at(1),
-        loaded_at=at(2),
-        event_ids=("x", "y"),
         warnings=(f"{A} has games that the calendar does not expect: stranger",),
     )
+    assert rests_on(unmet) == (at(1), at(2), ("x", "y"))
     world.at(3).load(A, GAMES[7:8], rows=60, event_id="z")
     met = source(world)
     assert (met.state, met.games_loaded, met.record_count) == (State.READY, 8, 200)

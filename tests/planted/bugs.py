@@ -86,7 +86,7 @@ def never_held(kind: str, breaks: str, rule: str) -> Bug:
         "def judge(*args, **options):\n"
         "    verdict = _judged(*args, **options)\n"
         f"    holds = tuple(h for h in verdict.holds if h.kind is not HoldKind.{kind})\n"
-        "    return replace(verdict, holds=holds)"
+        "    return verdict._replace(holds=holds)"
     )
     name = f"never-held-{kind.lower().replace('_', '-')}"
     return simulated(name, breaks, rule, Edit(file=READINESS, after=code))
@@ -124,9 +124,9 @@ JUDGEMENT = (
         "law 3",
         replace(
             INPUTS,
-            "(*kept, load_key(key, load.event_id))",
+            "(*kept, *[load_key(key, load.event_id) for load in new])",
             "(*(k for k in kept if not k.startswith(key)), *(load_key(key, e) for e in "
-            "inputs.arrivals[key].arrivals))",
+            "after.arrivals))",
         ),
         by="tests/core/test_machine.py::"
         "test_a_reload_of_equal_content_hides_no_load_that_released_a_quiet_one",
@@ -137,7 +137,7 @@ JUDGEMENT = (
         "law 3",
         replace(
             INPUTS,
-            "(*_missed(draft.inputs.arrivals.get(key), fact), fact.arrival)",
+            "(*_missed(before, fact), fact.arrival)",
             "(fact.arrival,)",
         ),
         by="tests/core/test_machine.py::"
