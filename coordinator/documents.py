@@ -303,11 +303,30 @@ _DECODERS: Mapping[Kind, msgspec.json.Decoder[Any]] = {
 }
 
 
+ENCODED_KEPT = 64
+_encoded: dict[int, tuple[TableDate, msgspec.Raw]] = {}
+"""The table dates that were encoded last, by identity. A load's is in a document of its own and in that
+of every dependent partition, all of one commit."""
+
+
+def _raw(known: TableDate) -> msgspec.Raw:
+    held = _encoded.get(id(known))
+    if held is None:
+        if len(_encoded) >= ENCODED_KEPT:
+            _encoded.clear()
+        held = _encoded[id(known)] = known, msgspec.Raw(_ENCODER.encode(known))
+    return held[1]
+
+
 def encode(document: Document) -> bytes:
     """A document's bytes. A partition's are flat, however its fields are grouped in memory."""
-    return _ENCODER.encode(
-        _Flat(*_values(document)) if isinstance(document, Partition) else document
-    )
+    if isinstance(document, TableDate):
+        return bytes(_raw(document))
+    if not isinstance(document, Partition):
+        return _ENCODER.encode(document)
+    flat = _Flat(*_values(document))
+    flat.arrivals = {key: _raw(known) for key, known in flat.arrivals.items()}
+    return _ENCODER.encode(flat)
 
 
 def decode(kind: Kind, data: bytes) -> Document:

@@ -105,9 +105,8 @@ class Arrival:
     @property
     def share(self) -> float | None:
         """Rows per game it covers: the record count shared evenly (specification 3.1)."""
-        if self.record_count is None:
-            return None
-        return self.record_count / max(1, self.game_count)
+        rows = self.record_count
+        return None if rows is None else rows / (self.game_count or 1)
 
     @property
     def game_count(self) -> int:

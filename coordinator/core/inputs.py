@@ -58,13 +58,12 @@ def _known(name: str, arrivals: Mapping[str, TableDate]) -> bool:
 
 def _missed(before: TableDate | None, fact: Loaded) -> list[Arrival]:
     """The loads that an instance under another registry recorded without this partition."""
-    known = before.arrivals if before is not None else {}
-    new = [
-        a
-        for e, a in fact.table_date.arrivals.items()
-        if e not in known and e != fact.arrival.event_id
-    ]
-    return sorted(new, key=lambda a: a.received_at)
+    known, after = before.arrivals if before is not None else {}, fact.table_date.arrivals
+    missed = after.keys() - known.keys()
+    missed.discard(fact.arrival.event_id)
+    if not missed:
+        return []
+    return sorted([a for e, a in after.items() if e in missed], key=lambda a: a.received_at)
 
 
 def surveyed(draft: Draft, fact: Surveyed) -> Draft:

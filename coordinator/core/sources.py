@@ -219,10 +219,10 @@ def _games_unjudged(
             unexpected=unexpected,
             warnings=(_unexpected(table, unexpected, known.not_kept),) if unexpected else (),
         )
-    with_rows = tuple(a for a in winners if not a.empty)
+    with_rows = tuple([a for a in winners if not a.empty])
     minimum, warnings = _minimum(requirement, None)
-    by_game = [known.arrivals[e] for e in known.games.values()]
-    count = _added_up([0.0 if a.empty else a.share for a in by_game])
+    by_game = [a for e in known.games.values() if not (a := known.arrivals[e]).empty]
+    count = _added_up([a.share for a in by_game])
     whole = known.whole_arrival
     if whole is not None and not whole.empty:
         # Nobody can say which of its rows the newer per-game loads replaced.
@@ -230,10 +230,10 @@ def _games_unjudged(
         count = None if unknown else max(whole.record_count or 0, count or 0)
     in_part = whole is not None and not whole.empty and not whole.covers_all(None)
     state = State.READY if with_rows else State.EMPTY
-    if known.not_kept and by_game:
+    if known.not_kept and known.games:
         warnings = (
             *warnings,
-            f"{table}: rows of games beyond the first {len(by_game)} by id are "
+            f"{table}: rows of games beyond the first {len(known.games)} by id are "
             "not counted until the calendar is known",
         )
     if in_part:
@@ -245,7 +245,7 @@ def _games_unjudged(
         loads=with_rows or winners,
         count=count,
         minimum=minimum,
-        covered=sum(not a.empty for a in by_game),
+        covered=len(by_game),
         warnings=(
             *warnings,
             f"{table}: the calendar does not know {date}, so coverage cannot be judged",
