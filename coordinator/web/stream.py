@@ -18,12 +18,14 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
 
 import structlog
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from coordinator.core.model import Partition, Status
+from coordinator.core.model import Flag, Partition, Status
 from coordinator.errors import CoordinatorError, Unavailable
 from coordinator.ports import ChangeCursor, Clock, Watchable
 from coordinator.service.engine import Committed
@@ -52,12 +54,27 @@ SENT_AT_ONCE = 100
 """Changes of others between which listeners get to read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One change, ready to be sent."""
+class Change(NamedTuple):
+    """One change. Its text is made for listeners alone: most of the time there are none."""
 
     number: int
-    text: str
+    event_id: str
+    processor: str
+    game_date: str
+    status: Status
+    before: str | None
+    flags: tuple[Flag, ...]
+    generation: int
+    run_id: str | None
+    fired_run_id: str | None
+    revision: int
+    at: datetime
+
+    def text(self) -> str:
+        data = self._asdict() | {"at": instant_text(self.at)}
+        del data["number"], data["event_id"]
+        words = json.dumps(data, separators=(",", ":"))
+        return f"id: {self.event_id}\nevent: partition\ndata: {words}\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,23 +193,20 @@ class Stream:
 
     def _add(self, partition: Partition, before: str | None, fired_run_id: str | None) -> None:
         self._number += 1
-        data = {
-            "processor": partition.processor,
-            "game_date": partition.game_date,
-            "status": partition.status.value,
-            "before": before,
-            "flags": [f.value for f in partition.flags],
-            "generation": partition.generation,
-            "run_id": partition.run_id,
-            "fired_run_id": fired_run_id,
-            "revision": partition.revision,
-            "at": instant_text(self._clock.now()),
-        }
-        text = (
-            f"id: {self._boot}-{self._number}\nevent: partition\n"
-            f"data: {json.dumps(data, separators=(',', ':'))}\n\n"
+        change = Change(
+            number=self._number,
+            event_id=f"{self._boot}-{self._number}",
+            processor=partition.processor,
+            game_date=partition.game_date,
+            status=partition.status,
+            before=before,
+            flags=partition.flags,
+            generation=partition.generation,
+            run_id=partition.run_id,
+            fired_run_id=fired_run_id,
+            revision=partition.revision,
+            at=self._clock.now(),
         )
-        change = Change(self._number, text)
         self._memory.append(change)
         for queue in list(self._queues):
             try:
@@ -253,7 +267,7 @@ class Stream:
             if missed is None:
                 yield f"id: {self._boot}-{number}\nevent: reset\ndata: {{}}\n\n"
             for change in missed or ():
-                yield change.text
+                yield change.text()
             while not self.closed:
                 try:
                     async with asyncio.timeout(KEEPALIVE_SECONDS):
@@ -263,7 +277,7 @@ class Stream:
                     continue
                 if found is None:
                     return
-                yield found.text
+                yield found.text()
         finally:
             self._queues.discard(queue)
             if not self._queues:

@@ -17,7 +17,7 @@ from coordinator.adapters.sqlite.queries import UPSERT, Cell, Cells, body_of, ce
 from coordinator.adapters.sqlite.schema import connect_writer, pragma
 from coordinator.documents import check_changes, decode, encode
 from coordinator.errors import Bug, CoordinatorError
-from coordinator.ports import Changes, Document, Key, NeedDocuments
+from coordinator.ports import Changes, Document, Key, Kind, NeedDocuments
 
 ROUNDS_MAX: Final = 16
 """How often one transaction's step may be called: more is a step that never decides."""
@@ -188,7 +188,8 @@ class Writer:
             self.commits += 1
             self.written_at = time.monotonic()
         for key, held in written.items():
-            self._cache.put(key, held)
+            if key.kind is not Kind.EVENT:  # of thousands hardly one is read again
+                self._cache.put(key, held)
 
     def _undo(self, connection: sqlite3.Connection) -> None:
         """Forget what was not committed; a connection that cannot is given up."""
