@@ -305,9 +305,3 @@ def arrivals_key(table: str, game_date: str) -> str:
 def load_key(date_key: str, event_id: str) -> str:
     """The key of a load inside a partition; event ids are unique within a table's date only."""
     return f"{date_key} {event_id}"
-
-
-def split_load_key(key: str) -> tuple[str, str]:
-    """The date's key and the event id of a ``load_key``; tables have names without spaces."""
-    date_key, _, event_id = key.partition(" ")
-    return date_key, event_id

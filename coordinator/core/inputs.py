@@ -10,15 +10,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from coordinator.core import timers
-from coordinator.core.arrivals import (
-    Arrival,
-    TableDate,
-    arrivals_key,
-    load_key,
-    split_load_key,
-)
+from coordinator.core.arrivals import Arrival, TableDate, arrivals_key, load_key
 from coordinator.core.draft import Draft
 from coordinator.core.facts import Loaded, Surveyed
+from coordinator.core.memo import by_identity
 from coordinator.core.model import Inputs, Latest, WindowDay, WindowState
 from coordinator.core.newer import newer_after
 from coordinator.core.spec import OffDay
@@ -41,19 +36,13 @@ def loaded(draft: Draft, fact: Loaded) -> Draft:
         if later or releases:
             latest = Latest.of(load)
     if new:
-        kept = [k for k in inputs.committed if _known(k, arrivals)]
+        known = frozenset().union(*map(_load_keys, arrivals.values()))
+        kept = [k for k in inputs.committed if k in known]
         committed = (*kept, *[load_key(key, load.event_id) for load in new])
         inputs = replace(inputs, arrivals=arrivals, latest=latest, committed=committed)
     else:
         inputs = replace(inputs, arrivals=arrivals)
     return draft._replace(inputs=inputs)
-
-
-def _known(name: str, arrivals: Mapping[str, TableDate]) -> bool:
-    """Whether the load of a ``load_key`` is known."""
-    date_key, event_id = split_load_key(name)
-    known = arrivals.get(date_key)
-    return known is not None and event_id in known.arrivals
 
 
 def _missed(before: TableDate | None, fact: Loaded) -> list[Arrival]:
@@ -163,6 +152,13 @@ def _last_that_counts(inputs: Inputs) -> Latest | None:
     if latest is not None:  # it may be one that is not kept
         counts |= {load_key(key, latest.event_id): latest for key in inputs.arrivals}
     return next((counts[key] for key in reversed(inputs.committed) if key in counts), None)
+
+
+@by_identity
+def _load_keys(known: TableDate) -> frozenset[str]:
+    """The ``load_key`` of every load of a table's date."""
+    key = arrivals_key(known.table, known.game_date)
+    return frozenset([load_key(key, event_id) for event_id in known.arrivals])
 
 
 def _loads(arrivals: Mapping[str, TableDate]) -> dict[str, Arrival]:

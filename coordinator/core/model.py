@@ -521,7 +521,8 @@ class Partition:
     @property
     def outbox_due(self) -> datetime | None:
         """When the outbox next needs the relay; None when it is empty."""
-        return min((e.due_at for e in self.outbox), default=None)
+        outbox = self.journal.outbox
+        return min([e.due_at for e in outbox]) if outbox else None
 
     @property
     def history(self) -> tuple[Transition, ...]:

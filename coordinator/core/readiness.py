@@ -13,6 +13,7 @@ from datetime import datetime
 
 from coordinator.core.arrivals import Grain, TableDate, arrivals_key
 from coordinator.core.holds import first_holds, late_holds, ready_since, wake_at
+from coordinator.core.memo import by_identity
 from coordinator.core.model import Judgeable, WindowDay
 from coordinator.core.newer import latest_unconsumed, newer_than_consumed
 from coordinator.core.schedule import shift
@@ -105,6 +106,7 @@ def _lacks(verdict: RequirementVerdict) -> bool:
     return verdict.window is None or not verdict.window.met
 
 
+@by_identity
 def _has_rows(known: TableDate) -> bool:
     return any(not a.empty for a in known.arrivals.values())
 

@@ -7,11 +7,12 @@ Owns coverage, minimums and freshness (specification 2.3). Refuses to combine so
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from math import ceil
+from typing import NamedTuple
 
 from coordinator.core.arrivals import Arrival, Grain, LoadStatus, TableDate
+from coordinator.core.memo import by_identity
 from coordinator.core.spec import Requirement
 from coordinator.core.verdict import MET, SourceVerdict, State
 from coordinator.core.words import counted, listed, words_for
@@ -23,7 +24,7 @@ def judge_source(
     date: str,
     known: TableDate | None,
     grain: Grain,
-    expected: Sequence[str] | None,
+    expected: tuple[str, ...] | None,
     now: datetime,
     *,
     freshness: bool,
@@ -37,16 +38,15 @@ def judge_source(
     """
     if known is None or not known.arrivals:
         return _not_loaded(table, date, known, grain, expected, producer)
-    if grain is Grain.DATE:
-        found = _whole_date(requirement, known, expected)
-    elif expected:
-        found = _by_game(requirement, table, known, expected)
-    else:
-        found = _games_unjudged(requirement, table, date, known, expected)
+    found = _found(
+        known,
+        grain,
+        expected,
+        requirement.expected_count_min,
+        requirement.expected_count_per_game,
+        requirement.min_coverage,
+    )
     state, warnings = found.state, found.warnings
-    if state is State.READY and found.minimum is not None:
-        enough = found.count is not None and found.count >= found.minimum
-        state = State.READY if enough else State.SHORT
     stale_at = age = since = None
     if freshness and state is State.READY:
         oldest = min([a.timestamp for a in found.loads])
@@ -66,7 +66,7 @@ def judge_source(
         missing_games=found.missing,
         in_part=found.in_part,
         unexpected_games=found.unexpected,
-        record_count=found.count,
+        record_count=found.rows,
         minimum=found.minimum,
         loads=found.loads,
         stale_at=stale_at,
@@ -110,14 +110,13 @@ def _by_age(
     return State.READY, stale_at
 
 
-@dataclass(slots=True, kw_only=True)
-class _Found:
-    """What the loads of one table on one date cover, before minimums and freshness."""
+class _Found(NamedTuple):
+    """What the loads of one table on one date cover, before freshness."""
 
     state: State
     loads: tuple[Arrival, ...]
     """The loads it rests on."""
-    count: int | None
+    rows: int | None
     minimum: int | None = None
     covered: int = 0
     missing: tuple[str, ...] = ()
@@ -127,8 +126,42 @@ class _Found:
     warnings: tuple[str, ...] = ()
 
 
+@by_identity
+def _found(
+    known: TableDate,
+    grain: Grain,
+    expected: tuple[str, ...] | None,
+    minimum: int | None,
+    per_game: float | None,
+    min_coverage: float,
+) -> _Found:
+    """What the loads of a table's date cover, by the rules of a requirement.
+
+    ``minimum`` and ``per_game`` are the rows needed in all and for each game, ``min_coverage`` the
+    share of the expected games that must be loaded.
+    """
+    warnings: tuple[str, ...] = ()
+    if per_game is not None and expected is None:
+        warnings = ("the calendar is unknown, so rows per game cannot be judged",)
+    elif per_game is not None and expected is not None:
+        minimum = max(minimum or 0, ceil(per_game * len(expected) - 1e-9))
+    if grain is Grain.DATE:
+        found = _whole_date(known, expected, minimum, warnings)
+    elif expected:
+        found = _by_game(known, expected, minimum, min_coverage, warnings)
+    else:
+        found = _games_unjudged(known, expected, minimum, warnings)
+    if found.state is not State.READY or found.minimum is None:
+        return found
+    enough = found.rows is not None and found.rows >= found.minimum
+    return found if enough else found._replace(state=State.SHORT)
+
+
 def _whole_date(
-    requirement: Requirement, known: TableDate, expected: Sequence[str] | None
+    known: TableDate,
+    expected: Sequence[str] | None,
+    minimum: int | None,
+    warnings: tuple[str, ...],
 ) -> _Found:
     """The last load is the whole date."""
     arrival = known.newest
@@ -136,15 +169,14 @@ def _whole_date(
     if arrival.empty:
         nothing_due = expected is not None and not expected
         state = State.READY if nothing_due else State.EMPTY
-        return _Found(state=state, loads=(arrival,), count=0)
-    minimum, warnings = _minimum(requirement, expected)
+        return _Found(state=state, loads=(arrival,), rows=0)
     in_part = not arrival.covers_all(expected)
     if in_part:
         warnings = (*warnings, _in_part(known))
     return _Found(
         state=State.INCOMPLETE if in_part and minimum is None else State.READY,
         loads=(arrival,),
-        count=arrival.record_count,
+        rows=arrival.record_count,
         minimum=minimum,
         in_part=in_part,
         warnings=warnings,
@@ -152,10 +184,13 @@ def _whole_date(
 
 
 def _by_game(
-    requirement: Requirement, table: str, known: TableDate, expected: Sequence[str]
+    known: TableDate,
+    expected: Sequence[str],
+    minimum: int | None,
+    min_coverage: float,
+    warnings: tuple[str, ...],
 ) -> _Found:
     """Coverage is the union of the per-game winners; counts add up over covered games."""
-    minimum, warnings = _minimum(requirement, expected)
     covering: dict[str, Arrival] = {}
     saying_none: dict[str, Arrival] = {}
     in_part = False
@@ -180,18 +215,18 @@ def _by_game(
         counts.append(None if rows is None else rows / (arrival.game_count or len(expected)))
     covered = len(expected) - len(missing)
     state = State.READY
-    if covered < max(1, ceil(requirement.min_coverage * len(expected) - 1e-9)):
+    if covered < max(1, ceil(min_coverage * len(expected) - 1e-9)):
         none_at_all = saying_none and not covering and not in_part
         state = State.EMPTY if none_at_all else State.INCOMPLETE
     if in_part:
         warnings = (*warnings, _in_part(known))
     unexpected = tuple(sorted(known.games.keys() - expected)) if known.games else ()
     if unexpected:
-        warnings = (*warnings, _unexpected(table, unexpected, known.not_kept))
+        warnings = (*warnings, _unexpected(known, unexpected))
     return _Found(
         state=state,
         loads=tuple((covering or saying_none or known.arrivals).values()),
-        count=_added_up(counts),
+        rows=_added_up(counts),
         minimum=minimum,
         covered=covered,
         missing=tuple(missing),
@@ -202,11 +237,10 @@ def _by_game(
 
 
 def _games_unjudged(
-    requirement: Requirement,
-    table: str,
-    date: str,
     known: TableDate,
     expected: Sequence[str] | None,
+    minimum: int | None,
+    warnings: tuple[str, ...],
 ) -> _Found:
     """No games to cover: the calendar is unknown, or says that there are none."""
     winners = tuple(known.arrivals.values())
@@ -215,12 +249,11 @@ def _games_unjudged(
         return _Found(
             state=State.READY,
             loads=winners,
-            count=0,
+            rows=0,
             unexpected=unexpected,
-            warnings=(_unexpected(table, unexpected, known.not_kept),) if unexpected else (),
+            warnings=(_unexpected(known, unexpected),) if unexpected else (),
         )
     with_rows = tuple([a for a in winners if not a.empty])
-    minimum, warnings = _minimum(requirement, None)
     by_game = [a for e in known.games.values() if not (a := known.arrivals[e]).empty]
     count = _added_up([a.share for a in by_game])
     whole = known.whole_arrival
@@ -233,7 +266,7 @@ def _games_unjudged(
     if known.not_kept and known.games:
         warnings = (
             *warnings,
-            f"{table}: rows of games beyond the first {len(known.games)} by id are "
+            f"{known.table}: rows of games beyond the first {len(known.games)} by id are "
             "not counted until the calendar is known",
         )
     if in_part:
@@ -243,12 +276,13 @@ def _games_unjudged(
         state=state,
         in_part=in_part,
         loads=with_rows or winners,
-        count=count,
+        rows=count,
         minimum=minimum,
         covered=len(by_game),
         warnings=(
             *warnings,
-            f"{table}: the calendar does not know {date}, so coverage cannot be judged",
+            f"{known.table}: the calendar does not know {known.game_date}, so coverage cannot be "
+            "judged",
         ),
     )
 
@@ -263,21 +297,9 @@ def _added_up(counts: Sequence[float | None]) -> int | None:
     return round(sum(known)) if len(known) == len(counts) else None
 
 
-def _unexpected(table: str, games: Sequence[str], not_kept: int) -> str:
-    words = f"{table} has games that the calendar does not expect: {listed(games)}"
-    if not_kept:
-        words = f"{words}; such ids were named {counted(not_kept, 'time')} beyond those kept"
+def _unexpected(known: TableDate, games: Sequence[str]) -> str:
+    words = f"{known.table} has games that the calendar does not expect: {listed(games)}"
+    if known.not_kept:
+        times = counted(known.not_kept, "time")
+        words = f"{words}; such ids were named {times} beyond those kept"
     return words
-
-
-def _minimum(
-    requirement: Requirement, expected: Sequence[str] | None
-) -> tuple[int | None, tuple[str, ...]]:
-    """The rows needed in all, and a warning where a per-game minimum cannot be judged."""
-    minimum = requirement.expected_count_min
-    per_game = requirement.expected_count_per_game
-    if per_game is None:
-        return minimum, ()
-    if expected is None:
-        return minimum, ("the calendar is unknown, so rows per game cannot be judged",)
-    return max(minimum or 0, ceil(per_game * len(expected) - 1e-9)), ()

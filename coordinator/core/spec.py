@@ -171,15 +171,16 @@ class ProcessorSpec:
     launch: LaunchTarget | None = None
     registry_hash: str = ""
 
-    @property
-    def offsets(self) -> tuple[int, ...]:
-        """The day offsets that non-window requirements use, ascending, without repeats."""
-        found = {r.offset for r in self.requirements if r.window is None}
-        return tuple(sorted(found))
+    offsets: tuple[int, ...] = field(init=False, compare=False, repr=False)
+    """The day offsets that non-window requirements use, ascending, without repeats."""
+    windows: tuple[Requirement, ...] = field(init=False, compare=False, repr=False)
 
-    @property
-    def windows(self) -> tuple[Requirement, ...]:
-        return tuple(r for r in self.requirements if r.window is not None)
+    def __post_init__(self) -> None:
+        # Every decision asks for them.
+        offsets = {r.offset for r in self.requirements if r.window is None}
+        object.__setattr__(self, "offsets", tuple(sorted(offsets)))
+        windows = tuple(r for r in self.requirements if r.window is not None)
+        object.__setattr__(self, "windows", windows)
 
     def named_tables(self) -> frozenset[str]:
         """Every table that a requirement names."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
@@ -85,8 +85,17 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class _Places(NamedTuple):
+    """Where what a decision on a partition reads is, but for the dates of its windows."""
+
+    partition: Key
+    controls: tuple[Key, ...]
+    calendar: tuple[tuple[str, Key], ...]
+    """Its dates, each with its place in the calendar."""
+    all: tuple[Key, ...]
+
+
+class Committed(NamedTuple):
     """A decision that is durable now."""
 
     before: Partition | None
@@ -124,8 +133,7 @@ class Engine:
         self.mine = self.portions[0] if len(self.portions) == 1 else ()
         """Restricts a query of partitions to processors that the registry has, if they are few."""
         self._listeners: list[Listener] = []
-        self.keys_of = lru_cache(TARGETS_KEPT)(self._keys_of)
-        """The documents that a decision on a partition reads, but for those inside its windows."""
+        self._places = lru_cache(TARGETS_KEPT)(self._find_places)
         self.stuck: set[Target] = set()
         """Partitions that could not be decided on when this process last tried."""
 
@@ -260,16 +268,22 @@ class Engine:
                 self.stuck.add(target)
         return [a.decision for a in answers if isinstance(a, Committed)]
 
-    def _keys_of(self, target: Target) -> tuple[Key, ...]:
+    def keys_of(self, target: Target) -> tuple[Key, ...]:
+        """The documents that a decision on a partition reads, but for those inside its windows."""
+        return self._places(target).all
+
+    def _find_places(self, target: Target) -> _Places:
         processor, game_date = target
         spec = self.registry.processors[processor]
-        keys = [partition_key(processor, game_date), control_key(ALL), control_key(processor)]
+        partition = partition_key(processor, game_date)
+        controls = control_key(ALL), control_key(processor)
         dates = {game_date, *(shift(game_date, o) for o in spec.offsets)}
+        calendar = tuple((d, calendar_key(d)) for d in sorted(dates))
+        keys = [partition, *controls, *(key for _, key in calendar)]
         if spec.windows:
             names = {GAME_DATES, OFF_DATES, *(r.sources[0] for r in spec.windows)}
             keys += [dates_key(n) for n in sorted(names)]
-        keys += [calendar_key(d) for d in sorted(dates)]
-        return tuple(keys)
+        return _Places(partition, controls, calendar, tuple(keys))
 
     def decide_in(
         self,
@@ -291,10 +305,11 @@ class Engine:
         processor, game_date = target
         spec = self.membership.spec(processor)
         missing = len(reading.missing)  # what others miss is none of its own
-        stored: Partition | None = reading.get(partition_key(processor, game_date))
+        places = self._places(target)
+        stored: Partition | None = reading.get(places.partition)
         stale = stored is None or stored.registry_hash != spec.registry_hash
         arrivals = self._refill(reading, spec, game_date) if stale or refill else None
-        survey = self._survey(reading, spec, game_date, arrivals)
+        survey = self._survey(reading, places, arrivals)
         if len(reading.missing) > missing:
             return None
         before = stored or blank(spec, game_date, now)
@@ -314,29 +329,24 @@ class Engine:
             if decision is None:
                 return None
         if decision.changed or stored is None:
-            reading.put_partition(stored, decision.partition)
+            reading.put_partition(places.partition, stored, decision.partition)
         for run in decision.runs:
             created = decision.fired is not None and run.run_id == decision.fired.run_id
             reading.put(run_key(run.run_id), run, create=created)
         return Committed(stored, decision)
 
     def _survey(
-        self,
-        reading: Reading,
-        spec: ProcessorSpec,
-        game_date: str,
-        arrivals: Mapping[str, TableDate] | None,
+        self, reading: Reading, places: _Places, arrivals: Mapping[str, TableDate] | None
     ) -> Surveyed:
         """What is around a partition, but for its windows."""
         pauses = []
-        for scope in (ALL, spec.name):
-            control = reading.get(control_key(scope))
+        for key in places.controls:
+            control = reading.get(key)
             if control is not None and control.pause is not None:
                 pauses.append(control.pause)
         games: dict[str, tuple[str, ...]] = {}
-        for offset in {0, *spec.offsets}:
-            date = shift(game_date, offset)
-            calendar = reading.get(calendar_key(date))
+        for date, key in places.calendar:
+            calendar = reading.get(key)
             if calendar is not None:
                 games[date] = calendar.games
         return Surveyed(

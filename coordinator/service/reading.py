@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from coordinator.core.model import Partition, WindowDay
 from coordinator.core.schedule import all_game_dates
-from coordinator.documents import ALL, GAME_DATES, OFF_DATES, control_key, dates_key, partition_key
+from coordinator.documents import ALL, GAME_DATES, OFF_DATES, control_key, dates_key
 from coordinator.ports import Changes, Document, Key, Kind
 
 T = TypeVar("T")
@@ -44,12 +44,8 @@ class Reading:
 
     def get(self, key: Key) -> Document | None:
         """A document as this transaction sees it; one not read yet is requested."""
-        if key in self.puts:
-            return self.puts[key]
-        if key not in self.docs:
-            self.missing.append(key)
-            return None
-        return self.docs[key]
+        put = self.puts.get(key)
+        return self.stored(key) if put is None else put
 
     def stored(self, key: Key) -> Document | None:
         """A document as it was before this transaction; one not read yet is requested."""
@@ -66,14 +62,15 @@ class Reading:
             self.days.clear()
             self._game_dates.clear()
 
-    def put_partition(self, before: Partition | None, after: Partition) -> None:
+    def put_partition(self, key: Key, before: Partition | None, after: Partition) -> None:
         """Write a decided partition, and note what that rests on beyond the partition itself."""
-        self.put(partition_key(after.processor, after.game_date), after, create=before is None)
+        self.put(key, after, create=before is None)
         if before is None or _surroundings(before) != _surroundings(after):
             self.moved.add(after.processor)
         # Else a resume could look for what its pause held before this is there to be found.
-        known = () if before is None else before.pauses
-        self.guards |= {control_key(p.scope) for p in after.pauses if p not in known}
+        if after.pauses:
+            known = () if before is None else before.pauses
+            self.guards |= {control_key(p.scope) for p in after.pauses if p not in known}
 
     def game_dates(self, table: str) -> tuple[str, ...]:
         """Every date that a window over a table may count, ascending."""
