@@ -65,10 +65,9 @@ class Edge:
             nonlocal status, ended
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = list(message.get("headers", ()))
+                headers = message.get("headers") or ()
                 have = {name for name, _ in headers}
-                headers += [h for h in SECURITY_HEADERS if h[0] not in have]
-                message["headers"] = headers
+                message["headers"] = [*headers, *(h for h in SECURITY_HEADERS if h[0] not in have)]
             elif message["type"] == "http.response.body":
                 ended = not message.get("more_body")
             await send(message)
@@ -94,8 +93,16 @@ class Edge:
 
     def _refuse(self, scope: Scope) -> ASGIApp | None:
         """The answer to a request that must not be routed at all."""
-        headers = dict(scope["headers"])
-        named = [value for name, value in scope["headers"] if name == b"host"]
+        named: list[bytes] = []
+        origins: list[bytes] = []
+        length = b""
+        for name, value in scope["headers"]:
+            if name == b"host":
+                named.append(value)
+            elif name == b"content-length":
+                length = value
+            elif name == b"origin":
+                origins.append(value)
         if len(named) != 1 or not self._hosts.answers_to(named[0]):
             return problem(
                 421,
@@ -103,10 +110,8 @@ class Edge:
                 code="wrong_host",
                 instance=scope["path"],
             )
-        length = headers.get(b"content-length", b"")
         if len(length) > 6 and length.isdigit() and int(length) > MAX_BODY_BYTES:
             return _TooLarge()
-        origins = [value for name, value in scope["headers"] if name == b"origin"]
         if scope["method"] not in _SAFE_METHODS and not all(
             self._hosts.same_origin(origin, named[0]) for origin in origins
         ):
