@@ -24,13 +24,17 @@ ROUNDS_MAX: Final = 16
 
 
 class _Held(NamedTuple):
-    """A document as the file has it."""
+    """A document as the file has it, None where it has none."""
 
-    document: Document
+    document: Document | None
     size: int
     """Bytes, encoded."""
     cells: Cells | None
     """None: not worked out yet."""
+
+
+_NOTHING: Final = _Held(None, 0, None)
+"""Most partitions have no pause, and every decision asks for one."""
 
 
 class _Put(NamedTuple):
@@ -51,7 +55,10 @@ class _Put(NamedTuple):
 
 
 class Cache:
-    """The decoded documents used last, bounded by number and by their encoded bytes."""
+    """The decoded documents used last, bounded by number and by their encoded bytes.
+
+    Without the ledger's: of thousands hardly one is read again.
+    """
 
     def __init__(self, documents_max: int, bytes_max: int) -> None:
         self._documents_max = documents_max
@@ -84,7 +91,7 @@ class _Batch:
     __slots__ = ("puts", "read")
 
     def __init__(self) -> None:
-        self.read: dict[Key, _Held | None] = {}
+        self.read: dict[Key, _Held] = {}
         """As the file has it; a key that nobody requested is absent."""
         self.puts: dict[Key, _Put] = {}
 
@@ -104,7 +111,7 @@ class _Batch:
         self, key: Key, cells: Cells, body: bytes
     ) -> tuple[str, tuple[Cell | bytes, ...]]:
         held = self.read.get(key)
-        if held is None:
+        if held is None or held.document is None:
             return UPSERT[key.kind], (*cells, body, key.id)
         before = held.cells if held.cells is not None else cells_of(key.kind, held.document)
         if before == cells:
@@ -188,7 +195,7 @@ class Writer:
             self.commits += 1
             self.written_at = time.monotonic()
         for key, held in written.items():
-            if key.kind is not Kind.EVENT:  # of thousands hardly one is read again
+            if key.kind is not Kind.EVENT:
                 self._cache.put(key, held)
 
     def _undo(self, connection: sqlite3.Connection) -> None:
@@ -251,8 +258,8 @@ class Writer:
         else:
             self.cache_misses += 1
             body = body_of(connection, key)
-            if body is not None:
-                held = _Held(decode(key.kind, body), len(body), None)
+            held = _NOTHING if body is None else _Held(decode(key.kind, body), len(body), None)
+            if key.kind is not Kind.EVENT:
                 self._cache.put(key, held)
         batch.read[key] = held
-        return None if held is None else held.document
+        return held.document
