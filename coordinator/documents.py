@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from operator import attrgetter
 from typing import Any, get_type_hints
 
@@ -17,8 +17,10 @@ import msgspec
 
 from coordinator.core.arrivals import Arrival, CalendarDate, TableDate
 from coordinator.core.model import (
+    GOOD_OUTCOMES,
     Control,
     Execution,
+    Flag,
     Inputs,
     Journal,
     Partition,
@@ -27,7 +29,7 @@ from coordinator.core.model import (
     partition_id,
 )
 from coordinator.errors import Bug
-from coordinator.ports import Changes, Document, Key, Kind
+from coordinator.ports import Changes, Document, Grouping, Key, Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +204,43 @@ TYPES: Mapping[Kind, type] = {
 
 Indexed = str | int | datetime | None
 
+
+class Progress(IntEnum):
+    """How far the runs of a partition have come, so that what is missing is found by an index."""
+
+    NOTHING = 0
+    """No load arrived, and no run was fired."""
+    RECORDED = 1
+    """Something is recorded, and no run of it succeeded."""
+    UNCERTAIN = 2
+    """The latest run has not succeeded; whether one before did, its runs say."""
+    SUCCEEDED = 3
+    """The last run that ended succeeded."""
+
+    @classmethod
+    def of(cls, partition: Partition) -> Progress:
+        """That of a partition."""
+        outcome, generation = partition.outcome, partition.generation
+        if outcome is not None and outcome.status in GOOD_OUTCOMES:
+            return cls.SUCCEEDED
+        if generation == 1 and (outcome is not None or partition.live is not None):
+            return cls.RECORDED
+        if generation:
+            return cls.UNCERTAIN
+        arrived = any(table.arrivals for table in partition.arrivals.values())
+        return cls.RECORDED if arrived else cls.NOTHING
+
+
+def flags_text(flags: Iterable[Flag]) -> str:
+    """Flags as they are indexed, but for that of a pause, which its own document says."""
+    return ",".join([flag.value for flag in flags if flag is not Flag.PAUSED])
+
+
+def flags_of(text: str) -> tuple[Flag, ...]:
+    """The flags that ``flags_text`` gave this text for."""
+    return tuple(map(Flag, text.split(","))) if text else ()
+
+
 INDEXES: Mapping[Kind, Mapping[str, Callable[[Any], Indexed]]] = {
     Kind.PARTITION: {
         "processor": lambda p: p.processor,
@@ -212,6 +251,8 @@ INDEXES: Mapping[Kind, Mapping[str, Callable[[Any], Indexed]]] = {
         "paused": lambda p: int(bool(p.pauses)),
         "registry_hash": lambda p: p.registry_hash,
         "watching": lambda p: int(p.watching),
+        "flags": lambda p: flags_text(p.flags),
+        "progress": lambda p: int(Progress.of(p)),
     },
     Kind.TABLE_DATE: {"table": lambda t: t.table, "game_date": lambda t: t.game_date},
     Kind.EVENT: {
@@ -255,6 +296,13 @@ def check_changes(changes: Changes[Any], docs: Mapping[Key, Document | None]) ->
         raise Bug("a step creates a document that it does not put")
     if not (changes.guards or frozenset()) | (changes.fresh or frozenset()) <= docs.keys():
         raise Bug("a step rests on a document that it did not read")
+
+
+def check_grouping(grouping: Grouping) -> None:
+    """Raise ``Bug`` for fields that are not indexed, or that hold instants."""
+    for name in (*grouping.by, grouping.of):
+        if name not in INDEXES[Kind.PARTITION] or name in ("wake_at", "outbox_due"):
+            raise Bug(f"partitions cannot be grouped by {name}")
 
 
 _GROUPS: Mapping[str, type] = {

@@ -173,6 +173,23 @@ class Page:
     next_page_token: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """The partitions' values of one indexed field, grouped by others: no document is decoded.
+
+    The fields hold texts or integers. ``limit`` is how many partitions are read.
+    """
+
+    by: tuple[str, ...]
+    of: str
+    where: tuple[Where, ...] = ()
+    limit: int | None = None
+
+
+Groups = Mapping[tuple[Any, ...], Sequence[Any]]
+"""The values of ``Grouping.by`` → those of ``of``, in no order, one for each partition."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreProfile:
     """What a store says of itself, so that its callers use it well."""
@@ -215,6 +232,10 @@ class Store(Protocol):
     async def get(self, keys: Sequence[Key]) -> Mapping[Key, Document | None]: ...
 
     async def find(self, query: Query) -> Page: ...
+
+    async def grouped(self, grouping: Grouping) -> Groups:
+        """What an index says of many partitions. Raises ``Bug`` for fields that are not indexed."""
+        ...
 
     async def ping(self) -> None:
         """Prove that the store can be read."""

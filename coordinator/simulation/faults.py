@@ -22,6 +22,8 @@ from coordinator.ports import (
     Changes,
     CommitAttempt,
     Document,
+    Grouping,
+    Groups,
     Key,
     Kind,
     NeedDocuments,
@@ -225,6 +227,11 @@ class FaultyStore:
         """As the inner store, unless a fault strikes."""
         await self._before_read()
         return await self._inner.find(query)
+
+    async def grouped(self, grouping: Grouping) -> Groups:
+        """As the inner store, unless a fault strikes."""
+        await self._before_read()
+        return await self._inner.grouped(grouping)
 
     async def ping(self) -> None:
         """As the inner store, unless a fault strikes."""

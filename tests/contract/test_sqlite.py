@@ -11,8 +11,10 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, closing
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,21 @@ import pytest
 
 from coordinator.adapters.sqlite import APPLICATION_ID, MEMORY, queries, schema
 from coordinator.adapters.sqlite.schema import MIGRATIONS
-from coordinator.core.model import Control
-from coordinator.documents import INDEXES, AuditEntry
+from coordinator.core.model import (
+    GOOD_OUTCOMES,
+    Control,
+    Execution,
+    Flag,
+    Inputs,
+    Outcome,
+    Partition,
+    RunStatus,
+)
+from coordinator.documents import INDEXES, AuditEntry, Progress, encode
 from coordinator.errors import BadInput, Bug, Refused, Unavailable
-from coordinator.ports import Changes, Document, Key, Kind, Op, Query, Step, Where
+from coordinator.ports import Changes, Document, Grouping, Key, Kind, Op, Query, Step, Where
 from tests.contract.process import CALLERS, SHARED, add_one, pair
-from tests.contract.samples import NOON
+from tests.contract.samples import NOON, PARTITION
 from tests.contract.transacting import TransactingSqlite as SqliteStore
 
 pytestmark = pytest.mark.anyio
@@ -304,6 +315,41 @@ async def test_migrations_run_once_in_order_and_whole_or_not_at_all(
         assert raw.execute("SELECT count(*) FROM second").fetchone() == (1,)
 
 
+def every_progress() -> Iterator[Partition]:
+    """Partitions that differ in what a migration reads of them."""
+    ended = Outcome(status=RunStatus.FAILED, generation=1, attempt=1, at=NOON)
+    outcomes = [None, ended, *(replace(ended, status=s) for s in GOOD_OUTCOMES)]
+    some = product((0, 1, 2), (None, PARTITION.live), outcomes, (PARTITION.inputs, Inputs()))
+    for n, (generation, live, outcome, inputs) in enumerate(some):
+        execution = Execution(generation=generation, live=live, outcome=outcome)
+        flags = tuple(Flag)[: n % 7]
+        yield replace(PARTITION, processor=f"P{n}", execution=execution, inputs=inputs, flags=flags)
+
+
+async def test_partitions_of_an_older_file_are_indexed_as_new_ones_are(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = {p.id: p for p in every_progress()}
+    assert {Progress.of(p) for p in stored.values()} == {*Progress}
+    of = INDEXES[Kind.PARTITION]
+    with monkeypatch.context() as older:
+        older.setattr(schema, "MIGRATIONS", MIGRATIONS[:2])
+        names = [name for name in of if name not in ("flags", "progress")]
+        known = {**INDEXES, Kind.PARTITION: {name: of[name] for name in names}}
+        older.setattr(schema, "INDEXES", known)
+        with closing(schema.connect_writer(path, 1)) as raw:
+            columns, marks = ", ".join(names), ", ".join("?" * len(names))
+            for id_, p in stored.items():
+                cells = [queries.cell_of(of[name](p)) for name in names]
+                raw.execute(
+                    f"INSERT INTO partitions (id, body, {columns}) VALUES (?, ?, {marks})",
+                    (id_, encode(p), *cells),
+                )
+    async with opened(path) as store:
+        found = await store.grouped(Grouping(("processor", "flags", "progress"), "status"))
+    assert {*found} == {(p.processor, of["flags"](p), of["progress"](p)) for p in stored.values()}
+
+
 async def test_an_indexed_field_without_its_column_is_noticed(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -381,6 +427,22 @@ async def test_usual_queries_use_an_index(
 
 
 # --------------------------------------------------------------------------- other processes
+
+
+@pytest.mark.parametrize("by", [("progress",), ("progress", "status", "flags")])
+async def test_a_grouping_by_dates_reads_one_index_in_its_order(
+    path: str, by: tuple[str, ...]
+) -> None:
+    statements: list[str] = []
+    between = (Where("game_date", Op.GE, "d"), Where("game_date", Op.LE, "e"))
+    async with opened(path, inline=True) as store:
+        connection = store._writer.connection()
+        connection.set_trace_callback(statements.append)
+        await store.grouped(Grouping(("game_date", *by), "processor", between))
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {statements[-1]}").fetchall()
+    steps = [step[3] for step in plan]
+    assert any("USING COVERING INDEX partitions_game_date " in step for step in steps), steps
+    assert not any("TEMP B-TREE" in step for step in steps), steps
 
 
 async def test_processes_that_compete_lose_no_change(path: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -13,10 +13,22 @@ from typing import Any
 import pytest
 
 from coordinator.core.arrivals import TableDate
-from coordinator.core.model import Control, Inputs, Journal, Partition, Status
+from coordinator.core.model import Control, Execution, Flag, Inputs, Journal, Partition, Status
 from coordinator.documents import INDEXES, TYPES, Quarantined, decode, encode
 from coordinator.errors import BadInput, Bug, Refused, Unavailable
-from coordinator.ports import Changes, Document, Key, Kind, NeedDocuments, Op, Page, Query, Where
+from coordinator.ports import (
+    Changes,
+    Document,
+    Grouping,
+    Groups,
+    Key,
+    Kind,
+    NeedDocuments,
+    Op,
+    Page,
+    Query,
+    Where,
+)
 from tests.contract.conftest import StoreFactory
 from tests.contract.samples import NOON, PARTITION, RUN, SAMPLES
 from tests.contract.transacting import TransactingStore as Store
@@ -341,6 +353,8 @@ async def test_an_indexed_field_follows_its_document(
         "paused": {"inputs": Inputs()},
         "registry_hash": {"registry_hash": "f11"},
         "watching": {"watching": False},
+        "flags": {"flags": (Flag.QUIET,)},
+        "progress": {"execution": Execution()},
     }
     key, of = Key(Kind.PARTITION, "p"), INDEXES[Kind.PARTITION][field]
     states = [PARTITION, replace(PARTITION, **changes[field]), PARTITION, bare, PARTITION]
@@ -577,6 +591,75 @@ async def test_a_token_of_another_order_is_bad_input(woken: Store) -> None:
 async def test_a_query_that_no_store_can_answer_is_a_bug(store: Store, query: Query) -> None:
     with pytest.raises(Bug):
         await store.find(query)
+
+
+# --------------------------------------------------------------------------- grouping
+
+
+def grouped_by_hand(partitions: Iterable[Partition], grouping: Grouping) -> dict[Any, list[Any]]:
+    found: dict[Any, list[Any]] = {}
+    of = INDEXES[Kind.PARTITION]
+    for p in partitions:
+        found.setdefault(tuple(of[n](p) for n in grouping.by), []).append(of[grouping.of](p))
+    return found
+
+
+def in_order(groups: Groups) -> dict[Any, list[Any]]:
+    return {by: sorted(values) for by, values in groups.items()}
+
+
+SEASON = [
+    replace(PARTITION, processor=f"P{n % 4} 🏀", game_date=f"2025-11-{10 + n // 4}", flags=flags)
+    for n, flags in enumerate([(), (Flag.PAUSED,), (Flag.OVERDUE, Flag.PAUSED, Flag.QUIET)] * 8)
+]
+
+
+@pytest.mark.parametrize(
+    ("grouping", "fits"),
+    [
+        (Grouping(("game_date", "progress", "status", "flags"), "processor"), SEASON),
+        (Grouping(("status",), "game_date"), SEASON),
+        (Grouping(("processor", "watching"), "paused"), SEASON),
+        (
+            Grouping(
+                ("game_date", "progress"),
+                "processor",
+                (Where("game_date", Op.GE, "2025-11-11"), Where("game_date", Op.LT, "2025-11-13")),
+            ),
+            SEASON[4:12],
+        ),
+        (Grouping(("flags",), "processor", (Where("status", Op.EQ, "failed"),)), []),
+        (Grouping(("flags",), "processor", (Where("status", Op.IN, ()),)), []),
+    ],
+)
+async def test_partitions_are_grouped_by_what_is_indexed(
+    store: Store, grouping: Grouping, fits: Sequence[Partition]
+) -> None:
+    await put_all(store, {Key(Kind.PARTITION, p.id): p for p in SEASON})
+    assert in_order(await store.grouped(grouping)) == in_order(grouped_by_hand(fits, grouping))
+
+
+async def test_a_grouping_follows_its_partitions(store: Store) -> None:
+    grouping = Grouping(("progress", "flags"), "processor")
+    assert await store.grouped(grouping) == {}
+    for partition in (SEASON[2], replace(SEASON[2], execution=Execution(), flags=())):
+        await store.transact(
+            [Key(Kind.PARTITION, partition.id)], put({Key(Kind.PARTITION, partition.id): partition})
+        )
+        assert await store.grouped(grouping) == grouped_by_hand([partition], grouping)
+
+
+async def test_a_grouping_looks_at_no_more_than_its_limit(store: Store) -> None:
+    await put_all(store, {Key(Kind.PARTITION, p.id): p for p in SEASON})
+    found = await store.grouped(Grouping(("status",), "processor", limit=5))
+    assert [len(values) for values in found.values()] == [5]
+
+
+@pytest.mark.parametrize("field", ["revision", "id", "wake_at"])
+async def test_a_grouping_that_no_store_can_answer_is_a_bug(store: Store, field: str) -> None:
+    for grouping in (Grouping((field,), "status"), Grouping(("status",), field)):
+        with pytest.raises(Bug):
+            await store.grouped(grouping)
 
 
 # --------------------------------------------------------------------------- life

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from google.cloud.firestore_v1 import DELETE_FIELD
 
 from coordinator.adapters.firestore import layout
 from coordinator.core.arrivals import TableDate
@@ -20,8 +21,8 @@ from coordinator.documents import (
     table_date_key,
 )
 from coordinator.errors import BadInput, TooLarge
-from coordinator.ports import Changes, Document, Key, Kind, Op, Query, Where
-from tests.contract.samples import ARRIVAL, DATE, NOON, SAMPLES, TABLE
+from coordinator.ports import Changes, Document, Grouping, Key, Kind, Op, Query, Where
+from tests.contract.samples import ARRIVAL, DATE, NOON, PARTITION, SAMPLES, TABLE
 from tests.contract.transacting import TransactingFirestore
 from tests.firestore.proxy import Proxy
 from tests.firestore.stores import FirestoreFactory
@@ -255,3 +256,24 @@ async def test_long_texts_are_found_by_all_of_their_characters(store: Transactin
         Query(Kind.RUN, (Where("correlation_id", Op.EQ, "é" * 2000 + "1"),), order="fired_at")
     )
     assert [id_ for id_, _ in page.items] == ["r1"]
+
+
+@pytest.mark.parametrize(
+    "older",
+    [
+        {"flags": DELETE_FIELD, "progress": DELETE_FIELD, "indexed_by": DELETE_FIELD},
+        {"flags": "quiet", "ops": ["later"]},
+    ],
+    ids=["written by it", "updated by it"],
+)
+async def test_a_partition_of_an_older_version_is_grouped_by_its_body(
+    store: TransactingFirestore, older: dict[str, Any]
+) -> None:
+    some = [replace(PARTITION, processor=f"P{n}") for n in range(3)]
+    await put(store, {Key(Kind.PARTITION, p.id): p for p in some})
+    client = store._check_open()
+    await client.document(f"partitions/{some[1].id}").update(older)
+    read = store.documents_read
+    found = await store.grouped(Grouping(("status", "flags", "progress"), "processor"))
+    assert found == {("running", "overdue", 1): ["P0", "P2", "P1"]}
+    assert store.documents_read == read + 4, "only the older one is read whole"

@@ -18,6 +18,8 @@ from coordinator.ports import (
     Contended,
     Document,
     DoNotFit,
+    Grouping,
+    Groups,
     Interrupted,
     Key,
     Kind,
@@ -201,6 +203,9 @@ class Scripted:
         raise NotImplementedError
 
     async def find(self, query: Query) -> Page:
+        raise NotImplementedError
+
+    async def grouped(self, grouping: Grouping) -> Groups:
         raise NotImplementedError
 
     async def ping(self) -> None: ...

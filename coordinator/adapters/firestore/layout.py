@@ -58,6 +58,9 @@ LEDGER_TABLE, LEDGER_DATE, CORRELATIONS = "ledger_table", "ledger_date", "correl
 EXPIRE_AT = "expire_at"
 WRITTEN_AT = "written_at"
 """When Firestore took a partition's last write, by its own clock. For ``store.changed_since``."""
+INDEXED_BY = "indexed_by"
+"""Which operation wrote a partition's index fields. Where it is not the last of ``ops``, a version
+that does not know all of them wrote the document since."""
 PARTS_COLLECTION, LEDGER_COLLECTION = "parts", "ledger"
 PART_BYTES_MAX: Final = 700_000
 
@@ -193,6 +196,11 @@ class Row:
     def ops(self) -> list[str]:
         """The operations that wrote it last, in order."""
         return self.fields.get(OPS) or []
+
+    def indexed(self, names: Iterable[str]) -> bool:
+        """Whether these index fields are those of its body."""
+        written = self.ops and self.fields.get(INDEXED_BY) == self.ops[-1]
+        return bool(written) and all(name in self.fields for name in names)
 
     @property
     def parts(self) -> list[str]:

@@ -44,7 +44,9 @@ from tenacity import (
 from coordinator.adapters.firestore.layout import (
     CHUNK_BYTES_MAX,
     DOCUMENT_BYTES_MAX,
+    INDEXED_BY,
     LEDGER_BYTES_MAX,
+    OPS,
     WARN_BYTES,
     WRITTEN_AT,
     Row,
@@ -88,7 +90,7 @@ from coordinator.adapters.firestore.transaction import (
     extra_paths,
 )
 from coordinator.core.model import Partition
-from coordinator.documents import ALL, INDEXES, PROOF_KEY, control_key, proof
+from coordinator.documents import ALL, INDEXES, PROOF_KEY, check_grouping, control_key, proof
 from coordinator.errors import CONTENDED, BadInput, Bug, CoordinatorError, TooLarge, Unavailable
 from coordinator.paging import bad_page_token
 from coordinator.ports import (
@@ -100,6 +102,8 @@ from coordinator.ports import (
     Contended,
     Document,
     DoNotFit,
+    Grouping,
+    Groups,
     Interrupted,
     Key,
     Kind,
@@ -128,6 +132,8 @@ SCAN_MAX: Final = 2000
 """Documents that are gathered to be sorted here, at the most."""
 LEDGERS_PER_PAGE: Final = 50
 CHANGED_PER_PAGE: Final = 300
+GROUPED_PER_PAGE: Final = 2000
+"""Partitions of which one query sends the index fields."""
 OVERLAP: Final = timedelta(seconds=5)
 """How far before its mark a query of changes begins. A commit's time is that at which Firestore
 received the request, so a slow one shows up behind others that are reported already."""
@@ -409,6 +415,50 @@ class FirestoreStore:
         if sorts_here(query):
             return await self._patiently(lambda: self._find_sorted(query))
         return await self._patiently(lambda: self._find(query))
+
+    async def grouped(self, grouping: Grouping) -> Groups:
+        """What the index fields say. A document that an older version wrote is read whole.
+
+        Each partition that it reads is billed as one read, however little of it is sent.
+        """
+        self._check_open()
+        check_grouping(grouping)
+        query = Query(Kind.PARTITION, grouping.where)
+        check(query)
+        if impossible(query):
+            return {}
+        return await self._patiently(lambda: self._grouped(grouping, query))
+
+    async def _grouped(self, grouping: Grouping, query: Query) -> Groups:
+        asked, names = plan(query), (*grouping.by, grouping.of)
+        ordered = [o for o in asked.orders if o != NAME]
+        left = float("inf") if grouping.limit is None else grouping.limit
+        after: tuple[list[Any], str] | None = None
+        groups: dict[tuple[Any, ...], list[Any]] = {}
+        while left > 0:
+            want = int(min(left, GROUPED_PER_PAGE))
+            rows = await self._ask(asked, want, after, only=(*names, *ordered, INDEXED_BY, OPS))
+            known = [tuple(r.fields[n] for n in names) for r in rows if r.indexed(names)]
+            older = [r.path for r in rows if not r.indexed(names)]
+            known += await self._index_values(query, names, older)
+            for *values, value in known:
+                groups.setdefault(tuple(values), []).append(value)
+            left -= len(rows)
+            if len(rows) < want:
+                break
+            after = [rows[-1].fields[o] for o in ordered], rows[-1].path.rpartition("/")[2]
+        return groups
+
+    async def _index_values(
+        self, query: Query, names: Sequence[str], paths: Sequence[str]
+    ) -> list[tuple[Any, ...]]:
+        """The index values of documents, worked out here from their bodies."""
+        rows = [row for row in (await self._read(paths)).values() if row.exists]
+        return [
+            tuple(index_value(INDEXES[query.kind][name](document)) for name in names)
+            for id_, document in await self._decoded(query, rows)
+            if fits(query, id_, document)
+        ]
 
     async def ping(self) -> None:
         """Prove that the store can be read. Raises ``Unavailable``, without trying again."""
@@ -808,8 +858,12 @@ class FirestoreStore:
         after: tuple[Sequence[Any], str] | None = None,
         *,
         at: bool = False,
+        only: Sequence[str] = (),
     ) -> list[Row]:
-        """The documents of a plan, after (or with ``at`` from) a place. Raises ``Again``."""
+        """The documents of a plan, after (or with ``at`` from) a place. Raises ``Again``.
+
+        With ``only`` no other fields of them are sent.
+        """
         async with self._call() as client:
             asked: Any = (
                 client.collection_group(plan_.collection)
@@ -834,6 +888,8 @@ class FirestoreStore:
                 place = dict(zip(plan_.orders, values, strict=False))
                 place[NAME] = client.document(f"{plan_.collection}/{name}")
                 asked = asked.start_at(place) if at else asked.start_after(place)
+            if only:
+                asked = asked.select(list(dict.fromkeys(only)))
             stream = asked.limit(limit).stream(retry=None, timeout=self._call_seconds)
             rows = [_row(found) async for found in stream]
         self.documents_read += max(1, len(rows))

@@ -20,6 +20,7 @@ from coordinator.adapters.firestore.layout import (
     CHUNK_BYTES_MAX,
     CORRELATIONS,
     EXPIRE_AT,
+    INDEXED_BY,
     LEDGER_BYTES_MAX,
     LEDGER_DATE,
     LEDGER_TABLE,
@@ -325,6 +326,8 @@ class Batch:
         if key.kind in TTL_KINDS:  # Firestore deletes no sub-document with its document
             for one in (fields, *further.values()):
                 one[EXPIRE_AT] = expires(key.kind, document)
+        if key.kind is Kind.PARTITION:
+            fields[INDEXED_BY] = op
         write = self._write(target, fields, row, key in self._creates, op)
         yield replace(write, stamped=key.kind is Kind.PARTITION)
         for part, part_fields in further.items():

@@ -13,10 +13,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from coordinator.documents import INDEXES, Indexed, decode
+import msgspec
+
+from coordinator.documents import INDEXES, Indexed, check_grouping, decode
 from coordinator.errors import BadInput, Bug
 from coordinator.paging import bad_page_token, page_token, read_page_token
-from coordinator.ports import Document, Key, Kind, Op, Page, Query, Where
+from coordinator.ports import Document, Grouping, Groups, Key, Kind, Op, Page, Query, Where
 
 PAGE_MAX: Final = 1000
 """The most documents that one ``find`` returns, whatever its limit."""
@@ -180,3 +182,28 @@ def find_page(connection: sqlite3.Connection, query: Query) -> Page:
         items=tuple((id_, decode(query.kind, body)) for id_, body, _ in rows),
         next_page_token=_token(query, rows[-1][2], rows[-1][0]) if more else None,
     )
+
+
+def grouped(connection: sqlite3.Connection, grouping: Grouping) -> Groups:
+    """What ``grouping`` asks for, in one row of JSON.
+
+    A thread that steps through rows takes the interpreter's lock for each; SQLite puts this
+    together without it.
+    """
+    check_grouping(grouping)
+    conditions = [_condition(Kind.PARTITION, where) for where in grouping.where]
+    parameters = [value for _, values in conditions for value in values]
+    by = ", ".join(quoted(name) for name in grouping.by)
+    of = quoted(grouping.of)
+    where = " AND ".join(sql for sql, _ in conditions)
+    rows = f"{Kind.PARTITION.value}{' WHERE ' + where if where else ''}"
+    if grouping.limit is not None:
+        rows = f"(SELECT {by}, {of} FROM {rows} LIMIT ?)"
+        parameters.append(grouping.limit)
+    sql = (
+        f"SELECT '[' || group_concat(json_array({by}) || ',' || members) || ']' "
+        f"FROM (SELECT {by}, json_group_array({of}) AS members FROM {rows} GROUP BY {by})"
+    )
+    (text,) = connection.execute(sql, parameters).fetchone()
+    found = [] if text is None else msgspec.json.decode(text)
+    return {tuple(values): members for values, members in zip(*[iter(found)] * 2, strict=True)}

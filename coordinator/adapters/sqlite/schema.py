@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from coordinator.documents import INDEXES
 from coordinator.errors import BadInput, Bug, Refused, Unavailable
 
@@ -108,7 +110,62 @@ def _version_2(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_version_1, _version_2)
+class _Outcome(msgspec.Struct):
+    status: str
+
+
+class _Arrived(msgspec.Struct):
+    arrivals: dict[str, msgspec.Raw] = {}
+
+
+class _Version3(msgspec.Struct):
+    """What of a partition's body version 3 keeps in columns."""
+
+    flags: tuple[str, ...] = ()
+    generation: int = 0
+    live: msgspec.Raw = msgspec.Raw(b"null")
+    outcome: _Outcome | None = None
+    arrivals: dict[str, _Arrived] = {}
+
+    @property
+    def progress(self) -> int:
+        outcome = self.outcome and self.outcome.status
+        if outcome in ("success", "no_data", "skipped"):
+            return 3
+        if self.generation == 1 and (outcome or bytes(self.live) != b"null"):
+            return 1
+        if self.generation:
+            return 2
+        return int(any(table.arrivals for table in self.arrivals.values()))
+
+
+def _version_3(connection: sqlite3.Connection) -> None:
+    """Flags and progress as columns, and one index that says all that a grid shows."""
+    decoder = msgspec.json.Decoder(_Version3)
+    connection.execute("ALTER TABLE partitions ADD COLUMN flags TEXT")
+    connection.execute("ALTER TABLE partitions ADD COLUMN progress INTEGER")
+    ids = [id_ for (id_,) in connection.execute("SELECT id FROM partitions")]
+    for id_ in ids:
+        (body,) = connection.execute("SELECT body FROM partitions WHERE id = ?", (id_,)).fetchone()
+        found = decoder.decode(body)
+        flags = ",".join(f for f in found.flags if f != "paused")
+        connection.execute(
+            "UPDATE partitions SET flags = ?, progress = ? WHERE id = ?",
+            (flags, found.progress, id_),
+        )
+    # It serves what the index that it replaces did.
+    connection.execute("DROP INDEX partitions_game_date")
+    connection.execute(
+        "CREATE INDEX partitions_game_date "
+        "ON partitions (game_date, progress, status, flags, processor)"
+    )
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    _version_1,
+    _version_2,
+    _version_3,
+)
 """In order; the file's ``user_version`` is how many of them it has had. Never change one that was
 released: append. All that are missing run in one transaction with the version."""
 

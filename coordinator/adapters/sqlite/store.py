@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, cast
 
 from coordinator.adapters.sqlite.jobs import Job, JobThread, Read, Write
-from coordinator.adapters.sqlite.queries import find_page, get_documents
+from coordinator.adapters.sqlite.queries import find_page, get_documents, grouped
 from coordinator.adapters.sqlite.schema import MEMORY, check_path, connect_reader, pragma
 from coordinator.adapters.sqlite.writer import Cache, Writer
 from coordinator.documents import PROOF_KEY, proof
@@ -27,6 +27,8 @@ from coordinator.ports import (
     Changes,
     CommitAttempt,
     Document,
+    Grouping,
+    Groups,
     Key,
     Page,
     Query,
@@ -238,6 +240,10 @@ class SqliteStore:
         is not indexed, ``Unavailable``.
         """
         return cast(Page, await self._read(lambda sqlite: find_page(sqlite, query)))
+
+    async def grouped(self, grouping: Grouping) -> Groups:
+        """What the index says, as of one instant. Raises ``Bug`` and ``Unavailable``."""
+        return cast(Groups, await self._read(lambda sqlite: grouped(sqlite, grouping)))
 
     async def ping(self) -> None:
         """Prove that the store can be read, and that its file is still the one that was opened."""
