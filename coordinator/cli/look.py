@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from rich.text import Text
     from rich.tree import Tree
 
-    from coordinator.service.views.dates import GridCell, GridDate, GridRow, UnknownDates
+    from coordinator.service.views.dates import Grid, GridCell, UnknownDates
     from coordinator.service.views.load import LedgerRow
     from coordinator.service.views.partition import (
         DateStatus,
@@ -373,15 +373,15 @@ def grid(
 
     answer = read(Grid, document)
     dates = answer.dates
-    if not any(item.cells for item in answer.items):
+    if not answer.legend:
         sentence(
             f"Nothing is known from {begin} to {end}: no loads, and no games in the calendar. "
             "Choose other dates with --from and --to, or load the calendar."
         )
         return
     for start in range(0, len(dates), GRID_COLUMNS):
-        say(_grid_block(answer.items, dates[start : start + GRID_COLUMNS]))
-    used = {c.status for item in answer.items for c in item.cells.values()}
+        say(_grid_block(answer, slice(start, start + GRID_COLUMNS)))
+    used = {c.status for c in answer.legend}
     marks = [f"{mark} {word}" for word, mark in MARKS.items() if word in used and mark.strip()]
     sentence(f"{'  '.join(marks)}   ! newer data, overdue or another flag", "dim")
 
@@ -390,11 +390,12 @@ def _days_after(day: str, days: int) -> str:
     return (date.fromisoformat(day) + timedelta(days=days)).isoformat()
 
 
-def _grid_block(items: Sequence[GridRow], dates: Sequence[GridDate]) -> Table:
+def _grid_block(grid: Grid, block_of: slice) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
+    dates = grid.dates[block_of]
     block = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0))
     months = [d.game_date[:7] for d in dates]
     block.add_column(Text(safe(" … ".join(dict.fromkeys([months[0], months[-1]])))), no_wrap=True)
@@ -402,8 +403,9 @@ def _grid_block(items: Sequence[GridRow], dates: Sequence[GridDate]) -> Table:
         block.add_column(Text(safe(f" {day.game_date[8:]}")), justify="right", no_wrap=True)
     games = [Text(cell(d.games), style="dim") for d in dates]
     block.add_row(Text("games", style="dim"), *games)
-    for item in items:
-        marks = [_mark(item.cells.get(day.game_date)) for day in dates]
+    for item in grid.items:
+        found = [None if n is None else grid.legend[n] for n in item.cells[block_of]]
+        marks = [_mark(cell_) for cell_ in found]
         block.add_row(Text(safe(item.processor)), *marks)
     return block
 

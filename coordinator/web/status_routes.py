@@ -15,11 +15,16 @@ from coordinator.service.views.registry import GraphView, RegistryView
 from coordinator.service.views.run import RunList, RunView
 from coordinator.service.views.trace import Trace
 from coordinator.web.dependencies import Date, From, Limit, PageToken, Processor, To, Wired
-from coordinator.web.etag import etag_of, matches
+from coordinator.web.etag import answer, etag_of, matches
 from coordinator.web.reference import errors
 from coordinator.web.stream import Listening
 
 router = APIRouter()
+
+UNCHANGED: dict[str, Any] = {"description": "Nothing changed since the ETag that was given."}
+IfNoneMatch = Annotated[
+    str | None, Header(description="ETags that are known; 304 where one is current.")
+]
 
 
 @router.get(
@@ -38,19 +43,14 @@ async def date_status(game_date: str, wired: Wired) -> DateStatus:
     tags=["status"],
     summary="One partition, whole",
     response_model=PartitionView,
-    responses={
-        304: {"description": "Nothing changed since the ETag that was given."},
-        **errors(404, 422),
-    },
+    responses={304: UNCHANGED, **errors(404, 422)},
 )
 async def partition_status(
     game_date: str,
     processor: str,
     wired: Wired,
     response: Response,
-    if_none_match: Annotated[
-        str | None, Header(description="ETags that are known; 304 where one is current.")
-    ] = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Any:
     """The verdict as a tree, what arrived, the runs with the events they consumed, history
     and waivers. `processor` is a name or an alias. The `ETag` changes with whatever is shown,
@@ -67,11 +67,13 @@ async def partition_status(
     "/v1/grid",
     tags=["status"],
     summary="Processors by dates",
-    responses=errors(422),
+    response_model=Grid,
+    responses={304: UNCHANGED, **errors(422)},
 )
-async def grid(first: From, to: To, wired: Wired) -> Grid:
-    """Status and flags of each partition, for at most 400 dates."""
-    return await wired.queries.dates.grid(first, to)
+async def grid(first: From, to: To, wired: Wired, if_none_match: IfNoneMatch = None) -> Response:
+    """Status and flags of each partition, for at most 400 dates. Each different pair of them is in
+    `legend` once, and a row's `cells` are places in it."""
+    return answer(await wired.queries.dates.grid(first, to), if_none_match)
 
 
 @router.get(

@@ -117,6 +117,19 @@ class Service:
     def partition(self, processor: str = "Summary", game_date: str = DATE) -> Any:
         return self.get(f"/v1/status/{game_date}/{processor}")
 
+    def grid(self, first: str = DATE, last: str | None = None) -> dict[str, dict[str, Any]]:
+        """Processor → date → what the grid shows of it; a date without a cell is left out."""
+        found = self.get("/v1/grid", **{"from": first, "to": last or first})
+        dates = [d["game_date"] for d in found["dates"]]
+        return {
+            row["processor"]: {
+                day: found["legend"][place]
+                for day, place in zip(dates, row["cells"], strict=True)
+                if place is not None
+            }
+            for row in found["items"]
+        }
+
     def until(self, promise: Callable[[], T]) -> T:
         """Wait until something holds, at most ten seconds."""
         give_up_at = time.monotonic() + 10

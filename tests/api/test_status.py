@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import pytest
 
 from coordinator.core.arrivals import CalendarDate
@@ -54,10 +55,7 @@ def test_a_date_shows_every_processor_before_any_event(service: Service) -> None
     assert summary["requirements"] == {"met": 0, "total": 1}
     assert summary["run"] is None
     assert summary["why"] == "Waiting for raw.box: no load yet for 2025-11-15."
-    assert (
-        service.get("/v1/grid", **{"from": "2025-11-15", "to": "2025-11-15"})["items"][0]["cells"]
-        == {}
-    ), "looking stores nothing"
+    assert not any(service.grid().values()), "looking stores nothing"
 
 
 def test_a_date_without_games_is_not_expected(service: Service) -> None:
@@ -248,11 +246,40 @@ def test_the_grid_shows_dates_that_the_calendar_knows(service: Service) -> None:
         ("2025-11-15", 2),
         ("2025-11-16", None),
     ]
-    cells = {r["processor"]: r["cells"] for r in grid["items"]}
+    cells = service.grid("2025-11-13", "2025-11-16")
     assert cells["Summary"]["2025-11-14"]["status"] == "not_expected"
     assert cells["Summary"]["2025-11-15"]["status"] in ("firing", "fired")
     assert cells["Report"]["2025-11-15"]["status"] == "waiting"
     assert "2025-11-13" not in cells["Summary"]
+
+
+def test_the_grid_lists_what_it_shows_once(service: Service) -> None:
+    for day in range(10, 20):
+        calendar(service, f"2025-11-{day}", GAMES if day % 2 else [])
+    service.send(game_ids=GAMES)
+    grid = service.get("/v1/grid", **{"from": "2025-11-01", "to": "2025-11-30"})
+    shown = [(c["status"], tuple(c["flags"]), c["stored"]) for c in grid["legend"]]
+    assert len(shown) == len({*shown})
+    places = {place for row in grid["items"] for place in row["cells"] if place is not None}
+    assert places == {*range(len(shown))}
+    assert {len(row["cells"]) for row in grid["items"]} == {30}
+
+
+def test_the_etag_of_the_grid_changes_with_what_it_shows(service: Service) -> None:
+    def ask(tag: str = "") -> httpx.Response:
+        query = {"from": "2025-11-15", "to": "2025-11-16"}
+        return service.client.get("/v1/grid", params=query, headers={"If-None-Match": tag})
+
+    first = ask()
+    assert first.headers["content-type"] == "application/json"
+    same = ask(first.headers["etag"])
+    assert (same.status_code, same.content) == (304, b"")
+    service.send(game_ids=GAMES)
+    changed = ask(first.headers["etag"])
+    assert changed.status_code == 200
+    assert changed.headers["etag"] != first.headers["etag"]
+    service.post("/v1/pause", {"reason": "tested"})
+    assert ask(changed.headers["etag"]).status_code == 200
 
 
 def test_the_grid_and_the_date_agree_on_what_is_overdue(service: Service) -> None:
@@ -261,8 +288,7 @@ def test_the_grid_and_the_date_agree_on_what_is_overdue(service: Service) -> Non
         service.on_loop(_only_the_calendar(service, day))
         shown = row(service, "Report", day)
         assert service.partition("Report", day)["stored"] is False
-        cells = service.get("/v1/grid", **{"from": day, "to": day})["items"]
-        cell = next(c["cells"][day] for c in cells if c["processor"] == "Report")
+        cell = service.grid(day)["Report"][day]
         assert (cell["status"], cell["flags"]) == (shown["status"], shown["flags"])
     assert shown["flags"] == []
     old = row(service, "Report")
@@ -274,9 +300,8 @@ def test_the_grid_shows_a_pause_that_a_decision_did_not_know_yet(service: Servic
     service.send()
     service.post("/v1/pause", {"reason": "tested"})
     service.on_loop(_as_another_instance_stores_it(service))
-    grid = service.get("/v1/grid", **{"from": "2025-11-15", "to": "2025-11-15"})
-    cell = next(c["cells"]["2025-11-15"] for c in grid["items"] if c["processor"] == "Summary")
-    assert "paused" in cell["flags"]
+    cell = service.grid()["Summary"]["2025-11-15"]
+    assert cell["flags"].count("paused") == 1
     assert row(service, "Summary")["flags"] == cell["flags"]
 
 

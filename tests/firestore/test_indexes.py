@@ -51,7 +51,6 @@ OPTIONAL: dict[str, tuple[list[Condition], list[Condition]]] = {
 FORWARDED = {"cli/doctor.py _listings"}
 """Ask again what another asks."""
 KINDS_OF: dict[str, list[Kind]] = {
-    "service/queries/reader.py Reader._between": [Kind.PARTITION, Kind.CALENDAR],
     "service/copy.py _digest": list(Kind),
     "service/copy.py _batches": list(Kind),
 }

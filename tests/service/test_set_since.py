@@ -176,7 +176,7 @@ async def test_a_date_first_known_after_the_change_is_not_overdue_by_an_instant_
         await new.ingest.take(s.load("raw.a"))
         assert await state(s, registry(PAST)) == (0, set(), 0)
         grid = await new.queries.dates.grid(DATE, DATE)
-        assert grid.items[0].cells[DATE].flags == ()
+        assert [cell.flags for cell in grid.legend] == [()]
 
 
 async def test_the_first_registry_of_a_store_flags_dates_that_are_loaded_late() -> None:

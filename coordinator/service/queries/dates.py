@@ -1,21 +1,24 @@
-"""Queries of many dates: the grid, and the gaps."""
+"""Queries of many dates: the grid, and the gaps.
+
+Neither decodes a partition to find what it shows: the index says that.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from datetime import datetime
-from functools import cache
+from typing import NamedTuple
 
 from coordinator.core.arrivals import CalendarDate
-from coordinator.core.model import GOOD_OUTCOMES, Flag, Partition, Pause, Status
+from coordinator.core.model import GOOD_OUTCOMES, Flag, Pause, Status
 from coordinator.core.schedule import acts, instant
-from coordinator.core.spec import OffDay, ProcessorSpec
-from coordinator.documents import ALL
+from coordinator.core.spec import ClockTime, OffDay, ProcessorSpec
+from coordinator.documents import ALL, Progress, flags_of
 from coordinator.paging import bad_page_token, read_page_token
 from coordinator.paging import page_token as token_of
-from coordinator.ports import Kind, Op, Query, Where
-from coordinator.service.queries.reader import CHUNK, Judged, Reader, date_range
+from coordinator.ports import Grouping, Groups, Kind, Op, Query, Where
+from coordinator.service.queries.reader import CHUNK, Reader, date_range
 from coordinator.service.reading import Target
 from coordinator.service.views.dates import (
     Gaps,
@@ -25,11 +28,23 @@ from coordinator.service.views.dates import (
     GridRow,
     unknown_dates,
 )
-from coordinator.service.views.partition import PartitionRow, under_pauses
+from coordinator.service.views.partition import PartitionRow
 from coordinator.wire import is_game_date
 
 GRID_DATES_LIMIT = 400
 GAPS_DATES_LIMIT = 4000
+CELLS_AT_ONCE = 10_000
+"""Cells between which this process and its store do something else: about a millisecond."""
+
+
+class _Missing(NamedTuple):
+    """A partition of which no run is known to have succeeded."""
+
+    target: Target
+    place: int
+    """That of its processor."""
+    uncertain: bool
+    """An earlier generation may have succeeded."""
 
 
 class DateQueries:
@@ -48,22 +63,20 @@ class DateQueries:
         """
         dates = date_range(first, last, GRID_DATES_LIMIT)
         reader = self._reader
-        calendar = {c.game_date: c for c in await reader.calendar(first, last)}
         specs = reader.specs()
-        cells: dict[str, dict[str, GridCell]] = {s.name: {} for s in specs}
-        held = held_by(specs, await reader.pauses())
-        async for p in reader.partitions(first, last):
-            if p.processor in cells:
-                flags = under_pauses(p, held[p.processor]).flags
-                cells[p.processor][p.game_date] = _cell(p.status, flags, True)
-        now = reader.engine.clock.now()
-        for spec in specs:
-            paused = (Flag.PAUSED,) if held[spec.name] else ()
+        calendar = {c.game_date: c for c in await reader.calendar(first, last)}
+        paused = {name for name, by in held_by(specs, await reader.pauses()).items() if by}
+        cells = _Cells(dates, calendar, reader.engine.clock.now())
+        rows: dict[str, list[int | None]] = {s.name: [None] * len(dates) for s in specs}
+        async for _, groups in self._stored(dates, "progress", "status", "flags"):
+            for (day, _, status, flags), names in groups.items():
+                cells.put_stored(rows, paused, day, Status(status), flags_of(flags), names)
+        at_once = max(1, CELLS_AT_ONCE // len(dates))
+        for n, spec in enumerate(specs, 1):
             rules = reader.engine.membership.spec(spec.name)
-            row = cells[spec.name]
-            for day, known in calendar.items():
-                if day not in row:
-                    row[day] = _unstored(rules, known, paused, now)
+            cells.put_unstored(rows[spec.name], rules, paused=spec.name in paused)
+            if n % at_once == 0:
+                await asyncio.sleep(0)
         return Grid(
             from_=first,
             to=last,
@@ -71,12 +84,26 @@ class DateQueries:
                 GridDate(game_date=d, games=len(calendar[d].games) if d in calendar else None)
                 for d in dates
             ),
+            legend=cells.legend,
             items=tuple(
-                GridRow(processor=s.name, phase=s.phase, cells=dict(sorted(cells[s.name].items())))
-                for s in specs
+                GridRow(processor=s.name, phase=s.phase, cells=tuple(rows[s.name])) for s in specs
             ),
             next_page_token=None,
         )
+
+    async def _stored(
+        self, dates: Sequence[str], *by: str
+    ) -> AsyncIterator[tuple[Sequence[str], Groups]]:
+        """The processors with a stored partition, by date and further fields; some dates at a time.
+
+        ``dates`` follow one another.
+        """
+        step = max(1, CELLS_AT_ONCE // max(1, len(self._reader.specs())))
+        for n in range(0, len(dates), step):
+            some = dates[n : n + step]
+            between = (Where("game_date", Op.GE, some[0]), Where("game_date", Op.LE, some[-1]))
+            grouping = Grouping(("game_date", *by), "processor", between)
+            yield some, await self._reader.store.grouped(grouping)
 
     async def gaps(
         self,
@@ -103,7 +130,7 @@ class DateQueries:
         start = _gaps_position(page_token) if page_token else None
         begin = max(first, start[0]) if start else first
         calendar = {c.game_date: bool(c.games) for c in await reader.calendar(begin, last)}
-        missing = await self._without_success(begin, last, calendar, start)
+        missing = self._without_success([d for d in dates if d >= begin], calendar, start)
         items, next_page_token = await self._gap_rows(missing, limit)
         return Gaps(
             from_=first,
@@ -117,64 +144,73 @@ class DateQueries:
 
     async def _without_success(
         self,
-        first: str,
-        last: str,
-        calendar: dict[str, bool],
+        dates: Sequence[str],
+        calendar: Mapping[str, bool],
         after: tuple[str, int] | None,
-    ) -> list[tuple[Target, int]]:
+    ) -> AsyncIterator[_Missing]:
         """Partitions whose latest generation has not succeeded, by date, upstream first.
 
-        Each with its processor's place; ``after`` is the date and place to begin behind.
-        ``calendar`` says of each date that it knows whether there are games.
+        ``after`` is the date and the processor's place to begin behind. ``calendar`` says of each
+        date that it knows whether there are games.
         """
         specs = self._reader.specs()
-        names = {s.name for s in specs}
-        stored: dict[str, dict[str, bool]] = {}
-        async for p in self._reader.partitions(first, last):
-            if p.processor in names and (p.game_date in calendar or _recorded(p)):
-                stored.setdefault(p.game_date, {})[p.processor] = _succeeded(p)
-        days = {*(d for d in calendar if calendar[d]), *(stored.keys() - calendar)}
-        return [
-            ((spec.name, day), place)
-            for day in sorted(days)
-            for place, spec in enumerate(specs)
-            # Of a date that is unknown to the calendar only what is recorded can be missing.
-            if not stored.get(day, {}).get(spec.name, day not in calendar)
-            and (after is None or (day, place) > after)
-        ]
+        async for some, groups in self._stored(dates, "progress"):
+            for day in some:
+                if not calendar.get(day, True):
+                    continue
+                of = {p: {*groups.get((day, p.value), ())} for p in Progress}
+                open_ = of[Progress.RECORDED] | of[Progress.UNCERTAIN]
+                for place, spec in enumerate(specs):
+                    name = spec.name
+                    # Of a date that is unknown to the calendar only what is recorded can be missing.
+                    expected = (
+                        name in open_ if day not in calendar else name not in of[Progress.SUCCEEDED]
+                    )
+                    if expected and (after is None or (day, place) > after):
+                        yield _Missing((name, day), place, name in of[Progress.UNCERTAIN])
 
     async def _gap_rows(
-        self, missing: Sequence[tuple[Target, int]], limit: int
+        self, missing: AsyncIterator[_Missing], limit: int
     ) -> tuple[list[PartitionRow], str | None]:
         """Rows of those of which no earlier generation succeeded, and the next page's token."""
         items: list[PartitionRow] = []
+        some: list[_Missing] = []
         last_at: tuple[str, int] | None = None
-        for n in range(0, len(missing), CHUNK):
-            chunk = missing[n : n + CHUNK]
-            judged = await self._reader.judged([target for target, _ in chunk])
-            rows = await self._reader.rows(judged)
-            done = await asyncio.gather(*map(self._ever_succeeded, judged))
-            for ((_, day), place), row, succeeded in zip(chunk, rows, done, strict=True):
-                if len(items) >= limit:
+        async for one in missing:
+            if len(items) + len(some) == limit:
+                items += await self._gaps_among(some)
+                some = []
+                if len(items) == limit:
                     return items, token_of(last_at) if last_at else None
-                if not succeeded:
-                    items.append(row)
-                last_at = (day, place)
-        return items, None
+            some.append(one)
+            if len(some) == CHUNK:
+                items += await self._gaps_among(some)
+                some = []
+            last_at = (one.target[1], one.place)
+        return [*items, *await self._gaps_among(some)], None
 
-    async def _ever_succeeded(self, judged: Judged) -> bool:
-        """Whether an earlier generation succeeded where the latest did not."""
-        partition = judged.partition
-        if _succeeded(partition):
-            return True
-        if partition.generation == 0 or (partition.generation == 1 and partition.outcome):
-            return False
+    async def _gaps_among(self, missing: Sequence[_Missing]) -> list[PartitionRow]:
+        """Rows of those of which no run succeeded."""
+        uncertain = [m.target for m in missing if m.uncertain]
+        done = await asyncio.gather(*map(self._ever_succeeded, uncertain))
+        succeeded = {target for target, found in zip(uncertain, done, strict=True) if found}
+        judged = await self._reader.judged([m.target for m in missing if m.target not in succeeded])
+        rows = await self._reader.rows(judged)
+        # One may have succeeded since the index was read.
+        return [
+            row
+            for one, row in zip(judged, rows, strict=True)
+            if Progress.of(one.partition) is not Progress.SUCCEEDED
+        ]
+
+    async def _ever_succeeded(self, target: Target) -> bool:
+        """Whether any generation of a partition succeeded."""
         page = await self._reader.store.find(
             Query(
                 Kind.RUN,
                 (
-                    Where("processor", Op.EQ, partition.processor),
-                    Where("game_date", Op.EQ, partition.game_date),
+                    Where("processor", Op.EQ, target[0]),
+                    Where("game_date", Op.EQ, target[1]),
                     Where("status", Op.IN, tuple(s.value for s in GOOD_OUTCOMES)),
                 ),
                 limit=1,
@@ -194,40 +230,81 @@ def held_by(specs: Sequence[ProcessorSpec], pauses: Sequence[Pause]) -> dict[str
     return {s.name: [p for p in pauses if p.scope in (ALL, s.name)] for s in specs}
 
 
-@cache
-def _cell(status: Status, flags: tuple[Flag, ...], stored: bool) -> GridCell:
-    """A cell; the thousands of a year are a few different ones."""
-    return GridCell(status=status, flags=flags, stored=stored)
+class _Cells:
+    """The different cells of a grid, each once, and where on its rows they belong."""
 
+    def __init__(
+        self, dates: Sequence[str], calendar: Mapping[str, CalendarDate], now: datetime
+    ) -> None:
+        self._place = {day: n for n, day in enumerate(dates)}
+        self._known = [(self._place[day], known) for day, known in calendar.items()]
+        self._now = now
+        self._numbers: dict[tuple[Status, tuple[Flag, ...], bool], int] = {}
+        self._instants: dict[tuple[ClockTime, str], list[datetime]] = {}
 
-def _unstored(
-    spec: ProcessorSpec, day: CalendarDate, flags: tuple[Flag, ...], now: datetime
-) -> GridCell:
-    """The cell of a partition that is not stored, on a date that the calendar knows."""
-    if not day.games and spec.policy.off_day is OffDay.SKIP:
-        return _cell(Status.NOT_EXPECTED, flags, False)
-    if _overdue(spec, day, now):
-        flags = (*flags, Flag.OVERDUE)
-    return _cell(Status.WAITING, flags, False)
+    @property
+    def legend(self) -> tuple[GridCell, ...]:
+        """Every cell that was put, by its number."""
+        return tuple(GridCell(status=s, flags=f, stored=stored) for s, f, stored in self._numbers)
 
+    def _number(
+        self, status: Status, flags: tuple[Flag, ...], *, paused: bool, stored: bool
+    ) -> int:
+        cell = (status, (Flag.PAUSED, *flags) if paused else flags, stored)
+        return self._numbers.setdefault(cell, len(self._numbers))
 
-def _overdue(spec: ProcessorSpec, day: CalendarDate, now: datetime) -> bool:
-    """Whether a partition that is not stored would be overdue."""
-    deadline = spec.policy.deadline
-    if deadline is None:
-        return False
-    at = instant(day.game_date, deadline.at, spec.timezone)
-    off_day_since = None if day.games else spec.policy.off_day_since
-    return now >= at and acts(at, deadline.set_since, off_day_since)
+    def put_stored(
+        self,
+        rows: Mapping[str, list[int | None]],
+        paused: Set[str],
+        day: str,
+        status: Status,
+        flags: tuple[Flag, ...],
+        names: Sequence[str],
+    ) -> None:
+        """Put the same cell, but for pauses, on the rows of processors; unknown ones have none."""
+        place = self._place[day]
+        held = [name for name in names if name in paused] if paused else []
+        free = [name for name in names if name not in paused] if held else names
+        for some, is_paused in ((free, False), (held, True)):
+            known = [rows[name] for name in some if name in rows]
+            if known:
+                number = self._number(status, flags, paused=is_paused, stored=True)
+                for row in known:
+                    row[place] = number
 
+    def put_unstored(self, row: list[int | None], spec: ProcessorSpec, *, paused: bool) -> None:
+        """Fill the row of a processor where nothing is stored, on dates that the calendar knows."""
+        if None not in row:
+            return
+        off = spec.policy.off_day is OffDay.SKIP
+        overdue = self._overdue(spec)
+        for n, (place, known) in enumerate(self._known):
+            if row[place] is not None:
+                continue
+            skipped = off and not known.games
+            late = not skipped and overdue is not None and overdue(n, known)
+            status = Status.NOT_EXPECTED if skipped else Status.WAITING
+            flags = (Flag.OVERDUE,) if late else ()
+            row[place] = self._number(status, flags, paused=paused, stored=False)
 
-def _recorded(partition: Partition) -> bool:
-    """Whether a load arrived, or a run was fired."""
-    return partition.generation > 0 or any(t.arrivals for t in partition.arrivals.values())
+    def _overdue(self, spec: ProcessorSpec) -> Callable[[int, CalendarDate], bool] | None:
+        """Says of a date whether a partition that is not stored would be overdue."""
+        deadline = spec.policy.deadline
+        if deadline is None:
+            return None
+        key = (deadline.at, spec.timezone)
+        if key not in self._instants:
+            self._instants[key] = [
+                instant(known.game_date, deadline.at, spec.timezone) for _, known in self._known
+            ]
+        instants, since = self._instants[key], deadline.set_since
 
+        def overdue(n: int, known: CalendarDate) -> bool:
+            off_day_since = None if known.games else spec.policy.off_day_since
+            return self._now >= instants[n] and acts(instants[n], since, off_day_since)
 
-def _succeeded(partition: Partition) -> bool:
-    return partition.outcome is not None and partition.outcome.status in GOOD_OUTCOMES
+        return overdue
 
 
 def _gaps_position(token: str) -> tuple[str, int]:

@@ -6,8 +6,7 @@ and the names of processors and tables. Refuses to write.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -23,7 +22,7 @@ from coordinator.errors import BadInput, Bug, Mistake, NotFound
 from coordinator.ports import Document, Key, Kind, Op, Query, Where
 from coordinator.registry import Registry
 from coordinator.service.engine import Committed, Engine, not_stored, shown_now
-from coordinator.service.pages import pages
+from coordinator.service.pages import items, pages
 from coordinator.service.reading import Reading, Target
 from coordinator.service.views.partition import PartitionRow, partition_row, under_pauses
 from coordinator.wire import check_date, shown
@@ -137,24 +136,13 @@ class Reader:
 
     async def calendar(self, first: str, last: str) -> list[CalendarDate]:
         """What the calendar knows of these dates."""
-        return [c async for c in self._between(Kind.CALENDAR, first, last)]
-
-    async def partitions(self, first: str, last: str) -> AsyncIterator[Partition]:
-        """The partitions that are stored of these dates."""
-        async for document in self._between(Kind.PARTITION, first, last):
-            yield document
-
-    async def _between(self, kind: Kind, first: str, last: str) -> AsyncIterator[Any]:
         query = Query(
-            kind,
+            Kind.CALENDAR,
             (Where("game_date", Op.GE, first), Where("game_date", Op.LE, last)),
             order="game_date",
             limit=_PAGE,
         )
-        async for page in pages(self.store, query):
-            for _, document in page.items:
-                yield document
-            await asyncio.sleep(0)  # a year of partitions must not hold up the push endpoint
+        return [c async for _, c in items(self.store, query)]
 
     # ── names ────────────────────────────────────────────────────────────────────────────────
 

@@ -19,7 +19,7 @@ class GridDate(View):
 
 
 class GridCell(View):
-    """One partition of the grid."""
+    """What a partition of the grid shows."""
 
     status: Status = Field(description="The derived status.")
     flags: tuple[Flag, ...] = Field(description="What holds beside it.")
@@ -33,8 +33,9 @@ class GridRow(View):
 
     processor: str = Field(description=PROCESSOR)
     phase: int = Field(description="Its phase.")
-    cells: dict[str, GridCell] = Field(
-        description="Date → partition; dates without any are left out."
+    cells: tuple[int | None, ...] = Field(
+        description="For each of `dates` its partition's place in `legend`, from 0; null where "
+        "nothing is known."
     )
 
 
@@ -44,6 +45,7 @@ class Grid(View):
     from_: GameDate = Field(alias="from", description="The first date.")
     to: GameDate = Field(description="The last date.")
     dates: tuple[GridDate, ...] = Field(description="Every date of the range, ascending.")
+    legend: tuple[GridCell, ...] = Field(description="What partitions show, each once.")
     items: tuple[GridRow, ...] = Field(description="One row for each processor, upstream first.")
     next_page_token: NextPageToken
 
