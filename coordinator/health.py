@@ -7,6 +7,7 @@ many processes serve, and whoever sweeps.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -14,7 +15,8 @@ from coordinator.assembly import Coordinator
 from coordinator.core.model import Status
 from coordinator.core.words import counted, words_for
 from coordinator.errors import CoordinatorError, Unavailable
-from coordinator.ports import Kind, Op, Query, Where
+from coordinator.ports import Grouping, Kind, Op, Query, Where
+from coordinator.service.engine import Engine
 from coordinator.service.sweep import LATE_AFTER
 from coordinator.service.views.health import HealthPart, Readiness
 from coordinator.wire import instant_text
@@ -114,13 +116,26 @@ async def partitions_by_status(application: Coordinator) -> dict[str, int]:
 
     Raises ``Unavailable``.
     """
-    numbers = {}
-    for status in COUNTED:
-        found, _ = await application.engine.first(
-            Query(Kind.PARTITION, (Where("status", Op.EQ, status.value),), limit=PARTITIONS_COUNTED)
+    return {status.value: await _counted(application.engine, status) for status in COUNTED}
+
+
+async def _counted(engine: Engine, status: Status) -> int:
+    """The partitions in a status, up to the limit. Those of removed processors crowd out none."""
+
+    async def of(mine: Sequence[Where]) -> tuple[int, int]:
+        fits = (Where("status", Op.EQ, status.value), *mine)
+        found = await engine.store.grouped(
+            Grouping(("processor",), "game_date", fits, PARTITIONS_COUNTED)
         )
-        numbers[status.value] = len(found)
-    return numbers
+        known = engine.registry.processors
+        numbers = {name: len(dates) for (name,), dates in found.items()}
+        return sum(n for name, n in numbers.items() if name in known), sum(numbers.values())
+
+    mine, all_ = await of(engine.mine)
+    if all_ < PARTITIONS_COUNTED or mine == all_:
+        return mine
+    several = await asyncio.gather(*map(of, engine.portions))
+    return min(sum(number for number, _ in several), PARTITIONS_COUNTED)
 
 
 def _words(seconds: float) -> str:

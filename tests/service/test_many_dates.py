@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from coordinator.adapters.sqlite import MEMORY, SqliteStore, queries
+from coordinator import health
+from coordinator.adapters.sqlite import MEMORY, SqliteStore, queries, store
 from coordinator.app import Application
 from coordinator.core.arrivals import CalendarDate
 from coordinator.core.model import Execution, Flag, Outcome, Partition, Run, RunStatus, Status
@@ -22,7 +23,7 @@ from tests.service.support import wired
 
 pytestmark = pytest.mark.anyio
 
-PROCESSORS, DATES = 20, 50
+PROCESSORS, DATES = 40, 50
 REGISTRY = "\n".join(
     [
         "version: 1",
@@ -72,8 +73,8 @@ def good_run(day: str, generation: int) -> Run:
 @asynccontextmanager
 async def season(*others: Partition | Run) -> AsyncIterator[Application]:
     """Every partition of a season succeeded, but for ``others``."""
-    store = SqliteStore(MEMORY, inline=True)
-    await store.open()
+    made = SqliteStore(MEMORY, inline=True)
+    await made.open()
     puts: dict[Key, Document] = {calendar_key(d): game_day(d) for d in DAYS}
     puts |= {partition_key(f"P{n}", d): partition(n, d) for n in range(PROCESSORS) for d in DAYS}
     for other in others:
@@ -82,10 +83,10 @@ async def season(*others: Partition | Run) -> AsyncIterator[Application]:
         else:
             puts[partition_key(other.processor, other.game_date)] = other
     transaction = Transaction((), lambda _: Changes(None, puts))
-    (answer,) = await store.attempt(CommitAttempt([transaction]))
+    (answer,) = await made.attempt(CommitAttempt([transaction]))
     assert answer.error is None
-    yield wired(store, REGISTRY)
-    await store.close()
+    yield wired(made, REGISTRY)
+    await made.close()
 
 
 @pytest.fixture
@@ -98,7 +99,8 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[Kind]:
         counts[kind] += 1
         return decode(kind, body)
 
-    monkeypatch.setattr(queries, "decode", counting)
+    for module in (queries, store):
+        monkeypatch.setattr(module, "decode", counting)
     return counts
 
 
@@ -157,3 +159,15 @@ async def test_a_partition_that_succeeded_before_is_no_gap() -> None:
     async with season(*again, reset, fresh, *runs) as app:
         gaps = await app.queries.dates.gaps(DAYS[0], DAYS[-1])
     assert [i.game_date for i in gaps.items] == [DAYS[0], DAYS[3]]
+
+
+@pytest.mark.parametrize(("limit", "counted"), [(1000, 12), (12, 12), (5, 5)])
+async def test_partitions_are_counted_without_decoding_one(
+    decoded: Counter[Kind], monkeypatch: pytest.MonkeyPatch, limit: int, counted: int
+) -> None:
+    monkeypatch.setattr(health, "PARTITIONS_COUNTED", limit)
+    gone = [replace(failed(day), processor="Gone") for day in DAYS]
+    async with season(*gone, *(failed(day) for day in DAYS[:12])) as app:
+        numbers = await health.partitions_by_status(app)
+    assert numbers == {**dict.fromkeys((s.value for s in health.COUNTED), 0), "failed": counted}
+    assert not decoded

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -86,8 +86,11 @@ def body_of(connection: sqlite3.Connection, key: Key) -> bytes | None:
     return None if row is None else row[0]
 
 
+Decode = Callable[[Kind, bytes], Document]
+
+
 def get_documents(
-    connection: sqlite3.Connection, keys: Iterable[Key]
+    connection: sqlite3.Connection, keys: Iterable[Key], decode: Decode
 ) -> dict[Key, Document | None]:
     """The documents under ``keys`` as of one instant."""
     found: dict[Key, Document | None] = {}

@@ -12,14 +12,14 @@ import queue
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, cast
 
 from coordinator.adapters.sqlite.jobs import Job, JobThread, Read, Write
 from coordinator.adapters.sqlite.queries import find_page, get_documents, grouped
 from coordinator.adapters.sqlite.schema import MEMORY, check_path, connect_reader, pragma
 from coordinator.adapters.sqlite.writer import Cache, Writer
-from coordinator.documents import PROOF_KEY, proof
+from coordinator.documents import PROOF_KEY, decode, proof
 from coordinator.errors import Bug, CoordinatorError, Refused, Unavailable
 from coordinator.ports import (
     PROOF_SECONDS,
@@ -30,12 +30,17 @@ from coordinator.ports import (
     Grouping,
     Groups,
     Key,
+    Kind,
     Page,
     Query,
     StoreProfile,
     Transaction,
 )
 
+DECODED_KEPT = 512
+"""Partitions that are kept as they were read last: a date or two, which people watch."""
+DECODED_BYTES_MAX = 16 * 1024
+"""A longer body is decoded each time."""
 PROOF_BYTES = 16 * 1024
 """Several pages of a file, as an event takes."""
 
@@ -74,6 +79,7 @@ class SqliteStore:
         self._waiting_max = waiting_max
         self._readers = 0 if inline or self.path == MEMORY else readers
         self._writer = Writer(self.path, busy_timeout_seconds, Cache(cache_documents, cache_bytes))
+        self._decode_partition = lru_cache(DECODED_KEPT)(partial(decode, Kind.PARTITION))
         self._lanes: list[JobThread] = []
         self._writes: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -229,8 +235,14 @@ class SqliteStore:
         wanted = tuple(keys)
         return cast(
             Mapping[Key, Document | None],
-            await self._read(lambda sqlite: get_documents(sqlite, wanted)),
+            await self._read(lambda sqlite: get_documents(sqlite, wanted, self._decode)),
         )
+
+    def _decode(self, kind: Kind, body: bytes) -> Document:
+        """A document; a partition that is shown again is not decoded again."""
+        if kind is Kind.PARTITION and len(body) <= DECODED_BYTES_MAX:
+            return self._decode_partition(body)
+        return decode(kind, body)
 
     async def find(self, query: Query) -> Page:
         """One page of committed documents, in order, null before everything else.

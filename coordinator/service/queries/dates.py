@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from coordinator.core.arrivals import CalendarDate
 from coordinator.core.model import GOOD_OUTCOMES, Flag, Pause, Status
@@ -31,10 +31,14 @@ from coordinator.service.views.dates import (
 from coordinator.service.views.partition import PartitionRow
 from coordinator.wire import is_game_date
 
+T = TypeVar("T")
+
 GRID_DATES_LIMIT = 400
 GAPS_DATES_LIMIT = 4000
-CELLS_AT_ONCE = 10_000
-"""Cells between which this process and its store do something else: about a millisecond."""
+CELLS_AT_ONCE = 3000
+"""Cells that are read, or worked on, before something else gets its turn: about a millisecond."""
+DATE_CELLS = 20
+"""A date's own entry takes as long as so many cells."""
 
 
 class _Missing(NamedTuple):
@@ -71,23 +75,25 @@ class DateQueries:
         async for _, groups in self._stored(dates, "progress", "status", "flags"):
             for (day, _, status, flags), names in groups.items():
                 cells.put_stored(rows, paused, day, Status(status), flags_of(flags), names)
-        at_once = max(1, CELLS_AT_ONCE // len(dates))
-        for n, spec in enumerate(specs, 1):
-            rules = reader.engine.membership.spec(spec.name)
-            cells.put_unstored(rows[spec.name], rules, paused=spec.name in paused)
-            if n % at_once == 0:
-                await asyncio.sleep(0)
+        items: list[GridRow] = []
+        async for some in _some_at_once(specs, len(dates)):
+            for spec in some:
+                row, rules = rows.pop(spec.name), reader.engine.membership.spec(spec.name)
+                cells.put_unstored(row, rules, paused=spec.name in paused)
+                items.append(GridRow(processor=spec.name, phase=spec.phase, cells=tuple(row)))
+        days: list[GridDate] = []
+        async for part in _some_at_once(dates, DATE_CELLS):
+            for day in part:
+                known = calendar.get(day)
+                days.append(
+                    GridDate(game_date=day, games=None if known is None else len(known.games))
+                )
         return Grid(
             from_=first,
             to=last,
-            dates=tuple(
-                GridDate(game_date=d, games=len(calendar[d].games) if d in calendar else None)
-                for d in dates
-            ),
+            dates=tuple(days),
             legend=cells.legend,
-            items=tuple(
-                GridRow(processor=s.name, phase=s.phase, cells=tuple(rows[s.name])) for s in specs
-            ),
+            items=tuple(items),
             next_page_token=None,
         )
 
@@ -98,9 +104,7 @@ class DateQueries:
 
         ``dates`` follow one another.
         """
-        step = max(1, CELLS_AT_ONCE // max(1, len(self._reader.specs())))
-        for n in range(0, len(dates), step):
-            some = dates[n : n + step]
+        async for some in _some_at_once(dates, len(self._reader.specs())):
             between = (Where("game_date", Op.GE, some[0]), Where("game_date", Op.LE, some[-1]))
             grouping = Grouping(("game_date", *by), "processor", between)
             yield some, await self._reader.store.grouped(grouping)
@@ -223,6 +227,14 @@ class DateQueries:
         query = Query(Kind.CALENDAR, order="game_date", descending=descending, limit=1)
         page = await self._reader.store.find(query)
         return page.items[0][1].game_date if page.items else None
+
+
+async def _some_at_once(items: Sequence[T], cells: int) -> AsyncIterator[Sequence[T]]:
+    """Consecutive parts of ``items``, each of which has ``cells`` cells; others work in between."""
+    step = max(1, CELLS_AT_ONCE // max(1, cells))
+    for n in range(0, len(items), step):
+        await asyncio.sleep(0)
+        yield items[n : n + step]
 
 
 def held_by(specs: Sequence[ProcessorSpec], pauses: Sequence[Pause]) -> dict[str, list[Pause]]:

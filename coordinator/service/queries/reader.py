@@ -6,6 +6,7 @@ and the names of processors and tables. Refuses to write.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -31,6 +32,8 @@ UPSTREAM_SHOWN = 3
 """How many of the processors that a partition waits for its sentence names."""
 CHUNK = 50
 """Partitions that are read together."""
+AT_ONCE = 10
+"""Partitions that are judged before something else gets its turn: about a millisecond."""
 _PAGE = 500
 _READ_ROUNDS = 16
 
@@ -60,34 +63,42 @@ class Reader:
         keys = {partition_key(*t): t for t in targets}
         controls = {name: control_key(name) for name in (ALL, *(t[0] for t in targets))}
         docs = await self.store.get([*keys, *controls.values()])
+        processors = self.engine.registry.processors
+        windowed = [t for t in targets if processors[t[0]].windows]
+        windows = await self.engine.windows_now(windowed) if windowed else {}
         now = self.engine.clock.now()
         found: dict[Target, Judged] = {}
-        for key, target in keys.items():
+        absent: list[Target] = []
+        for n, (key, target) in enumerate(keys.items(), 1):
             partition: Partition | None = docs[key]
-            if partition is not None:
-                spec = self.engine.registry.processors[target[0]]
-                held_by = [docs[controls[name]] for name in (ALL, spec.name)]
-                partition = under_pauses(partition, [c.pause for c in held_by if c and c.pause])
-                partition, verdict = shown_now(partition, spec, now)
-                found[target] = Judged(partition, spec, verdict, True)
-        absent = [t for t in targets if t not in found]
-        for n in range(0, len(absent), CHUNK):
-            for one in await self._imagined(absent[n : n + CHUNK]):
-                found[one.partition.processor, one.partition.game_date] = one
-        windowed = [t for t in targets if found[t].spec.windows]
-        for target, days in (await self.engine.windows_now(windowed)).items():
-            one = found[target]
-            partition, verdict = shown_now(one.partition, one.spec, now, days)
-            found[target] = replace(one, partition=partition, verdict=verdict)
+            if partition is None:
+                absent.append(target)
+                continue
+            spec = processors[target[0]]
+            held_by = [docs[controls[name]] for name in (ALL, spec.name)]
+            partition = under_pauses(partition, [c.pause for c in held_by if c and c.pause])
+            partition, verdict = shown_now(partition, spec, now, windows.get(target))
+            found[target] = Judged(partition, spec, verdict, True)
+            if n % AT_ONCE == 0:
+                await asyncio.sleep(0)  # events go between
+        for n in range(0, len(absent), AT_ONCE):
+            for one in await self._imagined(absent[n : n + AT_ONCE]):
+                target = (one.partition.processor, one.partition.game_date)
+                if target in windows:
+                    partition, verdict = shown_now(one.partition, one.spec, now, windows[target])
+                    one = replace(one, partition=partition, verdict=verdict)
+                found[target] = one
         return [found[t] for t in targets]
 
     async def rows(self, judged: Sequence[Judged]) -> list[PartitionRow]:
         """A line for each partition."""
-        upstreams = await self._upstream(judged)
-        return [
-            partition_row(j.partition, j.spec, j.verdict, others, self.behind(j.partition))
-            for j, others in zip(judged, upstreams, strict=True)
-        ]
+        found: list[PartitionRow] = []
+        for j, others in zip(judged, await self._upstream(judged), strict=True):
+            behind = self.behind(j.partition)
+            found.append(partition_row(j.partition, j.spec, j.verdict, others, behind))
+            if len(found) % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return found
 
     async def _upstream(self, judged: Sequence[Judged]) -> list[list[Partition]]:
         """For each partition that waits: those whose outputs it waits for, a few of them.

@@ -254,6 +254,8 @@ def partition_view(
 
 def under_pauses(partition: Partition, pauses: Sequence[Pause]) -> Partition:
     """A partition under the pauses there are now: one with a live run is decided without them."""
+    if not pauses and not partition.pauses and Flag.PAUSED not in partition.flags:
+        return partition
     others = [f for f in partition.flags if f is not Flag.PAUSED]
     flags = [Flag.PAUSED, *others] if pauses else others
     return replace(
