@@ -126,6 +126,18 @@ async def test_a_grid_decodes_no_partition_and_is_small(decoded: Counter[Kind]) 
     assert len(grid.model_dump_json()) < 4 * PROCESSORS * DATES + 100 * (PROCESSORS + DATES)
 
 
+@pytest.mark.parametrize(("shared", "shown"), [(False, 2), (True, 1)])
+async def test_a_grid_is_kept_a_short_while_where_reading_costs_money(
+    shared: bool, shown: int
+) -> None:
+    async with season() as app:
+        made = app.engine.store
+        made.profile = replace(made.profile, shared=shared)  # type: ignore[misc]
+        grids = [await app.queries.dates.grid(DAYS[0], DAYS[1]) for _ in range(2)]
+        assert len({id(grid) for grid in grids}) == shown
+        assert (await app.queries.dates.grid(DAYS[0], DAYS[2])).to == DAYS[2]
+
+
 async def test_gaps_decode_what_they_list_and_nothing_else(decoded: Counter[Kind]) -> None:
     holes = [failed(day) for day in DAYS[10:20]]
     async with season(*holes) as app:

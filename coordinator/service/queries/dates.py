@@ -19,6 +19,7 @@ from coordinator.paging import bad_page_token, read_page_token
 from coordinator.paging import page_token as token_of
 from coordinator.ports import Grouping, Groups, Kind, Op, Query, Where
 from coordinator.service.queries.reader import CHUNK, Reader, date_range
+from coordinator.service.queries.shared import SharedAnswers
 from coordinator.service.reading import Target
 from coordinator.service.views.dates import (
     Gaps,
@@ -35,6 +36,9 @@ T = TypeVar("T")
 
 GRID_DATES_LIMIT = 400
 GAPS_DATES_LIMIT = 4000
+GRID_SECONDS = 10.0
+"""How old a grid may be over a store whose readings cost money: a year's takes 73,000 of them."""
+GRIDS_KEPT = 8
 CELLS_AT_ONCE = 3000
 """Cells that are read, or worked on, before something else gets its turn: about a millisecond."""
 DATE_CELLS = 20
@@ -56,6 +60,9 @@ class DateQueries:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
+        self._grids: SharedAnswers[Grid] = SharedAnswers(
+            reader.engine.clock, GRID_SECONDS, GRIDS_KEPT
+        )
 
     async def grid(self, first: str, last: str) -> Grid:
         """Processors × dates, compact: status and flags, as stored.
@@ -63,10 +70,16 @@ class DateQueries:
         A date that the calendar knows has a cell for every processor, also where nothing is stored
         (``stored`` is False: waiting, perhaps overdue, or not expected); a date that nothing is
         known of has none.
-        Raises ``BadInput`` for bad dates and for more than 400 of them.
+        Over a store that bills each reading, one that was read within ``GRID_SECONDS`` is given
+        again. Raises ``BadInput`` for bad dates and for more than 400 of them.
         """
         dates = date_range(first, last, GRID_DATES_LIMIT)
-        reader = self._reader
+        if self._reader.store.profile.shared:
+            return await self._grids.get((first, last), lambda: self._grid(dates))
+        return await self._grid(dates)
+
+    async def _grid(self, dates: Sequence[str]) -> Grid:
+        reader, first, last = self._reader, dates[0], dates[-1]
         specs = reader.specs()
         calendar = {c.game_date: c for c in await reader.calendar(first, last)}
         paused = {name for name, by in held_by(specs, await reader.pauses()).items() if by}
