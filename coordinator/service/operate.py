@@ -32,16 +32,18 @@ from coordinator.documents import (
     control_key,
 )
 from coordinator.errors import BadInput, Mistake, NotFound, Refused
-from coordinator.ports import Changes, Document, Key, Kind, Op, Query, Where
+from coordinator.ports import Changes, Document, Key, Kind, Op, Where
 from coordinator.service.engine import Engine, reply_of
 from coordinator.service.ingest import Ingest, Ingested
-from coordinator.service.pages import pages
+from coordinator.service.pages import targets
 from coordinator.service.quarantine import Quarantine
 from coordinator.service.reading import Docs
 from coordinator.service.sweep import Sweeper, Swept
 from coordinator.wire import check_date, shown
 
 MAX_REASON = 1000
+MARKED_TOGETHER = 50
+"""Partitions on which a pause is shown in one commit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,15 +283,10 @@ class Operate:
         ]
         if scope != ALL:
             where.append(Where("processor", Op.EQ, scope))
-        query = Query(Kind.PARTITION, tuple(where), limit=50)
-        async for page in pages(self._engine.store, query):
-            work = {
-                (p.processor, p.game_date): (Ticked(),)
-                for _, p in page.items
-                if p.processor in self._engine.registry.processors
-            }
-            if work:
-                await self._engine.apply_each(work)
+        known = self._engine.registry.processors
+        held = [t for t in await targets(self._engine.store, *where) if t[0] in known]
+        for n in range(0, len(held), MARKED_TOGETHER):
+            await self._engine.apply_each(dict.fromkeys(held[n : n + MARKED_TOGETHER], (Ticked(),)))
 
     async def resume(
         self, processor: str | None, *, reason: str, actor: str, dry_run: bool = False

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from coordinator.ports import Document, Page, Query, Store
+from coordinator.ports import Document, Grouping, Page, Query, Store, Where
+from coordinator.service.reading import Target
 
 
 async def pages(store: Store, query: Query) -> AsyncIterator[Page]:
@@ -23,3 +24,9 @@ async def items(store: Store, query: Query) -> AsyncIterator[tuple[str, Document
     async for page in pages(store, query):
         for item in page.items:
             yield item
+
+
+async def targets(store: Store, *where: Where) -> list[Target]:
+    """Every partition that fits, by processor and date; none is decoded. Raises ``Unavailable``."""
+    found = await store.grouped(Grouping(("processor",), "game_date", where))
+    return sorted((name, day) for (name,), days in found.items() for day in days)

@@ -27,7 +27,7 @@ from coordinator.documents import Dates, dates_key
 from coordinator.ports import Changes, Kind, Notice, Op, Query, Where
 from coordinator.registry import Registry
 from coordinator.service.engine import Engine
-from coordinator.service.pages import items
+from coordinator.service.pages import items, targets
 from coordinator.service.reading import Docs, Target
 from coordinator.service.registry_membership import GONE_AFTER, REFRESH_AHEAD, REFRESH_EVERY
 
@@ -148,10 +148,10 @@ class RegistryRollout:
         changed = set(engine.registry.processors) - unchanged(
             engine.registry, await self._membership.other_registries()
         )
-        targets = sorted(await _targets(engine, changed)) if changed else []
+        every = sorted(await _targets(engine, changed)) if changed else []
         evaluated = 0
-        for start in range(0, len(targets), PER_TRANSACTION):
-            work = {t: (Ticked(),) for t in targets[start : start + PER_TRANSACTION]}
+        for start in range(0, len(every), PER_TRANSACTION):
+            work = {t: (Ticked(),) for t in every[start : start + PER_TRANSACTION]}
             evaluated += len(await engine.apply_each(work, refill=True))
         log.info("partitions re-evaluated", partitions=evaluated, processors=sorted(changed))
         return evaluated
@@ -203,9 +203,7 @@ async def _targets(engine: Engine, processors: Set[str]) -> set[Target]:
     """Every partition of these that is stored, or that the ledger or the calendar gives rise to."""
     registry = engine.registry
     found: set[Target] = set()
-    async for _, p in items(engine.store, Query(Kind.PARTITION, limit=500)):
-        if p.processor in processors:
-            found.add((p.processor, p.game_date))
+    found.update(t for t in await targets(engine.store) if t[0] in processors)
     async for _, table_date in items(engine.store, Query(Kind.TABLE_DATE, limit=500)):
         for dependency in registry.dependents(table_date.table):
             if dependency.window is None and dependency.spec.name in processors:

@@ -393,6 +393,11 @@ async def test_a_file_that_was_moved_away_fails_the_ping(path: str) -> None:
         (Query(Kind.PARTITION, (Where("game_date", Op.EQ, "d"),)), "game_date"),
         (Query(Kind.EVENT, (Where("correlation_id", Op.EQ, "c"),)), "correlation_id"),
         (Query(Kind.RUN, (Where("processor", Op.EQ, "p"),)), "processor"),
+        *(
+            (Query(Kind.RUN, (Where("status", op, value), Where(field, Op.EQ, "p"))), field)
+            for field in ("processor", "game_date")
+            for op, value in ((Op.EQ, "success"), (Op.IN, ("success", "failed")))
+        ),
         (Query(Kind.AUDIT, order="at", descending=True), "at"),
         (Query(Kind.QUARANTINE, order="received_at", after="token"), "received_at"),
         (Query(Kind.PARTITION, (Where("paused", Op.EQ, 1),)), "paused"),

@@ -27,10 +27,6 @@ ROOMS = ["app.py", "health.py", "outbox.py", "demo.py", "service", "web", "cli"]
 
 Condition = tuple[str, Op]
 OPTIONAL: dict[str, tuple[list[Condition], list[Condition]]] = {
-    "service/operate.py Operate._mark_held": (
-        [("paused", Op.EQ), ("status", Op.IN)],
-        [("processor", Op.EQ)],
-    ),
     "service/sweep.py Sweeper._due": ([("wake_at", Op.LE)], [("processor", Op.IN)]),
     "outbox.py Relay.discover": ([("outbox_due", Op.LE)], [("processor", Op.IN)]),
     "service/sweep.py Sweeper.release": ([("paused", Op.EQ)], [("processor", Op.EQ)]),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -140,6 +140,20 @@ def _condition(kind: Kind, where: Where) -> tuple[str, list[Any]]:
     return f"{column} {where.op.value} ?", [cell]
 
 
+NARROW: Final = frozenset({"id", "processor", "game_date", "correlation_id"})
+"""Fields one of whose values has few documents; of a status there may be as many as there are."""
+
+
+def _conditions(kind: Kind, wheres: Sequence[Where]) -> list[tuple[str, list[Any]]]:
+    """Conditions in SQL with their parameters. A plus keeps SQLite from choosing an index by it."""
+    narrow = any(w.op is Op.EQ and w.field in NARROW for w in wheres)
+    found = []
+    for where in wheres:
+        sql, parameters = _condition(kind, where)
+        found.append((f"+{sql}" if narrow and where.field == "status" else sql, parameters))
+    return found
+
+
 def _column(kind: Kind, field: str) -> str:
     if field != "id" and field not in INDEXES[kind]:
         raise Bug(f"{kind.value} has no indexed field {field}")
@@ -164,7 +178,7 @@ def find_page(connection: sqlite3.Connection, query: Query) -> Page:
         raise BadInput(f"A page holds at least one document, not {query.limit}.")
     limit = min(query.limit, PAGE_MAX)
     order = _column(query.kind, query.order)
-    conditions = [_condition(query.kind, where) for where in query.where]
+    conditions = _conditions(query.kind, query.where)
     if query.after is not None:
         conditions.append(_past(query, *_from_token(query, query.after)))
     direction = "DESC" if query.descending else "ASC"
@@ -194,7 +208,7 @@ def grouped(connection: sqlite3.Connection, grouping: Grouping) -> Groups:
     together without it.
     """
     check_grouping(grouping)
-    conditions = [_condition(Kind.PARTITION, where) for where in grouping.where]
+    conditions = _conditions(Kind.PARTITION, grouping.where)
     parameters = [value for _, values in conditions for value in values]
     by = ", ".join(quoted(name) for name in grouping.by)
     of = quoted(grouping.of)
