@@ -220,20 +220,22 @@ class Progress(IntEnum):
     @classmethod
     def of(cls, partition: Partition) -> Progress:
         """That of a partition."""
-        outcome, generation = partition.outcome, partition.generation
+        execution = partition.execution
+        outcome, generation = execution.outcome, execution.generation
         if outcome is not None and outcome.status in GOOD_OUTCOMES:
             return cls.SUCCEEDED
-        if generation == 1 and (outcome is not None or partition.live is not None):
-            return cls.RECORDED
         if generation:
-            return cls.UNCERTAIN
-        arrived = any(table.arrivals for table in partition.arrivals.values())
-        return cls.RECORDED if arrived else cls.NOTHING
+            first = generation == 1 and (outcome is not None or execution.live is not None)
+            return cls.RECORDED if first else cls.UNCERTAIN
+        for table in partition.inputs.arrivals.values():
+            if table.arrivals:
+                return cls.RECORDED
+        return cls.NOTHING
 
 
 def flags_text(flags: Iterable[Flag]) -> str:
     """Flags as they are indexed, but for that of a pause, which its own document says."""
-    return ",".join([flag.value for flag in flags if flag is not Flag.PAUSED])
+    return ",".join([flag for flag in flags if flag is not Flag.PAUSED])
 
 
 def flags_of(text: str) -> tuple[Flag, ...]:
@@ -252,7 +254,7 @@ INDEXES: Mapping[Kind, Mapping[str, Callable[[Any], Indexed]]] = {
         "registry_hash": lambda p: p.registry_hash,
         "watching": lambda p: int(p.watching),
         "flags": lambda p: flags_text(p.flags),
-        "progress": lambda p: int(Progress.of(p)),
+        "progress": lambda p: Progress.of(p).value,
     },
     Kind.TABLE_DATE: {"table": lambda t: t.table, "game_date": lambda t: t.game_date},
     Kind.EVENT: {
