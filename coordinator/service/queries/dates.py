@@ -41,6 +41,8 @@ GRID_SECONDS = 10.0
 GRIDS_KEPT = 8
 CELLS_AT_ONCE = 3000
 """Cells that are read, or worked on, before something else gets its turn: about a millisecond."""
+CELLS_PER_CALL = 30_000
+"""The same of a store whose readings wait for a network, and cost money even where nothing is."""
 DATE_CELLS = 20
 """A date's own entry takes as long as so many cells."""
 
@@ -85,9 +87,14 @@ class DateQueries:
         paused = {name for name, by in held_by(specs, await reader.pauses()).items() if by}
         cells = _Cells(dates, calendar, reader.engine.clock.now())
         rows: dict[str, list[int | None]] = {s.name: [None] * len(dates) for s in specs}
+        put = 0
         async for _, groups in self._stored(dates, "progress", "status", "flags"):
             for (day, _, status, flags), names in groups.items():
                 cells.put_stored(rows, paused, day, Status(status), flags_of(flags), names)
+                put += len(names)
+                if put >= CELLS_AT_ONCE:
+                    put = 0
+                    await asyncio.sleep(0)
         items: list[GridRow] = []
         async for some in _some_at_once(specs, len(dates)):
             for spec in some:
@@ -117,10 +124,12 @@ class DateQueries:
 
         ``dates`` follow one another.
         """
-        async for some in _some_at_once(dates, len(self._reader.specs())):
+        store = self._reader.store
+        most = CELLS_PER_CALL if store.profile.shared else CELLS_AT_ONCE
+        async for some in _some_at_once(dates, len(self._reader.specs()), most):
             between = (Where("game_date", Op.GE, some[0]), Where("game_date", Op.LE, some[-1]))
             grouping = Grouping(("game_date", *by), "processor", between)
-            yield some, await self._reader.store.grouped(grouping)
+            yield some, await store.grouped(grouping)
 
     async def gaps(
         self,
@@ -242,9 +251,11 @@ class DateQueries:
         return page.items[0][1].game_date if page.items else None
 
 
-async def _some_at_once(items: Sequence[T], cells: int) -> AsyncIterator[Sequence[T]]:
+async def _some_at_once(
+    items: Sequence[T], cells: int, most: int = CELLS_AT_ONCE
+) -> AsyncIterator[Sequence[T]]:
     """Consecutive parts of ``items``, each of which has ``cells`` cells; others work in between."""
-    step = max(1, CELLS_AT_ONCE // max(1, cells))
+    step = max(1, most // max(1, cells))
     for n in range(0, len(items), step):
         await asyncio.sleep(0)
         yield items[n : n + step]
