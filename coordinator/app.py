@@ -494,7 +494,10 @@ Python's own thresholds that takes a third of the time of an event."""
 
 
 def _tune_collector() -> None:
-    """Leave what lives as long as the process out of the search for cycles, and search rarely."""
+    """Leave what lives as long as the process out of the search for cycles, and search rarely.
+
+    Nothing else happens during a full search, which takes some 50 ms else.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
@@ -507,12 +510,8 @@ async def _serve(settings: Settings, registry: Registry) -> None:
         application = build(settings, registry=registry, store=store)
         if settings.log_level in ("debug", "info"):
             log_transitions(application.engine)
-        _tune_collector()
         async with application.running():
-            # What is there now stays: without this each full collection examines all of it, and
-            # nothing else happens meanwhile for some 50 ms.
-            gc.collect()
-            gc.freeze()
+            _tune_collector()
             await serve_http(application)
 
 
