@@ -1,37 +1,40 @@
 """Durable events per second through HTTP, beside a FastAPI no-op in the same run.
 
-Starts two servers as processes of their own: the coordinator (embedded store, three dependent
-partitions per event) and a FastAPI app whose endpoint has the same body model and does nothing.
-Senders hold keep-alive connections and post Pub/Sub envelopes to each in turn, round by round, so
-that the ratio holds where the machine's speed drifts. An event counts once its 204 is there, which
-is after it is durable.
+Starts the coordinator (embedded store) and a no-op app with the same body model, as processes of
+their own. Senders hold keep-alive connections and push to both in turn, round by round. An event
+counts once its 204 is there, which is after it is durable.
 
-    python benchmarks/ingest.py                     # rates, latencies and their ratio
+    python benchmarks/ingest.py                     # all rows
+    python benchmarks/ingest.py --only spread       # some of them
     python benchmarks/ingest.py --memory 100000     # memory of the service while events go in
-    python benchmarks/ingest.py --spread            # every event of a batch on another date
+    python benchmarks/ingest.py --profile           # where the interpreter lock goes (needs py-spy)
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import base64
-import json
-import os
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable
+from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from fastapi import FastAPI, Response
-from pydantic import BaseModel
+from benchmarks.harness import (
+    Row,
+    Served,
+    Subject,
+    arguments,
+    compared,
+    coordinator,
+    event,
+    noop,
+    percentile,
+    push,
+    report,
+    rounds,
+    say,
+)
 
 REGISTRY = """
 version: 1
@@ -46,217 +49,129 @@ processors:
 """
 GAMES_PER_DATE = 15
 LOADS_PER_GAME = 20
+SENDERS = 32
+FEW, MANY = 3, 200
+"""Dependants of a table: the usual number, and the most that a registry could have."""
 
 
-class Message(BaseModel):
-    """The inner part of a Pub/Sub push envelope."""
-
-    data: str
-    messageId: str
-    publishTime: str
-    attributes: dict[str, str] = {}
-
-
-class Envelope(BaseModel):
-    """The body model of the no-op endpoint."""
-
-    message: Message
-    subscription: str
-
-
-noop = FastAPI()
-
-
-@noop.post("/pubsub/push")
-async def push(envelope: Envelope) -> Response:
-    """Validate the body and do nothing."""
-    return Response(status_code=204)
-
-
-def body(number: int, spread: bool) -> bytes:
+def load(number: int, *, spread: bool, table: str = "bench.loads") -> bytes:
     """The ``number``-th distinct load: of one night after the other, or each of another date."""
     per_date = GAMES_PER_DATE * LOADS_PER_GAME
     day = number % 365 if spread else number // per_date
     game = (number // 365 if spread else number) % GAMES_PER_DATE
     game_date = date(2000, 1, 1) + timedelta(days=day)
-    event = {
-        "event_type": "raw_data_loaded",
-        "source_table": "loads",
-        "target_table": "bench.loads",
-        "processor_name": "BenchLoader",
-        "execution_id": f"bench-{number}",
-        "correlation_id": f"night-{game_date}",
-        "game_date": game_date.isoformat(),
-        "game_ids": [f"00224{game:05d}"],
-        "record_count": 25,
-        "status": "success",
-        "timestamp": datetime.now(UTC).isoformat(),
-        "metadata": {"rows_inserted": 25, "rows_updated": 0},
-    }
-    envelope = {
-        "message": {
-            "data": base64.b64encode(json.dumps(event).encode()).decode(),
-            "messageId": str(number),
-            "publishTime": "2024-10-22T00:00:00Z",
-            "attributes": {},
-        },
-        "subscription": "projects/p/subscriptions/bench",
-    }
-    return json.dumps(envelope).encode()
+    return push(event(table, game_date.isoformat(), number, game_ids=[f"00224{game:05d}"]))
 
 
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+def wide_registry() -> str:
+    """Two tables of which one has few dependants and the other many, some of them in common."""
+    lines = [
+        *("version: 1", "timezone: America/New_York", "tables:"),
+        *("  bench.few: {grain: game}", "  bench.many: {grain: game}", "  bench.never: {}"),
+        "processors:",
+    ]
+    for number in range(MANY):
+        tables = ["bench.many", "bench.never", *(["bench.few"] if number < FEW else [])]
+        needs = ", ".join(f"{{table: {table}}}" for table in tables)
+        lines.append(f"  P{number}: {{phase: 3, output: bench.p{number}, requires: [{needs}]}}")
+    return "\n".join(lines) + "\n"
 
 
-@contextmanager
-def server(command: list[str], port: int, log: Path) -> Iterator[int]:
-    """A server process; gives its pid once it listens."""
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out)
-        try:
-            for _ in range(200):
-                if process.poll() is not None:
-                    raise SystemExit(f"{command} ended:\n{log.read_text()[-2000:]}")
-                with socket.socket() as s:
-                    if s.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.05)
-            yield process.pid
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
+def measured(
+    what: str, home: Path, base: Served, options: argparse.Namespace, senders: int, spread: bool
+) -> list[Row]:
+    """One way of sending, beside the no-op."""
+    build = partial(load, spread=spread)
+    with coordinator(home, REGISTRY) as served:
+        subject, other = Subject(served, senders, build), Subject(base, senders, build)
+        rounds([subject, other], options.rounds, options.seconds)
+    return [compared(what, subject, other)]
 
 
-async def send(port: int, bodies: list[bytes], senders: int) -> tuple[float, list[float]]:
-    """Post every body over ``senders`` connections; gives seconds in all and per request."""
-    waiting = iter(bodies)
-    latencies: list[float] = []
+def one_date(home: Path, base: Served, options: argparse.Namespace) -> list[Row]:
+    return measured("32 senders, one date, K = 3", home, base, options, SENDERS, False)
 
-    async def sender() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for data in waiting:
-            started = time.perf_counter()
-            writer.write(
-                b"POST /pubsub/push HTTP/1.1\r\nhost: localhost\r\n"
-                b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
-                % (len(data), data)
+
+def every_date(home: Path, base: Served, options: argparse.Namespace) -> list[Row]:
+    return measured("32 senders, every event on another date", home, base, options, SENDERS, True)
+
+
+def one_sender(home: Path, base: Served, options: argparse.Namespace) -> list[Row]:
+    return measured("one sender", home, base, options, 1, False)
+
+
+def dependants(home: Path, base: Served, options: argparse.Namespace) -> list[Row]:
+    """What each dependant of a table adds to an event, beside the time of a no-op request."""
+    with coordinator(home, wide_registry()) as served:
+        few = Subject(served, SENDERS, partial(load, spread=True, table="bench.few"))
+        many = Subject(served, SENDERS, partial(load, spread=True, table="bench.many"))
+        other = Subject(base, SENDERS, partial(load, spread=True))
+        rounds([few, many, other], options.rounds, options.seconds)
+    slopes = [
+        (1 / b.rate - 1 / a.rate) / (MANY - FEW) * 1000
+        for a, b in zip(few.samples, many.samples, strict=True)
+    ]
+    bases = [1000 / sample.rate for sample in other.samples]
+    ratios = [slope / base for slope, base in zip(slopes, bases, strict=True)]
+    return [
+        Row(
+            what="each dependant of K",
+            value=round(statistics.median(slopes), 4),
+            unit="ms",
+            baseline=f"no-op {statistics.median(bases):.3f} ms",
+            ratio=round(statistics.median(ratios), 3),
+            ratios=(round(min(ratios), 3), round(max(ratios), 3)),
+            detail={
+                f"ms_at_k_{FEW}": round(statistics.median(1000 / s.rate for s in few.samples), 3),
+                f"ms_at_k_{MANY}": round(statistics.median(1000 / s.rate for s in many.samples), 3),
+            },
+        )
+    ]
+
+
+Case = Callable[[Path, Served, argparse.Namespace], list[Row]]
+CASES: dict[str, Case] = {
+    "one-date": one_date,
+    "spread": every_date,
+    "one-sender": one_sender,
+    "dependants": dependants,
+}
+
+
+def watch_memory(home: Path, events: int, spread: bool) -> None:
+    """Resident memory after every tenth of the events."""
+    tenth = max(1, events // 10)
+    with coordinator(home, REGISTRY) as served:
+        subject = Subject(served, SENDERS, partial(load, spread=spread))
+        for part in range(10):
+            sample = subject.round(tenth)
+            say(
+                f"{(part + 1) * tenth:>8} events: {served.resident_mib():.1f} MiB; "
+                f"{sample.rate:.0f}/s, p99 {percentile(sample.latencies, 0.99) * 1000:.1f} ms"
             )
-            head = await reader.readuntil(b"\r\n\r\n")
-            if not head.startswith(b"HTTP/1.1 204"):
-                raise SystemExit(f"answered {head[:200]!r}")
-            latencies.append(time.perf_counter() - started)
-        writer.close()
-
-    started = time.perf_counter()
-    await asyncio.gather(*(sender() for _ in range(senders)))
-    return time.perf_counter() - started, latencies
-
-
-def resident_mib(pid: int) -> float:
-    """Resident memory of a process, in MiB."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    return float("nan")
-
-
-def percentile(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--senders", type=int, default=32)
-    parser.add_argument("--events", type=int, default=6000, help="events per round")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--spread", action="store_true", help="every event on another date")
+    parser = arguments(__doc__)
+    parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--rounds", type=int, help="of each subject (default: 7)")
+    parser.add_argument("--seconds", type=float, help="a round of a subject (default: 2)")
     parser.add_argument("--memory", type=int, metavar="EVENTS", help="watch memory instead")
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
+    parser.add_argument("--spread", action="store_true", help="with --memory: over many dates")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (3 if options.quick else 7)
+    options.seconds = options.seconds or (0.5 if options.quick else 2)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        (home / "registry.yaml").write_text(REGISTRY)
-        port, noop_port = free_port(), free_port()
-        service = [
-            *(sys.executable, "-m", "coordinator", "serve"),
-            *("--registry", str(home / "registry.yaml")),
-            *("--store", f"sqlite:{home / 'state.db'}", "--port", str(port)),
-        ]
-        plain = [
-            *(sys.executable, "-m", "uvicorn", "--app-dir", str(Path(__file__).parent)),
-            *("ingest:noop", "--port", str(noop_port), "--log-level", "warning"),
-            *("--no-access-log",),
-        ]
-        os.environ["COORDINATOR_WAREHOUSE"] = f"duckdb:{home / 'warehouse.duckdb'}"
-        os.environ["COORDINATOR_LOG_LEVEL"] = "warning"
-        with server(service, port, home / "service.log") as pid:
-            if arguments.memory:
-                report = watch_memory(pid, port, arguments)
-            else:
-                with server(plain, noop_port, home / "noop.log"):
-                    report = compare(port, noop_port, arguments)
-    if arguments.json:
-        print(json.dumps(report, indent=2))
-
-
-def compare(port: int, noop_port: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Rounds of both in turn; prints rates, latencies and the ratio pair by pair."""
-    rates: list[float] = []
-    bases: list[float] = []
-    latencies: list[float] = []
-    number = 0
-    for round_number in range(arguments.rounds + 1):
-        bodies = [body(number + i, arguments.spread) for i in range(arguments.events)]
-        number += arguments.events
-        base, _ = asyncio.run(send(noop_port, bodies, arguments.senders))
-        taken, times = asyncio.run(send(port, bodies, arguments.senders))
-        if round_number == 0:
-            continue  # warm-up
-        bases.append(len(bodies) / base)
-        rates.append(len(bodies) / taken)
-        latencies += times
-        if not arguments.json:
-            print(
-                f"round {round_number}: durable {rates[-1]:.0f}/s, no-op {bases[-1]:.0f}/s, "
-                f"ratio {rates[-1] / bases[-1]:.2f}"
-            )
-    ratios = [a / b for a, b in zip(rates, bases, strict=True)]
-    report = {
-        "senders": arguments.senders,
-        "events_per_round": arguments.events,
-        "spread": arguments.spread,
-        "durable_per_second_median": round(statistics.median(rates)),
-        "noop_per_second_median": round(statistics.median(bases)),
-        "ratio_median": round(statistics.median(ratios), 3),
-        "ratio_min": round(min(ratios), 3),
-        "ratio_max": round(max(ratios), 3),
-        "p50_ms": round(percentile(latencies, 0.50) * 1000, 2),
-        "p99_ms": round(percentile(latencies, 0.99) * 1000, 2),
-    }
-    if not arguments.json:
-        print(
-            f"median: durable {report['durable_per_second_median']}/s, "
-            f"no-op {report['noop_per_second_median']}/s, ratio {report['ratio_median']} "
-            f"({report['ratio_min']} to {report['ratio_max']}); "
-            f"p50 {report['p50_ms']} ms, p99 {report['p99_ms']} ms"
-        )
-    return report
-
-
-def watch_memory(pid: int, port: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Resident memory after every tenth of the events."""
-    tenth = max(1, arguments.memory // 10)
-    sizes = []
-    for part in range(10):
-        bodies = [body(part * tenth + i, arguments.spread) for i in range(tenth)]
-        asyncio.run(send(port, bodies, arguments.senders))
-        sizes.append(round(resident_mib(pid), 1))
-        if not arguments.json:
-            print(f"{(part + 1) * tenth:>8} events: {sizes[-1]} MiB")
-    return {"events": tenth * 10, "resident_mib": sizes}
+        if options.memory:
+            watch_memory(home / "memory", options.memory, options.spread)
+            return
+        rows: list[Row] = []
+        with noop(home) as base:
+            for name in options.only:
+                say(f"ingest: {name} …")
+                rows += CASES[name](home / name, base, options)
+    report("ingest", rows, options.json)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ingest import body
+from benchmarks.harness import envelope, event
 from coordinator.registry import load
 from coordinator.wire import read_envelope, read_event, read_json
 
@@ -34,13 +34,14 @@ def microseconds(call: Callable[[], Any], calls: int = CALLS) -> float:
 
 
 def main() -> None:
-    pushed, now = body(7, spread=False), datetime.now(UTC)
+    load_event = event("bench.loads", "2000-01-01", 7, game_ids=["0022400007"])
+    pushed, now = envelope(load_event), datetime.now(UTC)
     message = read_envelope(pushed)
-    event = read_json(message.data)
+    said = read_json(message.data)
     steps: dict[str, Callable[[], Any]] = {
         "the envelope": lambda: read_envelope(pushed),
         "the event's JSON": lambda: read_json(message.data),
-        "the event": lambda: read_event(event, now, message.message_id),
+        "the event": lambda: read_event(said, now, message.message_id),
     }
     total = 0.0
     for name, call in steps.items():
