@@ -26,6 +26,8 @@ from typing import Any, cast
 
 import uvloop
 
+from benchmarks.profiling import Profile
+
 PUSH = "/pubsub/push"
 PAUSE = b""
 """In place of a request: send nothing until ``Sender.resume``."""
@@ -380,7 +382,14 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def report(name: str, rows: Sequence[Row], file: Path | None) -> None:
+def report(
+    name: str,
+    rows: Sequence[Row],
+    file: Path | None,
+    *,
+    skipped: str = "",
+    profiles: Mapping[str, Profile] | None = None,
+) -> None:
     """Print the rows, and write them where a file is given."""
     for row in rows:
         ratio = f"ratio {row.ratio:g}" if row.ratio is not None else ""
@@ -389,5 +398,9 @@ def report(name: str, rows: Sequence[Row], file: Path | None) -> None:
         parts = [f"{row.value:,g} {row.unit}", ratio, row.baseline]
         say(f"{row.what}: {'; '.join(part for part in parts if part)}")
     if file is not None:
-        content = {"name": name, "rows": [asdict(row) for row in rows]}
+        content: dict[str, Any] = {"name": name, "rows": [asdict(row) for row in rows]}
+        if skipped:
+            content["skipped"] = skipped
+        if profiles:
+            content["profiles"] = {title: asdict(profile) for title, profile in profiles.items()}
         file.write_text(json.dumps(content, indent=2) + "\n")

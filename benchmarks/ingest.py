@@ -20,6 +20,7 @@ from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 
+from benchmarks import profiling
 from benchmarks.harness import (
     Row,
     Served,
@@ -151,11 +152,34 @@ def watch_memory(home: Path, events: int, spread: bool) -> None:
             )
 
 
+def profiled(home: Path, options: argparse.Namespace) -> dict[str, profiling.Profile]:
+    """The profile of the served process for each way of sending."""
+    profiles: dict[str, profiling.Profile] = {}
+    for name, spread in (("one-date", False), ("spread", True)):
+        file = profiling.FOLDER / f"{name}.stacks"
+        with coordinator(home / name, REGISTRY) as served:
+            subject = Subject(served, SENDERS, partial(load, spread=spread))
+            warm = subject.round(20 * SENDERS)
+            seconds = 10 * options.seconds
+            profiler = profiling.start(served.pid, seconds, file)
+            while profiler.poll() is None:
+                subject.round(max(SENDERS, int(warm.rate)))
+            if profiler.returncode:
+                assert profiler.stdout is not None
+                raise SystemExit(f"py-spy failed: {profiler.stdout.read().decode()}")
+        profiles[name] = profiling.summary(file.read_text().splitlines(), seconds)
+        shown = profiling.text(profiles[name], name)
+        file.with_suffix(".txt").write_text(shown)
+        say(shown)
+    return profiles
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--rounds", type=int, help="of each subject (default: 7)")
     parser.add_argument("--seconds", type=float, help="a round of a subject (default: 2)")
+    parser.add_argument("--profile", action="store_true", help="profile the service instead")
     parser.add_argument("--memory", type=int, metavar="EVENTS", help="watch memory instead")
     parser.add_argument("--spread", action="store_true", help="with --memory: over many dates")
     options = parser.parse_args()
@@ -165,6 +189,11 @@ def main() -> None:
         home = Path(folder)
         if options.memory:
             watch_memory(home / "memory", options.memory, options.spread)
+            return
+        if options.profile:
+            if profiling.py_spy() is None:
+                raise SystemExit("There is no py-spy: pip install py-spy")
+            report("profile", [], options.json, profiles=profiled(home, options))
             return
         rows: list[Row] = []
         with noop(home) as base:
