@@ -12,11 +12,9 @@ the emulator (see tests/firestore/emulator.py). Run it from the checkout:
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -26,8 +24,9 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import pytest
 
+from benchmarks import harness
 from coordinator import outbox
 from coordinator.adapters.clock import SystemClock
 from coordinator.adapters.firestore import FirestoreStore
@@ -400,7 +399,7 @@ def bill(played: Replay) -> None:
     # which registries are served.
     idle = int(
         3 * day / sweep.IDLE_LOOK.total_seconds()
-        + day / outbox.IDLE_LOOK.total_seconds()
+        + day / outbox.DISCOVER_EVERY.total_seconds()
         + day / REFRESH_AHEAD.total_seconds()
     )
     ours = ((reads + idle) * READ_USD + writes * WRITE_USD) * DAYS
@@ -427,7 +426,45 @@ def bill(played: Replay) -> None:
     )
 
 
-async def main(season: Season, nights: int, firings: int) -> None:
+def rows(played: Replay, looks: Counter[str], p50: float, p99: float) -> list[harness.Row]:
+    """What belongs on the page: documents at the wire, which do not depend on the machine."""
+    ordinary: Counter[tuple[int, int, int]] = Counter()
+    for (name, k, calls, reads, writes), n in played.per_k.items():
+        if name == "event, applied":
+            ordinary[calls, reads - k, writes - k] += n
+    (calls, reads, writes), count = ordinary.most_common(1)[0]
+    share = f"{count} of {ordinary.total()} events"
+    life = [row for name, row in played.rows.items() if name in LIFE]
+    runs = played.rows["output announced, in that commit"].times
+    return [
+        harness.Row(
+            what="Firestore: calls of an ordinary event", value=calls, unit="calls", baseline=share
+        ),
+        harness.Row(what="Firestore: reads beyond K", value=reads, unit="reads", baseline=share),
+        harness.Row(what="Firestore: writes beyond K", value=writes, unit="writes", baseline=share),
+        harness.Row(
+            what="Firestore: a run's life",
+            value=round(sum(row.writes for row in life) / runs, 2),
+            unit="writes",
+            baseline=f"mean of {runs} runs",
+        ),
+        harness.Row(
+            what="Firestore: an idle sweep",
+            value=looks["reads"],
+            unit="reads",
+            baseline="an empty query is one read",
+        ),
+        harness.Row(
+            what="Firestore: last event to launch",
+            value=round(p50, 1),
+            unit="ms p50",
+            baseline="emulator",
+            detail={"p99_ms": round(p99, 1)},
+        ),
+    ]
+
+
+async def main(season: Season, nights: int, firings: int) -> list[harness.Row]:
     """Play, measure, print."""
     configure_logging(Settings(log_level="warning"))
     direct = emulator_host()
@@ -450,13 +487,23 @@ async def main(season: Season, nights: int, firings: int) -> None:
         )
     bill(played)
     proxy.stop()
+    return rows(played, looks, p50, p99)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--nights", type=int, default=8)
-    parser.add_argument("--firings", type=int, default=100)
+    parser = harness.arguments(__doc__)
+    parser.add_argument("--nights", type=int, help="default: 8")
+    parser.add_argument("--firings", type=int, help="default: 100")
     parser.add_argument("--data", type=Path, help="a folder of real schedules and box scores")
     given = parser.parse_args()
-    played = read_folder(given.data) if given.data else sample_season()
-    asyncio.run(main(played, given.nights, given.firings))
+    nights = given.nights or (2 if given.quick else 8)
+    firings = given.firings or (20 if given.quick else 100)
+    try:
+        emulator_host()
+    except pytest.skip.Exception as reason:
+        print(f"skipped: {reason}")
+        harness.report("firestore_cost", [], given.json, skipped=str(reason))
+    else:
+        season = read_folder(given.data) if given.data else sample_season()
+        measured = asyncio.run(main(season, nights, firings))
+        harness.report("firestore_cost", measured, given.json)

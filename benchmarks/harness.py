@@ -314,9 +314,10 @@ def rounds(subjects: Sequence[Subject], count: int, seconds: float) -> None:
     what the one before left behind falls on the same subject always.
     """
     for subject in subjects:
-        first = subject.round(max(10, 4 * subject.senders))
-        second = subject.round(max(10, int(first.rate * seconds / 3)))
-        subject._size = max(10, int(second.rate * seconds))
+        least = max(10, subject.senders)
+        first = subject.round(least)
+        second = subject.round(max(least, int(first.rate * seconds / 3)))
+        subject._size = max(least, int(second.rate * seconds))
     for number in range(count):
         for subject in subjects if number % 2 == 0 else reversed(subjects):
             subject.samples.append(subject.round(subject._size))

@@ -51,15 +51,15 @@ processors:
 GAMES_PER_DATE = 15
 LOADS_PER_GAME = 20
 SENDERS = 32
+YEAR = 365
 FEW, MANY = 3, 200
 """Dependants of a table: the usual number, and the most that a registry could have."""
 
 
-def load(number: int, *, spread: bool, table: str = "bench.loads") -> bytes:
-    """The ``number``-th distinct load: of one night after the other, or each of another date."""
-    per_date = GAMES_PER_DATE * LOADS_PER_GAME
-    day = number % 365 if spread else number // per_date
-    game = (number // 365 if spread else number) % GAMES_PER_DATE
+def load(number: int, *, spread: int = 0, table: str = "bench.loads") -> bytes:
+    """The ``number``-th distinct load: of one night after the other, or over ``spread`` dates."""
+    day = number % spread if spread else number // (GAMES_PER_DATE * LOADS_PER_GAME)
+    game = (number // spread if spread else number) % GAMES_PER_DATE
     game_date = date(2000, 1, 1) + timedelta(days=day)
     return push(event(table, game_date.isoformat(), number, game_ids=[f"00224{game:05d}"]))
 
@@ -79,7 +79,7 @@ def wide_registry() -> str:
 
 
 def measured(
-    what: str, home: Path, base: Served, options: argparse.Namespace, senders: int, spread: bool
+    what: str, home: Path, base: Served, options: argparse.Namespace, senders: int, spread: int = 0
 ) -> list[Row]:
     """One way of sending, beside the no-op."""
     build = partial(load, spread=spread)
@@ -90,23 +90,27 @@ def measured(
 
 
 def one_date(home: Path, base: Served, options: argparse.Namespace) -> list[Row]:
-    return measured("32 senders, one date, K = 3", home, base, options, SENDERS, False)
+    return measured("32 senders, one date, K = 3", home, base, options, SENDERS)
 
 
 def every_date(home: Path, base: Served, options: argparse.Namespace) -> list[Row]:
-    return measured("32 senders, every event on another date", home, base, options, SENDERS, True)
+    return measured("32 senders, every event on another date", home, base, options, SENDERS, YEAR)
 
 
 def one_sender(home: Path, base: Served, options: argparse.Namespace) -> list[Row]:
-    return measured("one sender", home, base, options, 1, False)
+    return measured("one sender", home, base, options, 1)
 
 
 def dependants(home: Path, base: Served, options: argparse.Namespace) -> list[Row]:
-    """What each dependant of a table adds to an event, beside the time of a no-op request."""
+    """What each dependant of a table adds to an event, beside the time of a no-op request.
+
+    The events at once are of different dates, so none shares a partition with another; the warm-up
+    has created all partitions.
+    """
     with coordinator(home, wide_registry()) as served:
-        few = Subject(served, SENDERS, partial(load, spread=True, table="bench.few"))
-        many = Subject(served, SENDERS, partial(load, spread=True, table="bench.many"))
-        other = Subject(base, SENDERS, partial(load, spread=True))
+        few = Subject(served, SENDERS, partial(load, spread=SENDERS, table="bench.few"))
+        many = Subject(served, SENDERS, partial(load, spread=SENDERS, table="bench.many"))
+        other = Subject(base, SENDERS, partial(load, spread=SENDERS))
         rounds([few, many, other], options.rounds, options.seconds)
     slopes = [
         (1 / b.rate - 1 / a.rate) / (MANY - FEW) * 1000
@@ -139,7 +143,7 @@ CASES: dict[str, Case] = {
 }
 
 
-def watch_memory(home: Path, events: int, spread: bool) -> None:
+def watch_memory(home: Path, events: int, spread: int) -> None:
     """Resident memory after every tenth of the events."""
     tenth = max(1, events // 10)
     with coordinator(home, REGISTRY) as served:
@@ -155,7 +159,7 @@ def watch_memory(home: Path, events: int, spread: bool) -> None:
 def profiled(home: Path, options: argparse.Namespace) -> dict[str, profiling.Profile]:
     """The profile of the served process for each way of sending."""
     profiles: dict[str, profiling.Profile] = {}
-    for name, spread in (("one-date", False), ("spread", True)):
+    for name, spread in (("one-date", 0), ("spread", YEAR)):
         file = profiling.FOLDER / f"{name}.stacks"
         with coordinator(home / name, REGISTRY) as served:
             subject = Subject(served, SENDERS, partial(load, spread=spread))
@@ -188,7 +192,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         if options.memory:
-            watch_memory(home / "memory", options.memory, options.spread)
+            watch_memory(home / "memory", options.memory, YEAR if options.spread else 0)
             return
         if options.profile:
             if profiling.py_spy() is None:

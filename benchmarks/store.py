@@ -18,8 +18,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.core.arrivals import Arrival, LoadStatus, TableDate, arrivals_key
 from coordinator.core.model import Inputs, Journal, Partition, Transition
