@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
@@ -43,65 +44,46 @@ def draw(lines: Sequence[Line], folder: Path) -> list[Path]:
     return files
 
 
-def _bars(
-    names: Sequence[str],
-    before: Sequence[float | None],
-    now: Sequence[float | None],
-    title: str,
-    *,
-    log: bool = False,
-) -> Figure:
-    """Horizontal bars, before above now; None is no bar."""
-    figure = Figure(figsize=(7.5, 0.9 + 0.42 * len(names)), layout="constrained")
+def _rows(names: Sequence[str], title: str) -> tuple[Figure, Axes]:
+    """An empty plot with a line for each name, the first on top."""
+    figure = Figure(figsize=(7.5, 1.3 + 0.36 * len(names)), layout="constrained")
     axes = figure.subplots()
-    places = range(len(names))
-    shown = any(number is not None for number in before)
-    if shown:
-        axes.barh(
-            [y - BAR / 2 for y in places],
-            [n or 0 for n in before],
-            BAR,
-            color=BEFORE,
-            label="before",
-        )
-    axes.barh(
-        [y + (BAR / 2 if shown else 0) for y in places],
-        [n or 0 for n in now],
-        BAR,
-        color=NOW,
-        label="now",
-    )
-    if log:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_yticks(places, names)
-    axes.invert_yaxis()
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_title(title, loc="left", fontsize=10)
-    return figure
+    axes.grid(axis="x", color="#e5e7eb", linewidth=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _once(axes: Axes, label: str) -> str | None:
+    """The label where nothing has it yet: the legend names each thing once."""
+    return None if label in axes.get_legend_handles_labels()[1] else label
 
 
 def _aims(lines: Sequence[Line]) -> Figure | None:
+    """A point for each row, with where it was before; those that are at their aim are left out."""
     shown = [
-        (line, now)
+        (line, line.aim, now)
         for line in lines
-        if line.aim is not None and (now := line.aim.share(line.row, line.before)) is not None
+        if line.aim is not None
+        and (now := line.aim.share(line.row, line.before)) is not None
+        and now != 1
     ]
     if not shown:
         return None
-    before = [
-        line.aim.share(line.before, line.before) if line.aim and line.before else None
-        for line, _ in shown
-    ]
-    figure = _bars(
-        [line.what for line, _ in shown],
-        before,
-        [now for _, now in shown],
-        TITLES["aims"],
-        log=True,
-    )
-    axes = figure.axes[0]
-    axes.axvline(1, color=AIM, linewidth=1, label="aim")
-    axes.legend(frameon=False, loc="best")
+    figure, axes = _rows([line.what for line, _, _ in shown], TITLES["aims"])
+    for place, (line, aim, now) in enumerate(shown):
+        before = aim.share(line.before, line.before) if line.before else None
+        if before is not None:
+            axes.plot([before, now], [place, place], color=BEFORE, linewidth=1.5, zorder=1)
+            axes.scatter([before], [place], color=BEFORE, s=36, label=_once(axes, "before"))
+        axes.scatter([now], [place], color=NOW, s=36, label=_once(axes, "now"), zorder=2)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.axvline(1, color=AIM, linewidth=1.2, label="aim", zorder=0)
+    axes.set_xlabel("better →")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
@@ -113,23 +95,19 @@ def _ratios(lines: Sequence[Line]) -> Figure | None:
     ]
     if not shown:
         return None
-    figure = _bars(
-        [line.what for line in shown],
-        [line.before["ratio"] if line.before else None for line in shown],
-        [line.row["ratio"] for line in shown],
-        TITLES["ratios"],
-    )
-    axes = figure.axes[0]
-    named = False
+    figure, axes = _rows([line.what for line in shown], TITLES["ratios"])
     for place, line in enumerate(shown):
+        if line.before is not None and line.before["ratio"] is not None:
+            top, label = place - BAR / 2, _once(axes, "before")
+            axes.barh([top], [line.before["ratio"]], BAR, color=BEFORE, label=label)
+        middle, label = place + BAR / 2, _once(axes, "now, with the range of the rounds")
+        axes.barh([middle], [line.row["ratio"]], BAR, color=NOW, label=label)
         if line.row["ratios"]:
-            least, most = line.row["ratios"]
-            axes.plot([least, most], [place + BAR / 2] * 2, color="black", linewidth=0.8)
+            axes.plot(line.row["ratios"], [middle, middle], color="black", linewidth=0.9)
         if line.aim is not None and line.aim.of == "ratio":
-            ends = [place - 0.42, place + 0.42]
-            label = None if named else "aim"
-            axes.plot([line.aim.bound] * 2, ends, color=AIM, linewidth=1.5, label=label)
-            named = True
-    axes.set_xlim(0, max(1.0, *(line.row["ratio"] for line in shown)))
-    axes.legend(frameon=False, loc="best")
+            bound, ends = line.aim.bound, [place - 0.42, place + 0.42]
+            axes.plot([bound, bound], ends, color=AIM, linewidth=1.8, label=_once(axes, "aim"))
+    axes.set_xlim(left=0)
+    axes.set_xlabel("events a second, the no-op's requests a second = 1")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
