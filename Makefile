@@ -15,6 +15,7 @@ BUGS ?=
 PART ?= core
 SAMPLE ?= 200
 SEED ?=
+QUICK ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -95,10 +96,8 @@ format: install ## Rewrite the code in the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install ## Measure throughput and latency on this machine
-	$(BIN)/python benchmarks/ingest.py
-	$(BIN)/python benchmarks/store.py
-	$(BIN)/python benchmarks/messages.py
+bench: install ## Measure this machine and write docs/benchmarks.md (QUICK=1: rough numbers, no page)
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 simulate: install ## Seeded worlds with faults, checked against the laws (SEEDS=1-200 or FRESH=100, STEPS=60, JOBS=2, STORE=firestore)
 	$(BIN)/python -m coordinator.simulation $(if $(FRESH),--fresh $(FRESH),--seeds $(SEEDS)) \

@@ -19,7 +19,7 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
@@ -29,16 +29,27 @@ from benchmarks.harness import say
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER / "results.json"
 BEFORE = FOLDER / "before.json"
+
+
+class Script(NamedTuple):
+    """A benchmark: its file, and its options for a whole and for a rough measurement."""
+
+    file: str
+    options: tuple[str, ...] = ()
+    quick: tuple[str, ...] | None = ("--quick",)
+    """None where ``--quick`` leaves it out."""
+
+
 SCRIPTS = {
-    "ingest": ["ingest.py"],
-    "launches": ["launches.py"],
-    "reads": ["reads.py"],
-    "start": ["start.py"],
-    "firestore": ["firestore_cost.py", "--nights", "4", "--firings", "40"],
-    "profile": ["ingest.py", "--profile"],
+    "ingest": Script("ingest.py"),
+    "launches": Script("launches.py"),
+    "reads": Script(
+        "reads.py", (), ("--processors", "60", "--dates", "120", "--events", "40", "--rounds", "1")
+    ),
+    "start": Script("start.py"),
+    "firestore": Script("firestore_cost.py", ("--nights", "4", "--firings", "40"), None),
+    "profile": Script("ingest.py", ("--profile",), None),
 }
-QUICK = ("ingest", "launches", "reads", "start")
-"""What ``--quick`` runs."""
 LONGEST_SECONDS = 900
 
 
@@ -68,16 +79,15 @@ def measure(names: list[str], quick: bool, of: str | None) -> dict[str, Any]:
 
 def script(name: str, quick: bool, folder: Path, environment: dict[str, str]) -> dict[str, Any]:
     """The report of one script, or why there is none."""
-    file, *options = SCRIPTS[name]
-    if not (FOLDER / file).exists():
-        return {"rows": [], "skipped": f"there is no benchmarks/{file}"}
+    chosen = SCRIPTS[name]
+    if not (FOLDER / chosen.file).exists():
+        return {"rows": [], "skipped": f"there is no benchmarks/{chosen.file}"}
     if name == "profile" and profiling.py_spy() is None:
         return {"rows": [], "skipped": "py-spy is not installed"}
     with tempfile.TemporaryDirectory() as place:
         report = Path(place) / "rows.json"
-        command = [sys.executable, str(FOLDER / file), *options, "--json", str(report)]
-        if quick:
-            command.append("--quick")
+        options = chosen.quick if quick and chosen.quick is not None else chosen.options
+        command = [sys.executable, str(FOLDER / chosen.file), *options, "--json", str(report)]
         done = subprocess.run(
             command, cwd=folder, env=environment, timeout=LONGEST_SECONDS, check=False
         )
@@ -116,17 +126,22 @@ def main() -> int:
     if options.kept:
         results = json.loads(options.kept.read_text())
     else:
-        names = options.only or list(QUICK if options.quick else SCRIPTS)
+        names = options.only or [
+            name for name, each in SCRIPTS.items() if not options.quick or each.quick is not None
+        ]
         results = measure(names, options.quick, options.of)
     before = json.loads(options.compare.read_text()) if options.compare.exists() else None
     console = Console(width=80)
     console.print(page.table(results, before))
+    if before is not None:
+        say(f"Beside {before['commit'][:7]} of {before['date']}:")
+        console.print(page.comparison(results, before))
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
     partial = options.quick or options.only or options.of or options.json
     target = options.page or (None if partial else page.PAGE)
     if target is not None:
-        if not options.kept and target == page.PAGE:
+        if not options.kept and target.resolve() == page.PAGE:
             RESULTS.write_text(json.dumps(results, indent=2) + "\n")
         page.write(target, results, before)
         say(f"wrote {target}")

@@ -65,14 +65,6 @@ class Served:
         after_name = stat.read_text().rpartition(")")[2].split()
         return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
 
-    def resident_mib(self) -> float:
-        """Resident memory in MiB; NaN where the system does not say."""
-        status = Path(f"/proc/{self.pid}/status")
-        for line in status.read_text().splitlines() if status.exists() else ():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) / 1024
-        return float("nan")
-
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -97,6 +89,15 @@ class Sample:
         return self.requests / self.seconds
 
 
+def resident_mib(pid: int) -> float:
+    """Resident memory of a process, in MiB; NaN where the system does not say."""
+    status = Path(f"/proc/{pid}/status")
+    for line in status.read_text().splitlines() if status.exists() else ():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    return float("nan")
+
+
 def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -104,8 +105,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def listening(command: Sequence[str], port: int, log: Path, **environment: str) -> Iterator[Served]:
-    """A server process from the moment it listens until it has ended."""
+def server(command: Sequence[str], port: int, log: Path, **environment: str) -> Iterator[int]:
+    """A server process from the moment it listens until it has ended; gives its id."""
     with log.open("wb") as out:
         process = subprocess.Popen(
             command, stdout=out, stderr=out, env={**os.environ, **environment}
@@ -120,7 +121,7 @@ def listening(command: Sequence[str], port: int, log: Path, **environment: str) 
                 time.sleep(0.05)
             else:
                 raise SystemExit(f"{command} does not listen:\n{log.read_text()[-2000:]}")
-            yield Served(process.pid, port)
+            yield process.pid
         finally:
             process.terminate()
             process.wait(timeout=30)
@@ -142,8 +143,8 @@ def coordinator(home: Path, registry: str, **settings: str) -> Iterator[Served]:
         "COORDINATOR_LOG_LEVEL": "warning",
         **settings,
     }
-    with listening(command, port, home / "service.log", **environment) as served:
-        yield served
+    with server(command, port, home / "service.log", **environment) as pid:
+        yield Served(pid, port)
 
 
 @contextmanager
@@ -154,8 +155,8 @@ def noop(home: Path) -> Iterator[Served]:
         *(sys.executable, "-m", "uvicorn", "--app-dir", str(FOLDER), "noop:app"),
         *("--port", str(port), "--log-level", "warning", "--no-access-log"),
     ]
-    with listening(command, port, home / "noop.log") as served:
-        yield served
+    with server(command, port, home / "noop.log") as pid:
+        yield Served(pid, port)
 
 
 def envelope(event: Mapping[str, Any]) -> bytes:
@@ -245,7 +246,6 @@ class Sender(asyncio.Protocol):
         following = next(self._requests, None)
         if following is None:
             self._end(None)
-            self._transport.close()
             return
         self._paused = following is PAUSE
         if not self._paused:
@@ -253,6 +253,7 @@ class Sender(asyncio.Protocol):
             self._transport.write(following)
 
     def _end(self, error: Exception | None) -> None:
+        self._transport.close()
         if self.ended.done():
             return
         if error is None:

@@ -33,6 +33,7 @@ from benchmarks.harness import (
     percentile,
     push,
     report,
+    resident_mib,
     rounds,
     say,
 )
@@ -52,8 +53,8 @@ GAMES_PER_DATE = 15
 LOADS_PER_GAME = 20
 SENDERS = 32
 YEAR = 365
-FEW, MANY = 3, 200
-"""Dependants of a table: the usual number, and the most that a registry could have."""
+FEW = 3
+"""Dependants of a table, as many as are usual."""
 
 
 def load(number: int, *, spread: int = 0, table: str = "bench.loads") -> bytes:
@@ -64,14 +65,14 @@ def load(number: int, *, spread: int = 0, table: str = "bench.loads") -> bytes:
     return push(event(table, game_date.isoformat(), number, game_ids=[f"00224{game:05d}"]))
 
 
-def wide_registry() -> str:
+def wide_registry(dependants: int) -> str:
     """Two tables of which one has few dependants and the other many, some of them in common."""
     lines = [
         *("version: 1", "timezone: America/New_York", "tables:"),
         *("  bench.few: {grain: game}", "  bench.many: {grain: game}", "  bench.never: {}"),
         "processors:",
     ]
-    for number in range(MANY):
+    for number in range(dependants):
         tables = ["bench.many", "bench.never", *(["bench.few"] if number < FEW else [])]
         needs = ", ".join(f"{{table: {table}}}" for table in tables)
         lines.append(f"  P{number}: {{phase: 3, output: bench.p{number}, requires: [{needs}]}}")
@@ -107,13 +108,13 @@ def dependants(home: Path, base: Served, options: argparse.Namespace) -> list[Ro
     The events at once are of different dates, so none shares a partition with another; the warm-up
     has created all partitions.
     """
-    with coordinator(home, wide_registry()) as served:
+    with coordinator(home, wide_registry(options.dependants)) as served:
         few = Subject(served, SENDERS, partial(load, spread=SENDERS, table="bench.few"))
         many = Subject(served, SENDERS, partial(load, spread=SENDERS, table="bench.many"))
         other = Subject(base, SENDERS, partial(load, spread=SENDERS))
         rounds([few, many, other], options.rounds, options.seconds)
     slopes = [
-        (1 / b.rate - 1 / a.rate) / (MANY - FEW) * 1000
+        (1 / b.rate - 1 / a.rate) / (options.dependants - FEW) * 1000
         for a, b in zip(few.samples, many.samples, strict=True)
     ]
     bases = [1000 / sample.rate for sample in other.samples]
@@ -128,7 +129,9 @@ def dependants(home: Path, base: Served, options: argparse.Namespace) -> list[Ro
             ratios=(round(min(ratios), 3), round(max(ratios), 3)),
             detail={
                 f"ms_at_k_{FEW}": round(statistics.median(1000 / s.rate for s in few.samples), 3),
-                f"ms_at_k_{MANY}": round(statistics.median(1000 / s.rate for s in many.samples), 3),
+                f"ms_at_k_{options.dependants}": round(
+                    statistics.median(1000 / s.rate for s in many.samples), 3
+                ),
             },
         )
     ]
@@ -151,7 +154,7 @@ def watch_memory(home: Path, events: int, spread: int) -> None:
         for part in range(10):
             sample = subject.round(tenth)
             say(
-                f"{(part + 1) * tenth:>8} events: {served.resident_mib():.1f} MiB; "
+                f"{(part + 1) * tenth:>8} events: {resident_mib(served.pid):.1f} MiB; "
                 f"{sample.rate:.0f}/s, p99 {percentile(sample.latencies, 0.99) * 1000:.1f} ms"
             )
 
@@ -164,7 +167,7 @@ def profiled(home: Path, options: argparse.Namespace) -> dict[str, profiling.Pro
         with coordinator(home / name, REGISTRY) as served:
             subject = Subject(served, SENDERS, partial(load, spread=spread))
             warm = subject.round(20 * SENDERS)
-            seconds = 10 * options.seconds
+            seconds = 20 * options.seconds
             profiler = profiling.start(served.pid, seconds, file)
             while profiler.poll() is None:
                 subject.round(max(SENDERS, int(warm.rate)))
@@ -181,14 +184,15 @@ def profiled(home: Path, options: argparse.Namespace) -> dict[str, profiling.Pro
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--rounds", type=int, help="of each subject (default: 7)")
-    parser.add_argument("--seconds", type=float, help="a round of a subject (default: 2)")
+    parser.add_argument("--rounds", type=int, help="of each subject (default: 15)")
+    parser.add_argument("--seconds", type=float, help="a round of a subject (default: 1)")
+    parser.add_argument("--dependants", type=int, default=200, help="of the table with many")
     parser.add_argument("--profile", action="store_true", help="profile the service instead")
     parser.add_argument("--memory", type=int, metavar="EVENTS", help="watch memory instead")
     parser.add_argument("--spread", action="store_true", help="with --memory: over many dates")
     options = parser.parse_args()
-    options.rounds = options.rounds or (3 if options.quick else 7)
-    options.seconds = options.seconds or (0.5 if options.quick else 2)
+    options.rounds = options.rounds or (5 if options.quick else 15)
+    options.seconds = options.seconds or (0.4 if options.quick else 1)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         if options.memory:

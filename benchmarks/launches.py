@@ -207,11 +207,11 @@ def measured(home: Path, options: argparse.Namespace, base: Served, clients: int
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--rounds", type=int, help="of each subject (default: 7)")
-    parser.add_argument("--seconds", type=float, help="a round of a subject (default: 2)")
+    parser.add_argument("--rounds", type=int, help="of each subject (default: 15)")
+    parser.add_argument("--seconds", type=float, help="a round of a subject (default: 1)")
     options = parser.parse_args()
-    options.rounds = options.rounds or (3 if options.quick else 7)
-    options.seconds = options.seconds or (0.5 if options.quick else 2)
+    options.rounds = options.rounds or (5 if options.quick else 15)
+    options.seconds = options.seconds or (0.4 if options.quick else 1)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder, noop(Path(folder)) as base:
         for clients in (CLIENTS, 1):

@@ -98,25 +98,30 @@ def baseline(row: Mapping[str, Any]) -> str:
 
 
 def table(results: Results, before: Results | None) -> Table:
-    """The table for a terminal of 80 columns."""
-    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), width=80)
-    for heading in ("what", "aim", "value", "ratio", "baseline"):
-        shown.add_column(heading, overflow="fold")
-    if before:
-        shown.add_column("before", overflow="fold")
+    """The rows that have an aim, for a terminal of 80 columns."""
+    shown = _terminal("what", "aim", "value", "ratio", "baseline")
     for line in lines(results, before):
-        mark = {"yes": " ✓", "**no**": " ✗"}.get(line.reached, "")
-        cells = [
-            line.what,
-            (line.aim.text if line.aim else "") + mark,
-            value(line.row),
-            ratio(line.row),
-            baseline(line.row),
-        ]
-        if before:
-            of_ratio = line.aim is not None and line.aim.of == "ratio"
-            cells.append(ratio(line.before) if of_ratio else value(line.before))
-        shown.add_row(*cells)
+        if line.aim is not None:
+            mark = {"yes": " ✓", "**no**": " ✗"}.get(line.reached, "")
+            aim = line.aim.text + mark
+            shown.add_row(line.what, aim, value(line.row), ratio(line.row), baseline(line.row))
+    return shown
+
+
+def comparison(results: Results, before: Results) -> Table:
+    """Before → now of the rows that both have, for a terminal of 80 columns."""
+    shown = _terminal("what", "before", "now", "better")
+    for line in lines(results, before):
+        if line.before is not None:
+            of = ratio if line.aim is not None and line.aim.of != "value" else value
+            shown.add_row(line.what, of(line.before), of(line.row), line.better)
+    return shown
+
+
+def _terminal(*headings: str) -> Table:
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), width=80)
+    for number, heading in enumerate(headings):
+        shown.add_column(heading, min_width=None if number else 26)
     return shown
 
 
@@ -161,9 +166,9 @@ def _page(
             f"measured on {results['date']}.",
             "",
         )
-    yield from _ratios(measured, before)
+    yield from _ratios(measured)
     yield from _images(images)
-    yield from _numbers(measured, before)
+    yield from _numbers(measured)
     yield from _cpu(measured)
     yield from _profiles(results)
     yield from _skipped(results)
@@ -190,8 +195,8 @@ def _cells(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]
     yield ""
 
 
-def _ratios(measured: Sequence[Line], before: Results | None) -> Iterator[str]:
-    shown = [line for line in measured if line.row["ratio"] is not None]
+def _ratios(measured: Sequence[Line]) -> Iterator[str]:
+    shown = [line for line in measured if line.aim is not None and line.aim.of != "value"]
     if not shown:
         return
     yield from ("## Ratios", "")
@@ -200,11 +205,11 @@ def _ratios(measured: Sequence[Line], before: Results | None) -> Iterator[str]:
         (
             (
                 line.what,
-                line.aim.text if line.aim and line.aim.of != "value" else "",
+                line.aim.text if line.aim else "",
                 ratio(line.before),
                 ratio_range(line.row),
                 line.better,
-                line.reached if line.aim and line.aim.of != "value" else "",
+                line.reached,
                 baseline(line.row),
             )
             for line in shown
@@ -219,22 +224,41 @@ def _images(images: Sequence[Path]) -> Iterator[str]:
         yield from (f"![{TITLES[image.stem]}]({image.parent.name}/{image.name})", "")
 
 
-def _numbers(measured: Sequence[Line], before: Results | None) -> Iterator[str]:
-    yield from ("## Absolute numbers", "")
-    yield from _cells(
-        ("what", "aim", "before", "now", "reached", "latency"),
-        (
+def _numbers(measured: Sequence[Line]) -> Iterator[str]:
+    bounded = [line for line in measured if line.aim is not None and line.aim.of == "value"]
+    if bounded:
+        yield from ("## Absolute numbers", "")
+        yield from _cells(
+            ("what", "aim", "before", "now", "better", "reached"),
             (
-                line.what,
-                line.aim.text if line.aim and line.aim.of == "value" else "",
-                value(line.before),
-                value(line.row),
-                line.reached if line.aim and line.aim.of == "value" else "",
-                _latency(line.row["detail"]),
-            )
-            for line in measured
-        ),
-    )
+                (
+                    line.what,
+                    line.aim.text if line.aim else "",
+                    value(line.before),
+                    value(line.row),
+                    line.better,
+                    line.reached,
+                )
+                for line in bounded
+            ),
+        )
+    others = [line for line in measured if line not in bounded]
+    if others:
+        yield from ("## Further numbers", "")
+        yield from _cells(
+            ("what", "before", "now", "latency", "baseline", "ratio"),
+            (
+                (
+                    line.what,
+                    value(line.before),
+                    value(line.row),
+                    _latency(line.row["detail"]),
+                    baseline(line.row),
+                    ratio(line.row),
+                )
+                for line in others
+            ),
+        )
 
 
 def _latency(detail: Mapping[str, Any]) -> str:
@@ -259,7 +283,8 @@ def _cpu(measured: Sequence[Line]) -> Iterator[str]:
     yield from _cells(
         (
             "what",
-            "coordinator",
+            "coordinator before",
+            "coordinator now",
             "no-op",
             "load generator",
             "busy with the no-op",
@@ -268,6 +293,7 @@ def _cpu(measured: Sequence[Line]) -> Iterator[str]:
         (
             (
                 line.what,
+                f"{figure(line.before['detail']['server_cpu_ms'])} ms" if line.before else "",
                 f"{figure(d['server_cpu_ms'])} ms",
                 f"{figure(d['noop_cpu_ms'])} ms",
                 f"{figure(d['client_cpu_ms'])} ms",
@@ -333,7 +359,7 @@ def _not_reached(measured: Sequence[Line], kept: str) -> Iterator[str]:
         for line in missed:
             assert line.aim is not None
             number = line.aim.number(line.row, line.before)
-            yield f"- {line.what}: {figure(number or 0)} (aim: {line.aim.text})"
+            yield f"- {line.what}: {figure(number or 0)} (aim: {line.aim.text})."
         yield ""
     else:
         yield from ("By the numbers above, every aim that was measured is reached.", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,7 @@ def _aims(lines: Sequence[Line]) -> Figure | None:
         if line.aim is not None
         and (now := line.aim.share(line.row, line.before)) is not None
         and now != 1
+        and isfinite(now)
     ]
     if not shown:
         return None
