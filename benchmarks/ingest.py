@@ -162,15 +162,16 @@ def watch_memory(home: Path, events: int, spread: int) -> None:
 def profiled(home: Path, options: argparse.Namespace) -> dict[str, profiling.Profile]:
     """The profile of the served process for each way of sending."""
     profiles: dict[str, profiling.Profile] = {}
-    for name, spread in (("one-date", 0), ("spread", YEAR)):
+    ways = {"one-date": (SENDERS, 0), "spread": (SENDERS, YEAR), "one-sender": (1, 0)}
+    for name, (senders, spread) in ways.items():
         file = profiling.FOLDER / f"{name}.stacks"
         with coordinator(home / name, REGISTRY) as served:
-            subject = Subject(served, SENDERS, partial(load, spread=spread))
-            warm = subject.round(20 * SENDERS)
+            subject = Subject(served, senders, partial(load, spread=spread))
+            warm = subject.round(300)
             seconds = 20 * options.seconds
             profiler = profiling.start(served.pid, seconds, file)
             while profiler.poll() is None:
-                subject.round(max(SENDERS, int(warm.rate)))
+                subject.round(max(senders, int(warm.rate)))
             if profiler.returncode:
                 assert profiler.stdout is not None
                 raise SystemExit(f"py-spy failed: {profiler.stdout.read().decode()}")

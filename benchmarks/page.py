@@ -311,7 +311,7 @@ def _profiles(results: Results) -> Iterator[str]:
     if not profiles:
         return
     yield from ("## Where the interpreter lock goes", "")
-    yield "Sampled by py-spy while 32 senders push, in a run of its own. The stacks are kept in"
+    yield "Sampled by py-spy while 32 senders (or one) push, in runs of their own. The stacks are kept in"
     yield "`benchmarks/profiles` of the checkout that measured."
     yield ""
     names = list(profiles)
