@@ -44,7 +44,7 @@ SCRIPTS = {
     "ingest": Script("ingest.py"),
     "launches": Script("launches.py"),
     "reads": Script(
-        "reads.py", (), ("--processors", "60", "--dates", "120", "--events", "40", "--rounds", "1")
+        "reads.py", (), ("--processors", "40", "--dates", "60", "--events", "30", "--rounds", "1")
     ),
     "start": Script("start.py"),
     "firestore": Script("firestore_cost.py", ("--nights", "4", "--firings", "40"), None),
@@ -92,7 +92,8 @@ def script(name: str, quick: bool, folder: Path, environment: dict[str, str]) ->
             command, cwd=folder, env=environment, timeout=LONGEST_SECONDS, check=False
         )
         if done.returncode or not report.exists():
-            return {"rows": [], "skipped": f"failed with exit code {done.returncode}"}
+            why = f"{' '.join(command[1:-2])} ended with exit code {done.returncode}"
+            return {"rows": [], "skipped": why, "failed": True}
         found: dict[str, Any] = json.loads(report.read_text())
     return found
 
@@ -138,18 +139,16 @@ def main() -> int:
         console.print(page.comparison(results, before))
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
+    failed = [found for found in results["scripts"].values() if found.get("failed")]
     partial = options.quick or options.only or options.of or options.json
-    target = options.page or (None if partial else page.PAGE)
+    target = options.page or (None if partial or failed else page.PAGE)
     if target is not None:
         if not options.kept and target.resolve() == page.PAGE:
             RESULTS.write_text(json.dumps(results, indent=2) + "\n")
         page.write(target, results, before)
         say(f"wrote {target}")
-    failed = [
-        name for name, found in results["scripts"].items() if "exit" in found.get("skipped", "")
-    ]
-    for name in failed:
-        say(f"{name}: {results['scripts'][name]['skipped']}")
+    for found in failed:
+        say(found["skipped"])
     return 1 if failed else 0
 
 

@@ -361,7 +361,7 @@ def _not_reached(measured: Sequence[Line], kept: str) -> Iterator[str]:
             number = line.aim.number(line.row, line.before)
             yield f"- {line.what}: {figure(number or 0)} (aim: {line.aim.text})."
         yield ""
-    else:
+    elif any(line.reached == "yes" for line in measured):
         yield from ("By the numbers above, every aim that was measured is reached.", "")
     yield from (BEGIN, "", kept.strip("\n"), "", END, "")
 
