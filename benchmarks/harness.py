@@ -32,6 +32,8 @@ PUSH = "/pubsub/push"
 PAUSE = b""
 """In place of a request: send nothing until ``Sender.resume``."""
 FOLDER = Path(__file__).resolve().parent
+LONGEST_ROUND_SECONDS = 120
+"""A round that takes longer ends the measurement: an answer is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +124,9 @@ def server(command: Sequence[str], port: int, log: Path, **environment: str) -> 
             else:
                 raise SystemExit(f"{command} does not listen:\n{log.read_text()[-2000:]}")
             yield process.pid
+        except BaseException:
+            say(f"The log of {command[2]} ends:\n{log.read_text()[-2000:]}")
+            raise
         finally:
             process.terminate()
             process.wait(timeout=30)
@@ -273,7 +278,8 @@ async def send(
     for stream in streams:
         senders.append(Sender(stream, latencies))
         await loop.create_connection(lambda: senders[-1], "127.0.0.1", served.port)
-    await asyncio.gather(*(sender.ended for sender in senders))
+    async with asyncio.timeout(LONGEST_ROUND_SECONDS):
+        await asyncio.gather(*(sender.ended for sender in senders))
     return Sample(
         time.perf_counter() - started,
         tuple(latencies),
