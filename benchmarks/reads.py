@@ -26,12 +26,10 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import structlog
 from fastapi import FastAPI
-from ingest import free_port, percentile, resident_mib, server
 
+from benchmarks.harness import free_port, percentile, resident_mib, server
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.app import Application, build
 from coordinator.core.model import RunStatus
