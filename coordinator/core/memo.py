@@ -1,7 +1,7 @@
 """What was worked out of a large value, kept for those who ask next.
 
 A load is delivered to every dependent partition in one commit, and each of them asks the same of the
-same table's date. Owns telling values apart by identity, which takes no walk through them. Only for
+same table's date. Owns the comparison of values by identity, which reads none of them. Only for
 frozen values and pure functions.
 """
 
@@ -19,7 +19,7 @@ gets their identity."""
 
 
 def by_identity(function: Callable[..., R]) -> Callable[..., R]:
-    """Remember what ``function`` gave for its first argument, told apart by identity, and the rest,
+    """Remember what ``function`` gave for its first argument, compared by identity, and the rest,
     which must be hashable."""
     kept: dict[tuple[Hashable, ...], tuple[Any, R]] = {}
 
