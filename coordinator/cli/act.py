@@ -3,23 +3,28 @@
 Owns their options and output; ``service.operate`` owns what they do (specification 5.4).
 """
 
-from __future__ import annotations
-
 import re
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from enum import StrEnum
+from typing import Annotated, Any
 
 import typer
 
 from coordinator.cli import complete, verbs
-from coordinator.cli.client import DEFAULT_URL, Refusal, read
+from coordinator.cli.answers import ShownActView, ShownSweepView
+from coordinator.cli.client import ALL, DEFAULT_URL, Refusal, read
 from coordinator.cli.output import count, emit, sentence
 from coordinator.cli.verbs import AsJson, DateArgument, DryRun, ProcessorArgument, Reason, Url, verb
-from coordinator.core.model import Bypass
-from coordinator.documents import ALL
 
-if TYPE_CHECKING:
-    from coordinator.service.views.act import ActView, SweepView
+
+class Bypassed(StrEnum):
+    """The words of ``core.model.Bypass``."""
+
+    DEPENDENCIES = "dependencies"
+    FRESHNESS = "freshness"
+    COOLDOWN = "cooldown"
+    PAUSE = "pause"
+    LIMITS = "limits"
 
 
 TableOption = Annotated[
@@ -50,7 +55,7 @@ def trigger(
     date: DateArgument,
     reason: Reason = None,
     bypass: Annotated[
-        list[Bypass] | None,
+        list[Bypassed] | None,
         typer.Option("--bypass", help="Override this rule; may be given several times."),
     ] = None,
     skip_downstream: Annotated[
@@ -264,9 +269,7 @@ def sweep(
     if as_json:
         emit(document)
         return
-    from coordinator.service.views.act import SweepView
-
-    answer = read(SweepView, document)
+    answer = read(ShownSweepView, document)
     word = "Would evaluate" if dry_run else "Evaluated"
     sentence(f"{word} {count(answer.looked_at, 'due partition')}.")
     if answer.more:
@@ -336,9 +339,7 @@ def _show(act: str, document: dict[str, Any], as_json: bool) -> None:
     if as_json:
         emit(document)
         return
-    from coordinator.service.views.act import ActView
-
-    answer = read(ActView, document)
+    answer = read(ShownActView, document)
     partition, detail = answer.partition, answer.detail
     if partition:
         place = f"{partition.processor} {partition.game_date}"
@@ -357,7 +358,7 @@ def _show(act: str, document: dict[str, Any], as_json: bool) -> None:
     _fired(answer)
 
 
-def _fired(answer: ActView | SweepView) -> None:
+def _fired(answer: ShownActView | ShownSweepView) -> None:
     word = "Would fire" if answer.dry_run else "Fired"
     for run_id in answer.fired_run_ids:
         sentence(f"{word}: {run_id}", "green")

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from coordinator.errors import CoordinatorError, Unusable
 from coordinator.terminal import safe
 
 if TYPE_CHECKING:
-    import httpx
+    import msgspec
 
-    from coordinator.service.views.base import View
+    from coordinator.cli.http import HttpReply
 
-    V = TypeVar("V", bound=View)
+    A = TypeVar("A", bound=msgspec.Struct)
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 TIMEOUT_SECONDS = 30.0
 GATEWAY_STATUSES = frozenset({502, 503, 504})
 """Answers that mean that the service, or its store, cannot be reached now."""
 UNPROCESSABLE = 422
+ALL = "_all"
+"""The scope of a pause of every processor, as ``documents.ALL``."""
 ITEMS_PER_PAGE = 100
 PAGES_AT_MOST = 10_000
 
@@ -65,21 +67,19 @@ class Refusal(CoordinatorError):
         return [f"{e['field']}: {e['message']}" for e in self.document.get("errors") or []]
 
 
-def read(shape: type[V], answer: Any) -> V:
-    """An answer of the service as the view that it is; fields that a newer service adds are ignored.
+def read(shape: type[A], answer: Any) -> A:
+    """An answer of the service as what is shown of it; other fields of it are ignored.
 
-    Raises ``OutOfReach`` for an answer that is no such view.
+    Raises ``OutOfReach`` for an answer that is no such thing.
     """
-    from pydantic import ValidationError
+    import msgspec
 
     try:
-        return shape.model_validate(answer, extra="ignore")
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
+        return msgspec.convert(answer, shape)
+    except msgspec.ValidationError as error:
         raise OutOfReach(
-            f"the service's answer cannot be read ({safe(place)}: {first['msg']}); see that it is "
-            "a coordinator of the same version as this command line"
+            f"the service's answer cannot be read ({safe(error)}); see that it is a coordinator of "
+            "the same version as this command line"
         ) from error
 
 
@@ -89,25 +89,22 @@ class Service:
     def __init__(
         self, url: str, token: str | None = None, *, timeout_seconds: float = TIMEOUT_SECONDS
     ) -> None:
-        import httpx
-
         self.url = url.rstrip("/")
         parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or not _has_port(parts):
             raise Unusable(
                 f"{safe(url)!r} is no address of a service; give one such as {DEFAULT_URL} "
                 "with --url or COORDINATOR_URL"
             )
-        headers = {"accept": "application/json"}
-        if token:
-            headers["authorization"] = f"Bearer {token}"
-        self._client = httpx.Client(headers=headers, timeout=timeout_seconds)
+        from coordinator.cli.http import HttpClient
+
+        self._http = HttpClient(token, timeout_seconds)
 
     def __enter__(self) -> Service:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._client.close()
+        self._http.close()
 
     def get(self, *path: str, **query: Any) -> Any:
         """The answer to a GET of ``/path/…``; parts are quoted, null query values left out."""
@@ -148,14 +145,11 @@ class Service:
 
     def probe(self, path: str) -> tuple[int, str | None, dict[str, Any]]:
         """Status, ``Date`` header and object of a health answer, whatever the status is."""
-        response = self._send("GET", f"{self.url}/{path}")
-        try:
-            document = response.json()
-        except ValueError:
-            document = None
+        reply = self._send("GET", f"{self.url}/{path}")
+        document = reply.document
         return (
-            response.status_code,
-            response.headers.get("date"),
+            reply.status,
+            reply.headers.get("date"),
             document if isinstance(document, dict) else {},
         )
 
@@ -168,48 +162,49 @@ class Service:
         body: Any = None,
     ) -> Any:
         url = "/".join([self.url, *(quote(part, safe=":") for part in path)])
-        params = {k: v for k, v in (query or {}).items() if v is not None}
-        return self._read(self._send(method, url, params=params or None, json=body))
+        asked = urlencode({k: v for k, v in (query or {}).items() if v is not None})
+        return self._read(self._send(method, f"{url}?{asked}" if asked else url, body))
 
-    def _send(self, method: str, url: str, **more: Any) -> httpx.Response:
-        import httpx
+    def _send(self, method: str, url: str, body: Any = None) -> HttpReply:
+        from coordinator.cli.http import NoReply
 
         try:
-            return self._client.request(method, url, **more)
-        except httpx.ReadTimeout as error:
+            return self._http.send(method, url, body)
+        except TimeoutError as error:
             raise OutOfReach(
                 f"the coordinator at {self.url} did not answer in time; its store may be out of "
                 "reach: `coordinator doctor` says"
             ) from error
-        except httpx.TransportError as error:
+        except NoReply as error:
             raise OutOfReach(self._unreachable(error)) from error
 
     def _unreachable(self, error: Exception) -> str:
-        words = str(error) or type(error).__name__
         return (
-            f"no coordinator answers at {self.url} ({words}). Start one with `coordinator serve`, "
+            f"no coordinator answers at {self.url} ({safe(error)}). Start one with `coordinator serve`, "
             "or name another with --url or COORDINATOR_URL"
         )
 
-    def _read(self, response: httpx.Response) -> Any:
-        if response.status_code == 204 or not response.content:
-            document: Any = {}
-        else:
-            try:
-                document = response.json()
-            except ValueError:
-                document = None
-        if response.is_success and document is not None:
+    def _read(self, reply: HttpReply) -> Any:
+        status, document = reply.status, reply.document
+        if status < 300 and document is not None:
             return document
-        if response.status_code in GATEWAY_STATUSES or document is None:
+        if status in GATEWAY_STATUSES or document is None:
             detail = document.get("detail") if isinstance(document, dict) else None
-            unreached = Busy if response.status_code == 503 else OutOfReach
+            unreached = Busy if status == 503 else OutOfReach
             raise unreached(
-                f"{self.url} answered {response.status_code}"
+                f"{self.url} answered {status}"
                 + (f": {detail}" if detail else ", which is no answer of a coordinator")
             )
         problem = document if isinstance(document, dict) else {}
         detail = str(problem.get("detail") or problem.get("title") or "refused")
-        if response.status_code in (401, 403):
+        if status in (401, 403):
             detail += " (give a token with COORDINATOR_TOKEN)"
-        raise Refusal(response.status_code, detail, problem)
+        raise Refusal(status, detail, problem)
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Whether the port, if one is given, is a number; a user before the host is none of an address."""
+    try:
+        return parts.port != 0 and parts.username is None
+    except ValueError:
+        return False

@@ -23,6 +23,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from coordinator.cli import verbs
+from coordinator.cli.answers import ShownQuarantineList, ShownReadiness, ShownRunList, ShownRunView
 from coordinator.cli.client import OutOfReach, Refusal, Service, read
 from coordinator.errors import CoordinatorError, Unavailable
 
@@ -313,9 +314,7 @@ def _service(running: Service, registry: Registry | None) -> Iterator[Finding]:
         )
     yield from _quarantine(running)
     status, _, ready = running.probe("readyz")
-    from coordinator.service.views.health import Readiness
-
-    parts = read(Readiness, ready).parts if "parts" in ready else {}
+    parts = read(ShownReadiness, ready).parts if "parts" in ready else {}
     for name, part in parts.items():
         state, words = "ok" if part.ok else "bad", part.detail
         if part.others:
@@ -340,9 +339,7 @@ def _service(running: Service, registry: Registry | None) -> Iterator[Finding]:
 
 def _quarantine(running: Service) -> Iterator[Finding]:
     """Whether messages wait in quarantine for a person."""
-    from coordinator.service.views.records import QuarantineList
-
-    page = read(QuarantineList, running.get("v1", "quarantine", state="open", limit=100))
+    page = read(ShownQuarantineList, running.get("v1", "quarantine", state="open", limit=100))
     if page.items:
         number = f"{len(page.items)}{' or more' if page.next_page_token else ''}"
         messages = "message" if len(page.items) == 1 else "messages"
@@ -352,11 +349,9 @@ def _quarantine(running: Service) -> Iterator[Finding]:
 
 def _undelivered(running: Service) -> str:
     """What keeps the outbox waiting, where a run says so; the oldest that does."""
-    from coordinator.service.views.run import RunList, RunView
-
-    pending = read(RunList, running.get("v1", "runs", status="pending", limit=100)).items
+    pending = read(ShownRunList, running.get("v1", "runs", status="pending", limit=100)).items
     for row in reversed(pending[-RUNS_LOOKED_AT:]):
-        run = read(RunView, running.get("v1", "runs", row.run_id))
+        run = read(ShownRunView, running.get("v1", "runs", row.run_id))
         if run.launch.tries:
             return f" The launch of {run.run_id} could not be delivered: {run.launch.last_error}"
     return ""

@@ -4,8 +4,6 @@ Owns the way from options to settings, and what a person sees of a demonstration
 is imported inside the verbs, so that help and completion stay quick.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Coroutine, Iterator, Mapping
@@ -175,7 +173,7 @@ def read_settings(given: dict[str, Any]) -> Any:
         raise verbs.usage(f"the settings file cannot be read: {error}") from error
 
 
-def _bad_setting(found: ErrorDetails, given: Mapping[str, Any]) -> str:
+def _bad_setting(found: "ErrorDetails", given: Mapping[str, Any]) -> str:
     """What is wrong with one setting: where it was set, the value, the rule."""
     from coordinator.registry import did_you_mean
     from coordinator.settings import Settings, settings_file
@@ -390,7 +388,7 @@ class DemoView:
         self.shown = False
         self.failed = False
 
-    def began(self, playing: Playing) -> None:
+    def began(self, playing: "Playing") -> None:
         """Say what is about to be played."""
         self._line(
             f"Playing {playing.first} to {playing.last}: {playing.games} games, {playing.loads} "
@@ -399,7 +397,7 @@ class DemoView:
         self._bar.update(self._task, total=playing.loads)
         self._bar.start()
 
-    def moment(self, moment: Moment) -> None:
+    def moment(self, moment: "Moment") -> None:
         """Show how runs end, mishaps, and notices to people."""
         if moment.kind in ("load", "fired"):
             return
@@ -422,7 +420,7 @@ class DemoView:
 
         self._bar.update(self._task, completed=done, description=local_time(at))
 
-    def serving(self, url: str, summary: Summary) -> None:
+    def serving(self, url: str, summary: "Summary") -> None:
         """Show the summary, and where to look now."""
         self.ended()
         self.show_summary(summary)
@@ -443,7 +441,7 @@ class DemoView:
         """Take the bar away."""
         self._bar.stop()
 
-    def show_summary(self, summary: Summary) -> None:
+    def show_summary(self, summary: "Summary") -> None:
         """Show the summary, once."""
         if self.shown:
             return
@@ -480,7 +478,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-def show_summary(summary: Summary) -> None:
+def show_summary(summary: "Summary") -> None:
     """Per date and processor what came in, when it fired, how it ended; then the totals."""
     from coordinator.demo import local_time
 

@@ -3,17 +3,40 @@
 Owns how answers are laid out for people; with ``--json`` the service's own answer is passed on.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from coordinator.cli import complete, verbs
-from coordinator.cli.client import DEFAULT_URL, Service, read
+from coordinator.cli.answers import (
+    ShownAuditRow,
+    ShownDateStatus,
+    ShownGaps,
+    ShownGrid,
+    ShownGridCell,
+    ShownGridDate,
+    ShownGridRow,
+    ShownHoldView,
+    ShownLaunchView,
+    ShownLedgerRow,
+    ShownLedgerView,
+    ShownPartitionRow,
+    ShownPartitionView,
+    ShownRequirementCount,
+    ShownRequirementView,
+    ShownRunRow,
+    ShownRunView,
+    ShownSourceView,
+    ShownTrace,
+    ShownTransitionView,
+    ShownUnknownDates,
+    ShownVerdictView,
+    ShownWindowDateView,
+)
+from coordinator.cli.client import ALL, DEFAULT_URL, Service, read
 from coordinator.cli.output import (
     MARKS,
     STYLES,
@@ -29,32 +52,12 @@ from coordinator.cli.output import (
     table,
 )
 from coordinator.cli.verbs import AsJson, DateArgument, From, ProcessorArgument, To, Url, verb
-from coordinator.core.model import RunStatus
-from coordinator.documents import ALL
 from coordinator.terminal import safe
 
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
     from rich.tree import Tree
-
-    from coordinator.service.views.dates import Grid, GridCell, UnknownDates
-    from coordinator.service.views.load import LedgerRow
-    from coordinator.service.views.partition import (
-        DateStatus,
-        PartitionRow,
-        PartitionView,
-        RequirementCount,
-    )
-    from coordinator.service.views.records import AuditRow
-    from coordinator.service.views.run import LaunchView, RunRow, TransitionView
-    from coordinator.service.views.verdict import (
-        HoldView,
-        RequirementView,
-        SourceView,
-        VerdictView,
-        WindowDateView,
-    )
 
 GRID_DAYS = 14
 """Dates of a grid that names no range."""
@@ -66,6 +69,10 @@ DAYS_SHOWN = 8
 QUARANTINE_COUNTED = 100
 """From here on the service stops counting."""
 
+RunWord = Literal[
+    "pending", "delivered", "running", "success", "no_data", "skipped", "failed", "cancelled"
+]
+"""The values of ``core.model.RunStatus``."""
 ProcessorFilter = Annotated[
     str | None,
     typer.Option(
@@ -124,9 +131,7 @@ def status(
     if as_json:
         emit(document)
         return
-    from coordinator.service.views.partition import DateStatus
-
-    answer = read(DateStatus, document)
+    answer = read(ShownDateStatus, document)
     items = answer.items
     _heading(answer)
     for pause in answer.pauses:
@@ -150,7 +155,7 @@ def status(
     _hint(answer)
 
 
-def _hint(answer: DateStatus) -> None:
+def _hint(answer: ShownDateStatus) -> None:
     """What to do about a date without any load; on an off day there is nothing to do."""
     games = answer.games
     if games == () or answer.loads_known or any(item.generation for item in answer.items):
@@ -162,7 +167,7 @@ def _hint(answer: DateStatus) -> None:
     )
 
 
-def _heading(answer: DateStatus) -> None:
+def _heading(answer: ShownDateStatus) -> None:
     games = answer.games
     if games is None:
         expected = "the calendar does not know this date"
@@ -183,11 +188,11 @@ def quarantined(number: int) -> str:
     return f"{number}{' or more' if number >= QUARANTINE_COUNTED else ''} messages are"
 
 
-def _ratio(requirements: RequirementCount) -> str:
+def _ratio(requirements: ShownRequirementCount) -> str:
     return f"{requirements.met}/{requirements.total}"
 
 
-def _status_text(item: PartitionRow) -> Text:
+def _status_text(item: ShownPartitionRow) -> "Text":
     from rich.text import Text
 
     text = styled(item.status)
@@ -195,7 +200,7 @@ def _status_text(item: PartitionRow) -> Text:
     return Text.assemble(text, (f" {cell(flags)}", "yellow")) if flags else text
 
 
-def _run_words(item: PartitionRow) -> str:
+def _run_words(item: ShownPartitionRow) -> str:
     run = item.run
     if not run:
         return ""
@@ -225,9 +230,7 @@ def why(
     if as_json:
         emit(document)
         return
-    from coordinator.service.views.partition import PartitionView
-
-    answer = read(PartitionView, document)
+    answer = read(ShownPartitionView, document)
     sentence(answer.why, "bold")
     say("")
     flags = f" ({cell(answer.flags)})" if answer.flags else ""
@@ -240,7 +243,7 @@ def why(
     _say_history(answer.history)
 
 
-def _verdict_tree(verdict: VerdictView) -> Tree:
+def _verdict_tree(verdict: ShownVerdictView) -> "Tree":
     from rich.text import Text
     from rich.tree import Tree
 
@@ -262,7 +265,7 @@ def _verdict_tree(verdict: VerdictView) -> Tree:
     return tree
 
 
-def _days(days: Sequence[WindowDateView]) -> list[Text]:
+def _days(days: Sequence[ShownWindowDateView]) -> "list[Text]":
     """The dates of a history window, those that are not ready first; no more than a few."""
     from rich.text import Text
 
@@ -275,7 +278,9 @@ def _days(days: Sequence[WindowDateView]) -> list[Text]:
     return leaves
 
 
-def _leaf(judged: RequirementView | SourceView | WindowDateView, words: str, after: str) -> Text:
+def _leaf(
+    judged: ShownRequirementView | ShownSourceView | ShownWindowDateView, words: str, after: str
+) -> "Text":
     from rich.text import Text
 
     mark, style = ("✓", "green") if judged.met else ("✗", "red")
@@ -288,7 +293,7 @@ def _leaf(judged: RequirementView | SourceView | WindowDateView, words: str, aft
     )
 
 
-def _say_holds(answer: PartitionView) -> None:
+def _say_holds(answer: ShownPartitionView) -> None:
     holds = answer.verdict.holds
     if holds:
         say(table(["held by", "until", "why"], [_hold_row(h) for h in holds]))
@@ -302,11 +307,11 @@ def _say_holds(answer: PartitionView) -> None:
         sentence(f"Next evaluation at {instant(answer.wake_at)}.")
 
 
-def _hold_row(hold: HoldView) -> list[str]:
+def _hold_row(hold: ShownHoldView) -> list[str]:
     return [cell(hold.kind), instant(hold.until), cell(hold.sentence)]
 
 
-def _say_runs(runs: Sequence[RunRow]) -> None:
+def _say_runs(runs: Sequence[ShownRunRow]) -> None:
     if not runs:
         sentence("No run yet.")
         return
@@ -317,7 +322,7 @@ def _say_runs(runs: Sequence[RunRow]) -> None:
 RUN_HEADINGS = ["trigger", "status", "attempt", "fired", "ended", "rows", "error"]
 
 
-def _run_row(run: RunRow, name: object) -> list[Any]:
+def _run_row(run: ShownRunRow, name: object) -> list[Any]:
     return [
         name,
         run.trigger,
@@ -330,7 +335,7 @@ def _run_row(run: RunRow, name: object) -> list[Any]:
     ]
 
 
-def _say_history(history: Sequence[TransitionView]) -> None:
+def _say_history(history: Sequence[ShownTransitionView]) -> None:
     if not history:
         return
     shown = history[-HISTORY_SHOWN:]
@@ -339,7 +344,7 @@ def _say_history(history: Sequence[TransitionView]) -> None:
     say(table(["when", "what", "detail", "who"], [_line(each) for each in shown]))
 
 
-def _line(line: TransitionView) -> list[str]:
+def _line(line: ShownTransitionView) -> list[str]:
     return [instant(line.at), cell(line.what), cell(line.detail), cell(line.actor)]
 
 
@@ -369,9 +374,7 @@ def grid(
     if as_json:
         emit(document)
         return
-    from coordinator.service.views.dates import Grid
-
-    answer = read(Grid, document)
+    answer = read(ShownGrid, document)
     dates = answer.dates
     if not answer.legend:
         sentence(
@@ -390,7 +393,7 @@ def _days_after(day: str, days: int) -> str:
     return (date.fromisoformat(day) + timedelta(days=days)).isoformat()
 
 
-def _grid_block(grid: Grid, block_of: slice) -> Table:
+def _grid_block(grid: ShownGrid, block_of: slice) -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -410,7 +413,7 @@ def _grid_block(grid: Grid, block_of: slice) -> Table:
     return block
 
 
-def _mark(found: GridCell | None) -> Text:
+def _mark(found: ShownGridCell | None) -> "Text":
     from rich.text import Text
 
     if found is None:
@@ -443,9 +446,7 @@ def gaps(
     if as_json:
         emit(document)
         return
-    from coordinator.service.views.dates import Gaps
-
-    answer = read(Gaps, document)
+    answer = read(ShownGaps, document)
     items = answer.items
     if items:
         rows = [[i.game_date, i.processor, _status_text(i), i.why] for i in items]
@@ -458,7 +459,7 @@ def gaps(
     sentence(words + _unknown(answer.unknown_dates))
 
 
-def _unknown(unknown: UnknownDates | None) -> str:
+def _unknown(unknown: ShownUnknownDates | None) -> str:
     """The dates of the range that the calendar does not know."""
     if unknown is None or unknown.first is None or unknown.last is None:
         return ""
@@ -509,9 +510,7 @@ def loads(
     if as_json:
         emit(document)
         return
-    from coordinator.service.views.load import LedgerView
-
-    answer = read(LedgerView, document)
+    answer = read(ShownLedgerView, document)
     sentence(answer.sentence, "bold")
     for each in answer.warnings:
         sentence(f"Note: {each}", "yellow")
@@ -522,7 +521,7 @@ def loads(
 LOAD_HEADINGS = ["received", "timestamp", "outcome", "status", "rows", "games", "event"]
 
 
-def _load_row(load: LedgerRow) -> list[Any]:
+def _load_row(load: ShownLedgerRow) -> list[Any]:
     return [
         instant(load.received_at),
         instant(load.timestamp),
@@ -559,9 +558,7 @@ def trace(
     if as_json:
         emit(document)
         return
-    from coordinator.service.views.trace import Trace
-
-    answer = read(Trace, document)
+    answer = read(ShownTrace, document)
     loaded, partitions, runs = answer.events, answer.partitions, answer.runs
     if not loaded and not runs:
         sentence(f"Nothing carries the correlation id {correlation_id}.")
@@ -589,7 +586,7 @@ def runs_list(
     processor: ProcessorFilter = None,
     date: DateFilter = None,
     status: Annotated[
-        RunStatus | None, typer.Option("--status", help="Only runs with this status.")
+        RunWord | None, typer.Option("--status", help="Only runs with this status.")
     ] = None,
     limit: Limit = 50,
     url: Url = DEFAULT_URL,
@@ -608,7 +605,7 @@ def runs_list(
     query = {
         "processor": processor,
         "game_date": date,
-        "status": status.value if status else None,
+        "status": status,
     }
     with verbs.service(url) as running:
         found = list(running.items("v1", "runs", most=limit, **query))
@@ -618,9 +615,7 @@ def runs_list(
     if not found:
         sentence("No runs" + (" fit this." if any(query.values()) else " yet."))
         return
-    from coordinator.service.views.run import RunRow
-
-    rows = [_run_row(run, run.run_id) for run in (read(RunRow, each) for each in found)]
+    rows = [_run_row(run, run.run_id) for run in (read(ShownRunRow, each) for each in found)]
     listing(["run", *RUN_HEADINGS], rows, right=["rows", "attempt"])
 
 
@@ -648,9 +643,7 @@ def runs_show(
     if as_json:
         emit(document)
         return
-    from coordinator.service.views.run import RunView
-
-    run = read(RunView, document)
+    run = read(ShownRunView, document)
     sentence(f"{run.run_id}: {run.status}. {run.fired_by}", "bold")
     if run.explanation:
         sentence(run.explanation)
@@ -681,7 +674,7 @@ def runs_show(
     _say_history(run.transitions)
 
 
-def _say_launch(launch: LaunchView) -> None:
+def _say_launch(launch: ShownLaunchView) -> None:
     """Where the run's launches go, and what keeps the current one from being delivered."""
     if launch.kind is not None:
         where = " ".join(filter(None, (launch.kind, launch.address)))
@@ -724,8 +717,6 @@ def audit(
     if not found:
         sentence("Nobody did anything" + (" that fits this." if any(query.values()) else " yet."))
         return
-    from coordinator.service.views.records import AuditRow
-
     rows = [
         [
             instant(e.at),
@@ -736,12 +727,12 @@ def audit(
             e.result,
             e.reason,
         ]
-        for e in (read(AuditRow, each) for each in found)
+        for e in (read(ShownAuditRow, each) for each in found)
     ]
     listing(["when", "who", "act", "on", "with", "result", "why"], rows)
 
 
-def _audited_place(entry: AuditRow) -> str:
+def _audited_place(entry: ShownAuditRow) -> str:
     if entry.detail.get("scope") == ALL:
         return "every processor"
     return " ".join(filter(None, (entry.processor, entry.game_date)))

@@ -3,19 +3,19 @@
 Owns their layout. The content of such a message is not trusted, so it is shown escaped.
 """
 
-from __future__ import annotations
-
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from coordinator.cli import verbs
+from coordinator.cli.answers import ShownQuarantineAct, ShownQuarantinedView
 from coordinator.cli.client import DEFAULT_URL, Refusal, read
 from coordinator.cli.look import Limit
 from coordinator.cli.output import cell, emit, instant, listing, say, sentence, styled
 from coordinator.cli.verbs import AsJson, DryRun, Reason, Url, verb
-from coordinator.documents import QuarantineState
 
+StateWord = Literal["open", "replayed", "discarded"]
+"""The values of ``documents.QuarantineState``."""
 Id = Annotated[
     str,
     typer.Argument(
@@ -27,7 +27,7 @@ Id = Annotated[
 @verb
 def show_all(
     state: Annotated[
-        QuarantineState | None, typer.Option("--state", help="Only messages in this state.")
+        StateWord | None, typer.Option("--state", help="Only messages in this state.")
     ] = None,
     limit: Limit = 50,
     url: Url = DEFAULT_URL,
@@ -42,17 +42,14 @@ def show_all(
         coordinator quarantine list
         coordinator quarantine list --state open --json
     """
-    word = state.value if state else None
     with verbs.service(url) as running:
-        found = list(running.items("v1", "quarantine", most=limit, state=word))
+        found = list(running.items("v1", "quarantine", most=limit, state=state))
     if as_json:
         emit({"items": found})
         return
     if not found:
-        sentence("Nothing is in quarantine" + (f" in state {word}." if word else "."))
+        sentence("Nothing is in quarantine" + (f" in state {state}." if state else "."))
         return
-    from coordinator.service.views.records import QuarantinedView
-
     rows = [
         [
             q.quarantine_id,
@@ -62,7 +59,7 @@ def show_all(
             q.times_seen,
             q.reason,
         ]
-        for q in (read(QuarantinedView, each) for each in found)
+        for q in (read(ShownQuarantinedView, each) for each in found)
     ]
     headings = ["id", "state", "received", "through", "seen", "reason"]
     listing(headings, rows, right=["seen"])
@@ -87,9 +84,7 @@ def show(
     if as_json:
         emit(document)
         return
-    from coordinator.service.views.records import QuarantinedView
-
-    entry = read(QuarantinedView, document)
+    entry = read(ShownQuarantinedView, document)
     sentence(entry.reason, "bold")
     for mistake in entry.mistakes:
         sentence(f"- {mistake}")
@@ -161,11 +156,9 @@ def _settle(
     if as_json:
         emit(document)
         return
-    from coordinator.service.views.records import QuarantineAct
-
     word = {"replay": "replayed", "discard": "discarded"}[act]
     if dry_run:
         sentence(f"Dry run: {quarantine_id} would be {word}; nothing was changed.")
         return
-    result = read(QuarantineAct, document).result
+    result = read(ShownQuarantineAct, document).result
     sentence(f"{quarantine_id} was {word}" + (f": {result.outcome}." if result else "."))

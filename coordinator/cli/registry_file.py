@@ -3,8 +3,6 @@
 Owns their layout; ``coordinator.registry`` validates.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

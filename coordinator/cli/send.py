@@ -4,8 +4,6 @@ Owns reading of files and of the schedule, batching and the account of what came
 Refuses to judge an event: the service says what is wrong with it.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 import sys
@@ -15,18 +13,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from coordinator.cli import verbs
+from coordinator.cli.answers import ShownEventResult
 from coordinator.cli.client import DEFAULT_URL, Busy, OutOfReach, Refusal, Service, read
 from coordinator.cli.output import count, emit, listing, note, progress, sentence, styled
 from coordinator.cli.verbs import AsJson, DryRun, From, To, Url, verb
 from coordinator.errors import BadInput, Unusable
-
-if TYPE_CHECKING:
-    from coordinator.service.views.event import EventResult
+from coordinator.game_dates import is_game_date
 
 EVENTS_PER_CALL = 200
 """Events of one request; the API accepts up to 1,000 (specification 5.1), fewer show progress."""
@@ -193,10 +190,8 @@ def _text(file: str) -> str:
         raise BadInput(f"{file} is not UTF-8 text (byte {error.start})") from error
 
 
-def _results(documents: Sequence[Any]) -> list[EventResult]:
-    from coordinator.service.views.event import EventResult
-
-    return [read(EventResult, document) for document in documents]
+def _results(documents: Sequence[Any]) -> list[ShownEventResult]:
+    return [read(ShownEventResult, document) for document in documents]
 
 
 def post_events(running: Service, events: Sequence[Any], words: str) -> list[Any]:
@@ -237,7 +232,7 @@ def _patiently(send: Callable[[], Any]) -> Any:
 
 
 def _show(
-    events: Sequence[Any], results: Sequence[EventResult], outcomes: Mapping[str, int]
+    events: Sequence[Any], results: Sequence[ShownEventResult], outcomes: Mapping[str, int]
 ) -> None:
     bad_first = sorted(range(len(results)), key=lambda i: _is_good(results[i]))
     shown = sorted(bad_first[:ROWS_SHOWN])
@@ -261,11 +256,11 @@ def _show(
     sentence(f"{count(len(results), 'event')}: {counts}.")
 
 
-def _is_good(result: EventResult) -> bool:
+def _is_good(result: ShownEventResult) -> bool:
     return result.outcome in GOOD_OUTCOMES
 
 
-def _came_of(result: EventResult) -> str:
+def _came_of(result: ShownEventResult) -> str:
     words = [f"{e.field}: {e.message}" for e in result.errors]
     words += result.warnings
     for affected in result.affected:
@@ -321,9 +316,10 @@ def load_calendar(
         "outcomes": dict(outcomes),
         "dry_run": dry_run,
     }
-    bad = [r for r in results if not _is_good(r)]
+    judged = list(zip(results, documents, strict=True))
+    bad = [result for result, _ in judged if not _is_good(result)]
     if as_json:
-        emit({**summary, "rejected": [r.model_dump(mode="json") for r in bad]})
+        emit({**summary, "rejected": [d for r, d in judged if not _is_good(r)]})
     else:
         sentence(
             f"{'Would load' if dry_run else 'Loaded'} {count(summary['games'], 'game')} on "
@@ -357,7 +353,7 @@ def _calendar_json(file: str, text: str) -> dict[str, list[str]]:
         raise BadInput(f"{file} is not JSON: {error}") from error
     games: dict[str, list[str]] = {}
     for day, ids in document.items() if isinstance(document, dict) else ():
-        if not _is_date(day) or not isinstance(ids, list) or not all(map(_is_id, ids)):
+        if not is_game_date(day) or not isinstance(ids, list) or not all(map(_is_id, ids)):
             break
         games[day] = ids
     else:
@@ -374,7 +370,7 @@ def _calendar_csv(file: str, text: str) -> dict[str, list[str]]:
     games: dict[str, list[str]] = {}
     for row in reader:
         day, game_id = row["game_date"], row["game_id"]
-        if not _is_date(day) or not game_id:
+        if not is_game_date(day) or not game_id:
             place = f"{file}, line {reader.line_num}"
             raise BadInput(
                 f"{place}: game_date {day!r} and game_id {game_id!r} must be a date YYYY-MM-DD "
@@ -382,12 +378,6 @@ def _calendar_csv(file: str, text: str) -> dict[str, list[str]]:
             )
         games.setdefault(day, []).append(game_id)
     return games
-
-
-def _is_date(value: object) -> bool:
-    from coordinator.wire import is_game_date
-
-    return is_game_date(value)
 
 
 def _is_id(value: object) -> bool:

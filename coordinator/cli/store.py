@@ -3,8 +3,6 @@
 Owns the words and the progress; ``service.copy`` does the work.
 """
 
-from __future__ import annotations
-
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -73,7 +71,7 @@ def copy(
     )
 
 
-async def _copy(source: str, target: str, overwrite: bool) -> Copied:
+async def _copy(source: str, target: str, overwrite: bool) -> "Copied":
     import asyncio
 
     from rich.console import Console
@@ -106,7 +104,7 @@ async def _copy(source: str, target: str, overwrite: bool) -> Copied:
                 held.enter_context(lock())
         task = bar.add_task("counting", total=None)
 
-        def progress(done: Copied) -> None:
+        def progress(done: "Copied") -> None:
             words = done.stage if done.stage == "done" else f"{done.stage} {done.kind.value}"
             bar.update(task, description=words, total=done.total or None, completed=done.seen)
 

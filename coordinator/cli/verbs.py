@@ -19,6 +19,7 @@ from coordinator.cli import complete
 from coordinator.cli.client import DEFAULT_URL, OutOfReach, Refusal, Service
 from coordinator.cli.output import complain, emit
 from coordinator.errors import BadInput, CoordinatorError, Unusable
+from coordinator.game_dates import NO_GAME_DATE, is_game_date
 from coordinator.terminal import safe
 
 DONE, REFUSED, USAGE, OUT_OF_REACH = 0, 1, 2, 3
@@ -33,8 +34,6 @@ def checked_date(value: str | None) -> str | None:
     """A calendar date ``YYYY-MM-DD``; anything else is a usage error."""
     if value is None:
         return None
-    from coordinator.wire import NO_GAME_DATE, is_game_date
-
     if not is_game_date(value):
         raise typer.BadParameter(f"{safe(value)!r} {NO_GAME_DATE}")
     return value

@@ -3,6 +3,7 @@
 ``models`` declares what comes in, ``incoming`` reads it, ``outgoing`` writes what leaves.
 """
 
+from coordinator.game_dates import NO_GAME_DATE, is_game_date
 from coordinator.validation import shown
 from coordinator.wire.incoming import (
     LOADED,
@@ -27,10 +28,8 @@ from coordinator.wire.values import (
     MAX_BODY_BYTES,
     MAX_EVENTS_PER_CALL,
     MAX_TEXT,
-    NO_GAME_DATE,
     check_date,
     instant_text,
-    is_game_date,
     parse_run_id,
     read_timestamp,
     report_status,

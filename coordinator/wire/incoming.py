@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from coordinator.core.arrivals import LoadStatus
 from coordinator.errors import BadInput, Mistake
+from coordinator.game_dates import is_game_date
 from coordinator.validation import mistakes_of
 from coordinator.wire.models import (
     DATE_FIELDS,
@@ -29,7 +30,7 @@ from coordinator.wire.models import (
     RunReport,
 )
 from coordinator.wire.strict_json import BadMessage, bad, read_json
-from coordinator.wire.values import MAX_TEXT, REPORT_STATUSES, is_game_date
+from coordinator.wire.values import MAX_TEXT, REPORT_STATUSES
 
 M = TypeVar("M", bound=Message)
 

@@ -27,6 +27,7 @@ from pydantic import (
 
 from coordinator.core.arrivals import LoadStatus
 from coordinator.core.model import RunStatus
+from coordinator.game_dates import is_game_date
 from coordinator.wire.values import (
     GAME_DATE_RULE,
     MAX_AHEAD,
@@ -37,7 +38,6 @@ from coordinator.wire.values import (
     MAX_RECORD_COUNT,
     MAX_TEXT,
     REPORT_STATUSES,
-    is_game_date,
     read_timestamp,
     report_status,
 )

@@ -6,11 +6,12 @@ Owns each rule once; the models and everybody else who reads such a value use th
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from coordinator.core.model import RunStatus
 from coordinator.errors import BadInput, Mistake
+from coordinator.game_dates import NO_GAME_DATE, is_game_date
 from coordinator.validation import shown
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
@@ -23,8 +24,6 @@ MAX_GAME_ID: Final = 100
 MAX_RECORD_COUNT: Final = 10**12
 MAX_ERROR: Final = 4000
 """Characters of a run's error that are kept."""
-FIRST_YEAR, LAST_YEAR = 1900, 2199
-"""Game dates are in these years, so that every deadline and window beside them is a date too."""
 MAX_AHEAD: Final = timedelta(minutes=10)
 """A timestamp further ahead of the clock than this is quarantined (specification 3.1)."""
 
@@ -33,26 +32,10 @@ REPORT_STATUSES = {
 }
 """The words that a runner may end a run with (specification 3.2)."""
 GAME_DATE_RULE = "must be a calendar date YYYY-MM-DD"
-NO_GAME_DATE = "is not a game date; give a calendar date as YYYY-MM-DD"
 
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _RFC3339 = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
 )
-
-
-def is_game_date(value: object) -> bool:
-    """Whether a value is an ISO calendar date; nothing else is a game date (specification 1).
-
-    Years outside 1900 to 2199 are refused as well.
-    """
-    if not isinstance(value, str) or not _DATE.fullmatch(value):
-        return False
-    try:
-        day = date.fromisoformat(value)
-    except ValueError:
-        return False
-    return FIRST_YEAR <= day.year <= LAST_YEAR
 
 
 def check_date(name: str, value: str) -> None:

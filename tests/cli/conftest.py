@@ -18,10 +18,23 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def httpd_that_says_hello() -> Iterator[str]:
     """Something that answers and is no coordinator."""
+    yield from answering(200)
+
+
+@pytest.fixture
+def httpd_that_redirects(httpd_that_says_hello: str) -> Iterator[str]:
+    """Something that sends everybody elsewhere, as a proxy does to its login."""
+    yield from answering(302, location=httpd_that_says_hello)
+
+
+def answering(status: int, **headers: str) -> Iterator[str]:
+    """The address of a server that gives this answer to every GET."""
 
     class Hello(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(b"hello")
 

@@ -120,7 +120,18 @@ def test_an_answer_that_is_no_coordinators_is_out_of_reach(
     assert "no answer of a coordinator" in ran.err
 
 
-@pytest.mark.parametrize("address", ["bogus", "ftp://127.0.0.1", "http://"])
+def test_a_token_is_not_taken_to_another_place(
+    httpd_that_says_hello: str, httpd_that_redirects: str
+) -> None:
+    ran = invoke("status", DATE, "--url", httpd_that_redirects, COORDINATOR_TOKEN="secret")
+    assert ran.code == 3
+    assert f"{httpd_that_redirects} answered 302" in ran.err
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["bogus", "ftp://127.0.0.1", "http://", "http://127.0.0.1:port", "http://me:it@127.0.0.1"],
+)
 def test_an_address_that_is_none_is_said_to_be(address: str) -> None:
     ran = invoke("status", DATE, "--url", address)
     assert ran.code == 2
