@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from textwrap import indent
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import uvicorn
@@ -63,8 +63,10 @@ from processors.errors import CoordinatorUnavailableError, LeaseLostError
 from processors.launch import parse_launch
 from processors.run_client import Lease
 from processors.runner import Runner
-from processors.warehouse import Warehouse
 from processors.worker_pool import WorkerPool
+
+if TYPE_CHECKING:
+    from processors.warehouse import Warehouse  # brings DuckDB, which worker processes alone need
 
 log = structlog.get_logger(__name__)
 

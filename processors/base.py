@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from importlib import resources
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from processors.warehouse import Warehouse
+if TYPE_CHECKING:
+    from processors.warehouse import Warehouse
+
 
 RunStatus = Literal["success", "no_data", "skipped", "failed"]
 ERROR_LIMIT_CHARS = 1000

@@ -12,7 +12,7 @@ import operator
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 import structlog
 
@@ -26,7 +26,9 @@ from processors.base import (
 )
 from processors.errors import LeaseLostError
 from processors.launch import Launch, load_entrypoint, parse_launch
-from processors.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from processors.warehouse import Warehouse
 
 log = structlog.get_logger(__name__)
 

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 from starlette.applications import Starlette
@@ -37,7 +37,9 @@ from processors.execution import Executor, ThreadExecution, execute
 from processors.launch import Launch, check_claim, parse_launch, unwrap
 from processors.retry import FIRST_WAIT_SECONDS, MAX_WAIT_SECONDS, jittered
 from processors.run_client import HttpRunClient, Lease, RunClient
-from processors.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from processors.warehouse import Warehouse
 
 __all__ = [
     "HttpRunClient",
