@@ -8,9 +8,11 @@ out, or a ``RegistryError`` carries all mistakes that were found.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,24 @@ def parse(text: str, name: str = "registry.yaml") -> Registry:
     Raises:
         RegistryError: with every mistake that was found, each with line and column.
     """
+    with _no_collection():
+        return _parse(text, name)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the search for garbage: it would go through the growing tree again and again, and
+    find none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _parse(text: str, name: str) -> Registry:
     try:
         root, repeated = read(text.removeprefix("\ufeff"))
     except YamlMistakeError as error:
@@ -90,13 +110,18 @@ def refuse_launches(registry: Registry, delivered: Collection[LaunchKind], name:
     Raises:
         RegistryError: with the place of each such launch.
     """
+    refused = [
+        (spec.name, spec.launch.kind)
+        for spec in registry.processors.values()
+        if spec.launch is not None and spec.launch.kind not in delivered
+    ]
+    if not refused:
+        return
     root, _ = read(registry.text.removeprefix("\ufeff"))
     mistakes = Mistakes(name, root)
     ways = " or ".join(kind.value for kind in delivered)
-    for spec in registry.processors.values():
-        if spec.launch is None or spec.launch.kind in delivered:
-            continue
-        own: Loc = ("processors", spec.name, "launch", spec.launch.kind.value)
+    for processor, kind in refused:
+        own: Loc = ("processors", processor, "launch", kind.value)
         key, _ = node_at(root, own)
         here = own if key is not None and key.text == own[-1] else ("defaults", *own[2:])
         mistakes.at(
@@ -105,8 +130,7 @@ def refuse_launches(registry: Registry, delivered: Collection[LaunchKind], name:
             "them, or leave launch out",
             key=True,
         )
-    if mistakes:
-        raise RegistryError(name, mistakes.sorted())
+    raise RegistryError(name, mistakes.sorted())
 
 
 def _build(file: RegistryEntry, text: str, mistakes: Mistakes) -> Registry:

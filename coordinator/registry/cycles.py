@@ -6,6 +6,7 @@ Owns the two kinds: a cycle on one date, and one whose offsets never end in an e
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -63,15 +64,19 @@ def cycles(edges: Sequence[DependencyEdge]) -> Iterator[Cycle]:
 
 def _cycle(edges: Iterable[tuple[str, str]]) -> list[str] | None:
     """A cycle as graphlib names it, first and last the same, or None."""
-    graph: dict[str, set[str]] = {}
-    for needs, needed in edges:
-        graph.setdefault(needs, set()).add(needed)
     try:
-        TopologicalSorter(graph).prepare()
+        _sorter(edges).prepare()
     except CycleError as error:
         found: list[str] = error.args[1]
         return found
     return None
+
+
+def _sorter(edges: Iterable[tuple[str, str]]) -> TopologicalSorter[str]:
+    graph: dict[str, set[str]] = {}
+    for needs, needed in edges:
+        graph.setdefault(needs, set()).add(needed)
+    return TopologicalSorter(graph)
 
 
 def _forward_cycle(edges: Sequence[DependencyEdge]) -> Iterator[Cycle]:
@@ -83,6 +88,7 @@ def _forward_cycle(edges: Sequence[DependencyEdge]) -> Iterator[Cycle]:
     furthest: dict[tuple[str, str], DependencyEdge] = {}
     for e in sorted(edges, key=lambda e: e.offset):
         furthest[e.needs, e.needed] = e
+    furthest = _within_cycles(furthest)
     cost = {name: 0 for pair in furthest for name in pair}
     scale = len(cost) + 1
     through: dict[str, DependencyEdge] = {}
@@ -113,6 +119,26 @@ def _forward_cycle(edges: Sequence[DependencyEdge]) -> Iterator[Cycle]:
         f"makes a cycle that never ends in an earlier date: {path}; offsets around a cycle must "
         "add up to less than 0, so name an earlier date here or remove the line",
     )
+
+
+def _within_cycles(
+    edges: Mapping[tuple[str, str], DependencyEdge],
+) -> dict[tuple[str, str], DependencyEdge]:
+    """The edges among processors that are on a cycle, or need one that is.
+
+    A processor that needs its own output of an earlier date is on none by that: every turn of that
+    loop moves back in time.
+    """
+    left = {pair: e for pair, e in edges.items() if pair[0] != pair[1] or e.offset >= 0}
+    sorter = _sorter(left)
+    with suppress(CycleError):
+        sorter.prepare()
+    free: set[str] = set()
+    while sorter.is_active():  # goes on up to the cycles
+        ready = sorter.get_ready()
+        free.update(ready)
+        sorter.done(*ready)
+    return {pair: e for pair, e in left.items() if not free.intersection(pair)}
 
 
 def upstream_first(

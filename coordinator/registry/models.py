@@ -51,8 +51,8 @@ from coordinator.registry.rules import (
     whole,
 )
 
-MAX_TABLES: Final = 500
-MAX_PROCESSORS: Final = 200
+MAX_TABLES: Final = 5000
+MAX_PROCESSORS: Final = 2000
 MAX_REQUIREMENTS: Final = 50
 MAX_GROUP: Final = 20
 MAX_ALIASES_PER_NAME: Final = 50

@@ -12,6 +12,7 @@ from coordinator.registry import (
     RegistryError,
     RegistryMistake,
     load,
+    needs,
     parse,
 )
 from tests.registry.examples import SMALL, changed
@@ -445,7 +446,7 @@ def test_aliases_that_multiply_are_refused_before_they_cost_anything() -> None:
 
 
 def test_a_file_over_the_size_limit_is_refused(tmp_path: Path) -> None:
-    assert "the most is 1,048,576" in mistakes_of("#" * (MAX_BYTES + 1))[0].message
+    assert "the most is 4,194,304" in mistakes_of("#" * (MAX_BYTES + 1))[0].message
     path = tmp_path / "big.yaml"
     path.write_bytes(b"# \xff" * MAX_BYTES)
     with pytest.raises(RegistryError, match="the most is"):
@@ -455,7 +456,11 @@ def test_a_file_over_the_size_limit_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "field", "sentence"),
     [
-        (f"tables: {{{', '.join(f'r.t{i}: ' for i in range(501))}}}", "tables", "the most is 500"),
+        (
+            f"tables: {{{', '.join(f'r.t{i}: ' for i in range(5001))}}}",
+            "tables",
+            "the most is 5,000",
+        ),
         (
             f"tables: {{r.x: {{aliases: [{', '.join(f'a{i}' for i in range(51))}]}}}}",
             "tables.r.x.aliases",
@@ -471,9 +476,9 @@ def test_more_than_the_counted_limits_is_refused(text: str, field: str, sentence
 
 def test_more_processors_and_requirements_than_the_limits_are_refused() -> None:
     one = "  P%d: {phase: 1, output: o.p%d, requires: [{table: r.x}]}\n"
-    many = "".join(one % (i, i) for i in range(201))
+    many = "".join(one % (i, i) for i in range(2001))
     found = mistakes_of("version: 1\ntables: {r.x: }\nprocessors:\n" + many)
-    assert "the most is 200" in found[0].message
+    assert "the most is 2,000" in found[0].message
     lines = ", ".join("{table: r.x}" for _ in range(51))
     found = mistakes_of(cycle_text(f"A: {lines}"))
     assert "the most is 50" in found[0].message
@@ -520,3 +525,21 @@ def test_a_file_that_cannot_be_read_is_reported_with_its_name(tmp_path: Path) ->
     path.write_bytes("version: 1\n# caf\xe9\n".encode("latin-1"))
     with pytest.raises(RegistryError, match=r"latin\.yaml:2:6: the file is not UTF-8"):
         load(path)
+
+
+def test_a_similar_name_is_looked_for_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a file whose tables were all renamed would take minutes."""
+    asked: list[str] = []
+
+    def did_you_mean(name: str, _: object) -> str:
+        asked.append(name)
+        return "did you mean 'x'?"
+
+    monkeypatch.setattr(needs, "did_you_mean", did_you_mean)
+    lines = "".join(
+        f"  P{i}: {{phase: 1, output: o.p{i}, requires: [{{table: r.x{i}}}]}}\n" for i in range(30)
+    )
+    found = mistakes_of("version: 1\nprocessors:\n" + lines)
+    assert [("did you mean" in m.message) for m in found] == [i < len(asked) for i in range(30)]
+    assert 0 < len(asked) <= 10
+    assert all("declared under tables" in m.message for m in found)
