@@ -89,6 +89,8 @@ class Application(Coordinator):
     local: LocalLauncher | None = None
     workers: WorkerPool | None = None
     resources: AsyncExitStack = field(default_factory=AsyncExitStack)
+    rolled_out: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once every partition was evaluated under the registry of this start."""
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def start(self) -> None:
@@ -96,14 +98,20 @@ class Application(Coordinator):
         await self.store.open()
         self.resources.push_async_callback(self.store.close)
         self.resources.push_async_callback(self.engine.commits.finish)
-        await self.sweeper.rollout.start()
+        changed = await self.sweeper.rollout.begin()
         await self._resume_local()
         self._tasks = [
             asyncio.create_task(self.sweeper.run(), name="sweeper"),
             asyncio.create_task(self.relay.run(), name="relay"),
+            asyncio.create_task(self._finish_rollout(changed), name="rollout"),
         ]
         for task in self._tasks:
             task.add_done_callback(_died)
+
+    async def _finish_rollout(self, changed: bool) -> None:
+        if changed:
+            await self.sweeper.rollout.finish_behind()
+        self.rolled_out.set()
 
     async def stop(self) -> None:
         """Stop in order: no new work, then what is going on, then the store."""

@@ -24,6 +24,7 @@ from coordinator.core.facts import Ticked
 from coordinator.core.schedule import shift
 from coordinator.core.spec import ProcessorSpec
 from coordinator.documents import Dates, dates_key
+from coordinator.errors import Unavailable
 from coordinator.ports import Changes, Kind, Notice, Op, Query, Where
 from coordinator.registry import Registry
 from coordinator.service.engine import Engine
@@ -34,6 +35,8 @@ from coordinator.service.registry_membership import GONE_AFTER, REFRESH_AHEAD, R
 log = structlog.get_logger(__name__)
 
 PER_TRANSACTION = 50
+PER_PAGE = 100
+"""Documents that are held at once while all are gone through; a partition may have 100 kB."""
 LONGEST_PAUSE = timedelta(minutes=10)
 """Between two evaluations of everything, while another registry goes on being served."""
 NOTICE_AFTER = timedelta(minutes=15)
@@ -51,6 +54,8 @@ class RegistryRollout:
         self._leaving: dict[str, tuple[datetime, float]] = {}
         """The registries that are leaving: since when by their records, and when that was seen
         here."""
+        self._finishing = False
+        """The evaluation after a start is going on."""
         self._next_evaluation = 0.0
         self._pause = REFRESH_EVERY
         self._mixed_since: float | None = None
@@ -61,12 +66,41 @@ class RegistryRollout:
 
         Raises ``Unavailable``.
         """
+        return await self.finish() if await self.begin() else 0
+
+    async def begin(self) -> bool:
+        """Take the registry into use; gives whether partitions are left for ``finish``.
+
+        What comes from here on is judged by it: whoever evaluates a partition that was judged under
+        another registry reads its inputs from the ledger first. Raises ``Unavailable``.
+        """
         await self._membership.refresh()
         others = sorted(self._membership.others)
-        if not others:
-            return 0
-        own = self._engine.registry.registry_hash
-        log.info("the registry changed", hash=own, before=others)
+        if others:
+            own = self._engine.registry.registry_hash
+            log.info("the registry changed", hash=own, before=others)
+            await _list_dates(self._engine)
+            self._finishing = True
+        return bool(others)
+
+    async def finish_behind(self) -> None:
+        """``finish`` while the service answers; where it fails, the sweeps evaluate everything."""
+        try:
+            await self.finish()
+        except Unavailable as error:
+            log.warning("the rollout was cut short; the sweeps go on with it", error=error.detail)
+
+    async def finish(self) -> int:
+        """Evaluate what the registry changed; gives how many partitions those were.
+
+        Raises ``Unavailable``.
+        """
+        try:
+            return await self._finish(sorted(self._membership.others))
+        finally:
+            self._finishing = False
+
+    async def _finish(self, others: list[str]) -> int:
         evaluated = await self._evaluate_all()
         if self._alone:
             for name in others:
@@ -83,6 +117,8 @@ class RegistryRollout:
         Raises ``Unavailable``.
         """
         await self._membership.ensure_current(REFRESH_AHEAD)
+        if self._finishing:
+            return None
         now = self._engine.clock.monotonic()
         others = self._membership.others
         if not others:
@@ -153,7 +189,7 @@ class RegistryRollout:
         for start in range(0, len(every), PER_TRANSACTION):
             work = {t: (Ticked(),) for t in every[start : start + PER_TRANSACTION]}
             evaluated += len(await engine.apply_each(work, refill=True))
-        log.info("partitions re-evaluated", partitions=evaluated, processors=sorted(changed))
+        log.info("partitions re-evaluated", partitions=evaluated, processors=len(changed))
         return evaluated
 
 
@@ -181,7 +217,7 @@ async def _list_dates(engine: Engine) -> None:
     """Bring the lists of dates that windows read up to date with the ledger and the calendar."""
     tables = {r.sources[0] for s in engine.registry.processors.values() for r in s.windows}
     for table in sorted(tables):
-        query = Query(Kind.TABLE_DATE, (Where("table", Op.EQ, table),), limit=500)
+        query = Query(Kind.TABLE_DATE, (Where("table", Op.EQ, table),), limit=PER_PAGE)
         dates = [d.game_date async for _, d in items(engine.store, query)]
         await _add_dates(engine, table, dates)
 
@@ -204,11 +240,11 @@ async def _targets(engine: Engine, processors: Set[str]) -> set[Target]:
     registry = engine.registry
     found: set[Target] = set()
     found.update(t for t in await targets(engine.store) if t[0] in processors)
-    async for _, table_date in items(engine.store, Query(Kind.TABLE_DATE, limit=500)):
+    async for _, table_date in items(engine.store, Query(Kind.TABLE_DATE, limit=PER_PAGE)):
         for dependency in registry.dependents(table_date.table):
             if dependency.window is None and dependency.spec.name in processors:
                 date = shift(table_date.game_date, -(dependency.offset or 0))
                 found.add((dependency.spec.name, date))
-    async for _, calendar in items(engine.store, Query(Kind.CALENDAR, limit=500)):
+    async for _, calendar in items(engine.store, Query(Kind.CALENDAR, limit=PER_PAGE)):
         found.update((name, calendar.game_date) for name in processors)
     return found

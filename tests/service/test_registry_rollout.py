@@ -36,6 +36,7 @@ async def served(path: Path, registry: str, launches: Launches) -> AsyncIterator
         notifiers=[],
     )
     async with application.running():
+        await application.rolled_out.wait()
         yield application
         await application.relay.drain()
 

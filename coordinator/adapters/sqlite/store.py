@@ -69,7 +69,7 @@ class SqliteStore:
         commit_max: int = 512,
         waiting_max: int = 50_000,
         cache_documents: int = 4096,
-        cache_bytes: int = 64 * 1024 * 1024,
+        cache_bytes: int = 24 * 1024 * 1024,
         readers: int = 2,
     ) -> None:
         self.path = os.fspath(path)
