@@ -50,7 +50,7 @@ SCRIPTS = {
     "firestore": Script("firestore_cost.py", ("--nights", "4", "--firings", "40"), None),
     "profile": Script("ingest.py", ("--profile",), None),
 }
-LONGEST_SECONDS = 900
+LONGEST_SECONDS = 1800
 
 
 def measure(names: list[str], quick: bool, of: str | None) -> dict[str, Any]:

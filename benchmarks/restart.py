@@ -23,9 +23,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from benchmarks.ingest import free_port, resident_mib, server
+from benchmarks.harness import free_port, resident_mib, server
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.app import build, configure_logging
 from coordinator.documents import decode, encode

@@ -17,8 +17,6 @@ from coordinator.cli.answers import (
     ShownGaps,
     ShownGrid,
     ShownGridCell,
-    ShownGridDate,
-    ShownGridRow,
     ShownHoldView,
     ShownLaunchView,
     ShownLedgerRow,
