@@ -228,6 +228,8 @@ def _changed(
     Only where it is ``marked`` does an equal content mark say that nothing changed.
     A game without a mark of its own is read from the load of the whole date, then and now: a whole
     load that replaces per-game ones changes those games, even where an equal one was consumed.
+    A load of a table that was read by game and is now read by date has one content for all of that:
+    it changes nothing only where everything that was consumed is equal to it.
     Which games are kept of those that nobody expects may change with the calendar, so a game that
     is kept now and was not then, or the other way round, changes only by a load that came since.
     """
@@ -237,12 +239,14 @@ def _changed(
     by_date = grain is Grain.DATE  # games that are known are from when it was loaded by game
     for name in (WHOLE,) if by_date else dict.fromkeys((*known.games, WHOLE, *before)):
         arrival = _counting(known, name, grain)
-        old = before.get(name) or before.get(WHOLE)
         if arrival is None or arrival.event_id in read:
             continue
         if seen is not None and arrival.received_at < seen:
             continue
-        if old is None or not (marked and _mark(arrival).same_content(old)):
+        old = before.get(name) or before.get(WHOLE)
+        replaced = tuple(before.values()) if by_date else () if old is None else (old,)
+        mark = _mark(arrival)
+        if not (marked and replaced and all(mark.same_content(m) for m in replaced)):
             changed.append(name)
     return tuple(changed)
 

@@ -358,6 +358,8 @@ class PartitionStory:
         Then, whether any of them is surely known: of unexpected games a sample is kept.
 
         Without ``marks`` nothing was consumed that an equal mark could speak of.
+
+        What was consumed follows from the table's grain when the generation was fired.
         """
         now = self.ledger.of(table, on, until)
         then = [x for x in now if x.number <= base.number]
@@ -370,16 +372,17 @@ class PartitionStory:
         kept = False
         expected = self.ledger.games(on, until) or ()
         for name in sorted(names):
-            if not by_game:
-                new, old = newest(now), newest(then)
-            elif name == WHOLE:
-                new = newest(x for x in now if not x.games)
-                old = newest(x for x in then if not x.games)
-            else:
-                new, old = self.ledger.winner(now, name), self.ledger.winner(then, name)
-            if new is None or new is old:
+            new = self._counting(now, name) if by_game else newest(now)
+            if new is None or new.number <= base.number:
                 continue
-            if marks and old is not None and new.mark is not None and new.mark == old.mark:
+            if not base.rules.by_game(table):
+                consumed = {newest(then)}
+            elif by_game:
+                consumed = {self._counting(then, name)}
+            else:  # one content now for what were several
+                parts = {WHOLE, *(g for x in then for g in x.games)}
+                consumed = {self._counting(then, part) for part in parts} - {None}
+            if marks and new.mark is not None and {x and x.mark for x in consumed} == {new.mark}:
                 continue
             if new not in loads[-1:]:
                 loads.append(new)
@@ -390,6 +393,12 @@ class PartitionStory:
                 games |= set(new.games or expected or (WHOLE,))
                 kept = kept or self._is_kept(new)
         return games, loads, kept
+
+    def _counting(self, loads: Sequence[RecordedLoad], name: str) -> RecordedLoad | None:
+        """The load that counts for a game, or of those that cover the whole date."""
+        if name == WHOLE:
+            return newest(x for x in loads if not x.games)
+        return self.ledger.winner(loads, name)
 
     # ── holds ────────────────────────────────────────────────────────────────────────────────
 

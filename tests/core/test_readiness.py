@@ -396,6 +396,23 @@ def test_after_a_change_of_grain_what_counted_is_what_was_consumed() -> None:
     assert world.verdict.dirty
 
 
+@pytest.mark.parametrize(
+    ("whole", "game", "later", "newer"),
+    [("a", "a", "a", False), ("a", "b", "a", True), ("a", "b", "b", True)],
+)
+def test_after_a_change_of_grain_a_load_of_the_date_is_compared_with_all_that_was_consumed(
+    whole: str, game: str, later: str, newer: bool
+) -> None:
+    world = World(table(A), grains={A: Grain.GAME}, games=GAMES, debounce=minutes(1))
+    world.load(A, stamp=at(-5), mark=whole)
+    world.load(A, GAMES[:1], stamp=at(-4), mark=game)
+    world.tick(1)
+    world.run_through()
+    world.spec = replace(world.spec, grains={})
+    world.at(5).load(A, mark=later)
+    assert bool(world.verdict.dirty) is newer
+
+
 def test_an_equal_mark_is_newer_data_where_an_optional_requirement_was_not_met() -> None:
     optional = table(B, critical=False, expected_count_min=100)
     world = World(table(A), optional, cooldown=minutes(30))

@@ -224,6 +224,36 @@ def test_an_equal_mark_is_newer_data_where_an_optional_line_was_not_met() -> Non
     assert "unfired.newer" in stage.after(hours=2).rests()
 
 
+@pytest.mark.parametrize(
+    ("before", "marks", "found"),
+    [
+        ("game", "aaa", "succeeded"),
+        ("game", "aba", "cooling"),
+        ("game", "abb", "cooling"),
+        ("date", "aba", "cooling"),
+        ("date", "abb", "succeeded"),
+    ],
+)
+def test_the_grain_when_a_run_was_fired_says_what_it_consumed(
+    before: str, marks: str, found: str
+) -> None:
+    """A load of the date, one of a game, and after an edit of the grain one of the other game."""
+    texts = {"game": registry([{"table": BOX}])}
+    texts["date"] = texts["game"].replace('"grain": "game"', '"grain": "date"')
+    stage = Stage([{"table": BOX}])
+    stage.serve(texts.pop(before), "two")
+    stage.calendar("g1", "g2")
+    for games, mark in zip(([], ["g2"], ["g1"]), marks, strict=True):
+        if games == ["g1"]:
+            stage.fire(inputs=())
+            stage.succeed()
+            stage.serve(*texts.values(), "three")
+        stage.after(minutes=1).load(BOX, game_ids=games, metadata={"content_hash": mark})
+    stage.judge.broken.clear()
+    stage.show(found, *(["newer_data"] if found == "cooling" else []))
+    assert stage.rests() == []
+
+
 def test_grace_without_critical_needs_ends_though_some_are_not_met() -> None:
     needs = [{"table": ODDS, "critical": False}, {"table": PBP, "critical": False}]
     stage = Stage(needs, grace="10m")

@@ -266,9 +266,17 @@ JUDGEMENT = (
         "marks-of-what-was-unmet",
         "an optional requirement that a reload with an equal mark meets is no newer data",
         "2, Dirty",
-        replace(NEWER, "not (marked and _mark(arrival)", "not (_mark(arrival)"),
+        replace(NEWER, "not (marked and replaced", "not (replaced"),
         by="tests/core/test_readiness.py::"
         "test_an_equal_mark_is_newer_data_where_an_optional_requirement_was_not_met",
+    ),
+    tested(
+        "a-date-equals-one-of-its-games",
+        "after a change of grain to date, a load is compared with one of those that were consumed",
+        "2, Dirty",
+        replace(NEWER, "tuple(before.values()) if by_date else () if", "() if"),
+        by="tests/core/test_readiness.py::"
+        "test_after_a_change_of_grain_a_load_of_the_date_is_compared_with_all_that_was_consumed",
     ),
     tested(
         "marks-of-old-games",
