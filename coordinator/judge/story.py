@@ -282,15 +282,14 @@ class PartitionStory:
                 consumed = before is not None and (
                     need.line.critical or before.by_data is not False
                 )
-                games, loads, kept = self._changed(needs, table, on, base, until, marks=consumed)
+                games, loads, kept = self._changed(
+                    needs, table, on, base, until, line_is_new=before is None, marks=consumed
+                )
                 certain = sure
                 if before is None:
                     # A line that a later registry brought: what came before it is not newer data.
-                    loads = [x for x in loads if x.received_at > base.run.fired_at]
                     served = needs.changed_at or needs.rules.served_at
-                    certain = bool(loads) and all(x.received_at > served for x in loads)
-                    if not loads:
-                        continue
+                    certain = all(x.number > base.number and x.received_at > served for x in loads)
                 made_met = (
                     before is not None
                     and not need.line.critical
@@ -351,13 +350,15 @@ class PartitionStory:
         base: Generation,
         until: int | None,
         *,
+        line_is_new: bool,
         marks: bool,
     ) -> tuple[set[str], list[RecordedLoad], bool]:
         """The games whose content is not what was consumed, and the loads that changed them.
 
         Then, whether any of them is surely known: of unexpected games a sample is kept.
 
-        Without ``marks`` nothing was consumed that an equal mark could speak of.
+        Of a line that is new, nothing was consumed, and only receipts tell what came later. Without
+        ``marks`` nothing was consumed that an equal mark could speak of.
 
         What was consumed follows from the table's grain when the generation was fired.
         """
@@ -373,7 +374,11 @@ class PartitionStory:
         expected = self.ledger.games(on, until) or ()
         for name in sorted(names):
             new = self._counting(now, name) if by_game else newest(now)
-            if new is None or new.number <= base.number:
+            if new is None:
+                continue
+            if not (
+                new.received_at > base.run.fired_at if line_is_new else new.number > base.number
+            ):
                 continue
             if not base.rules.by_game(table):
                 consumed = {newest(then)}

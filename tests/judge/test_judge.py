@@ -254,6 +254,22 @@ def test_the_grain_when_a_run_was_fired_says_what_it_consumed(
     assert stage.rests() == []
 
 
+@pytest.mark.parametrize(("back", "found"), [(6, []), (0, ["run.newer"])])
+def test_to_a_new_line_a_load_whose_receipt_lies_ahead_of_clocks_may_be_newer_data(
+    back: int, found: list[str]
+) -> None:
+    stage = Stage(cooldown="0s")
+    early = stage.after(hours=back).load(PBP)
+    event = stage.after(hours=-back, minutes=1).load()
+    stage.fire((ODDS, event))
+    stage.succeed()
+    stage.after(minutes=1).serve(registry([{"table": ODDS}, {"table": PBP}], cooldown="0s"), "two")
+    rules = stage.after(minutes=1).fire(
+        (ODDS, event), (PBP, early), trigger="late_data", changed_tables=(PBP,)
+    )
+    assert [r for r in rules if r == "run.newer"] == found
+
+
 def test_grace_without_critical_needs_ends_though_some_are_not_met() -> None:
     needs = [{"table": ODDS, "critical": False}, {"table": PBP, "critical": False}]
     stage = Stage(needs, grace="10m")
