@@ -253,7 +253,7 @@ class Instants:
                 n > passed.number for n, _ in self.ledger.calendar_changes(story.game_date)
             )
             if kind == "deadline":
-                self._deadline_has_acted(story, passed, after, disturbed)
+                self._deadline_has_acted(story, processor, passed, after, disturbed)
             elif passed.would_act is True and not after and not disturbed:
                 ready, newer = self.serving.evaluate(story, rules, at)
                 if ready.critical_met is True and (
@@ -269,19 +269,27 @@ class Instants:
                     )
 
     def _deadline_has_acted(
-        self, story: PartitionStory, passed: Passed, after: Sequence[Generation], disturbed: bool
+        self,
+        story: PartitionStory,
+        processor: ProcessorRules,
+        passed: Passed,
+        after: Sequence[Generation],
+        disturbed: bool,
     ) -> None:
         if passed.state not in ("open", "live") or disturbed:
             return
-        noticed = any(n.kind == "deadline" for n in story.notices)
+        noticed = max((n.at for n in story.notices if n.kind == "deadline"), default=None)
         at = f"{passed.at:%m-%d %H:%M}"
-        if not noticed:
+        if noticed is None:
             rule = "notice.deadline" if passed.state == "open" else "notice.deadline.live"
             self.broken(rule, "6", story.id, f"the deadline {at} passed, and no notice went out")
         if passed.state != "open":
             return
         if passed.clock.what == "fire" and passed.usable is True and passed.quiet is False:
-            if not after:
+            # Where it acted late, it acted by what was there then.
+            since = story.arrivals(processor.lines, passed.number)
+            by_then = [x for x in since if noticed is None or x.received_at <= noticed]
+            if not after and not any(x.quiet or x.empty for x in by_then):
                 self.broken(
                     "deadline.missed", "2 deadlines", story.id, f"the deadline {at} fired nothing"
                 )

@@ -402,6 +402,24 @@ def test_only_a_deadline_that_fires_fires(then: str, rule: str) -> None:
     assert found == ([rule] if rule else [])
 
 
+@pytest.mark.parametrize(("before", "found"), [(True, []), (False, ["deadline.missed"])])
+def test_a_deadline_that_acts_late_does_not_fire_what_is_quiet_by_then(
+    before: bool, found: list[str]
+) -> None:
+    deadline = {"at": "08:00", "day": 1, "then": "fire"}
+    stage = Stage(deadline=deadline, not_before={"at": "20:00", "day": 1})
+    stage.load()
+    stage.show("settling")
+    stage.after(hours=9, minutes=5)
+    if before:
+        stage.load(skip_downstream=True)
+    stage.notice("deadline")
+    if not before:
+        stage.after(minutes=5).load(skip_downstream=True)
+    stage.show("settling", "overdue", "quiet")
+    assert stage.rests() == found
+
+
 def test_a_deadline_is_notified_exactly_once() -> None:
     policy = {"deadline": {"at": "08:00", "day": 1, "then": "alert"}}
     stage = Stage([{"table": ODDS}, {"table": PBP}], **policy)
