@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from coordinator.core.draft import Draft
 from coordinator.core.explain import clock, unmet_sentences
 from coordinator.core.firing import fire
-from coordinator.core.model import LIVE_STATUSES, Bypass, RunStatus, Skip, Status, Trigger
+from coordinator.core.model import LIVE_STATUSES, Bypass, Flag, RunStatus, Skip, Status, Trigger
 from coordinator.core.schedule import acts, instant
 from coordinator.core.spec import DeadlineAction, OffDay, ScheduleEntry, ScheduleWhen
 from coordinator.core.verdict import Verdict
@@ -169,12 +169,14 @@ def pass_idle_instants(draft: Draft) -> Draft:
         idle = True
     elif execution.live is not None:
         idle = not always
-    elif execution.skip is not None:
+    elif execution.skip is not None or Flag.QUIET in draft.before.flags:
         idle = True
     elif execution.outcome is None:
         idle = draft.before.status in (Status.WAITING, Status.NOT_EXPECTED)
+    elif always:
+        idle = not draft.judged().critical_met
     else:
-        idle = not always and execution.dirty_since is None
+        idle = execution.dirty_since is None
     return _close_schedule(draft, due) if idle else draft
 
 

@@ -1462,6 +1462,24 @@ def test_a_schedule_does_not_pass_a_quiet_load() -> None:
     assert succeeded.partition.generation == 1
 
 
+def test_an_instant_that_came_under_a_quiet_load_is_over_when_an_ordinary_one_comes() -> None:
+    world = World(table(A), debounce=HOUR, max_settle=HOUR, schedule=schedule(30))
+    world.load(quiet=True)
+    world.at(31).load()  # no sweep came between
+    assert world.status is Status.SETTLING
+    succeeded = done(cooldown=HOUR, schedule=schedule(30, when=ScheduleWhen.ALWAYS))
+    succeeded.at(1).load(quiet=True)
+    succeeded.at(31).load()
+    assert succeeded.status is Status.COOLING
+
+
+def test_an_instant_that_came_while_the_needs_were_not_met_is_over_when_they_are() -> None:
+    world = done(cooldown=HOUR, schedule=schedule(30, when=ScheduleWhen.ALWAYS))
+    world.at(10).load(status=NO_DATA, rows=0)
+    world.at(31).load()  # no sweep came between
+    assert world.status is Status.COOLING
+
+
 def test_always_counts_against_the_budget_and_finding_it_spent_is_notified() -> None:
     world = done(max_refires=1, schedule=schedule(30, 40, when=ScheduleWhen.ALWAYS))
     world.tick(30)

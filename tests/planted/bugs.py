@@ -263,6 +263,22 @@ JUDGEMENT = (
         "test_a_quiet_load_committed_last_holds_whatever_another_table_has_received_later",
     ),
     tested(
+        "an-instant-waits-for-an-ordinary-load",
+        "a schedule's instant that came under a quiet load acts when an ordinary one comes",
+        "2.6, schedule",
+        replace(TIMERS, " or Flag.QUIET in draft.before.flags:", ":"),
+        by="tests/core/test_machine.py::"
+        "test_an_instant_that_came_under_a_quiet_load_is_over_when_an_ordinary_one_comes",
+    ),
+    tested(
+        "an-instant-waits-for-the-needs",
+        "a schedule's instant that came while the needs were not met acts when they are",
+        "2.6, schedule",
+        replace(TIMERS, "idle = not draft.judged().critical_met", "idle = False"),
+        by="tests/core/test_machine.py::"
+        "test_an_instant_that_came_while_the_needs_were_not_met_is_over_when_they_are",
+    ),
+    tested(
         "marks-of-what-was-unmet",
         "an optional requirement that a reload with an equal mark meets is no newer data",
         "2, Dirty",
