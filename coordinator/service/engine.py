@@ -492,7 +492,8 @@ def shown_now(
     """
     verdict = judge(partition, spec, now, days=days)
     status = status_of(partition.live, partition.skip, partition.outcome, verdict)
-    return replace(partition, status=status), verdict
+    same = status is partition.status
+    return partition if same else replace(partition, status=status), verdict
 
 
 def not_stored(decision: Decision, spec: ProcessorSpec) -> tuple[Partition, Verdict]:

@@ -7,7 +7,8 @@ and the names of processors and tables. Refuses to write.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -15,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from coordinator.core.arrivals import CalendarDate
 from coordinator.core.explain import upstream
-from coordinator.core.model import Partition, Pause, Status
+from coordinator.core.model import Partition, Pause, Status, WindowDay
 from coordinator.core.spec import ProcessorSpec, TableSpec
 from coordinator.core.verdict import Verdict
 from coordinator.documents import ALL, control_key, partition_key
@@ -34,6 +35,7 @@ CHUNK = 50
 """Partitions that are read together."""
 AT_ONCE = 10
 """Partitions that are judged before something else gets its turn: about a millisecond."""
+VERDICTS_KEPT = 1000
 _PAGE = 500
 _READ_ROUNDS = 16
 
@@ -48,6 +50,42 @@ class Judged:
     stored: bool
 
 
+class Verdicts:
+    """Judgements of stored partitions, each given again until time alone may change it.
+
+    What may rest on windows, pauses or the age of loads is always judged.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, tuple[Partition, Judged]] = OrderedDict()
+
+    def judged(
+        self,
+        stored: Partition,
+        pauses: Sequence[Pause],
+        spec: ProcessorSpec,
+        now: datetime,
+        days: Mapping[str, tuple[WindowDay, ...]] | None,
+    ) -> Judged:
+        """A stored partition under the pauses that there are, judged at ``now``."""
+        held = self._kept.get(stored.id)
+        if held is not None and held[0] is stored and not pauses:
+            before = held[1].verdict
+            if before.at <= now and (before.wake_at is None or now < before.wake_at):
+                return replace(held[1], verdict=before._replace(at=now))
+        partition, verdict = shown_now(under_pauses(stored, pauses), spec, now, days)
+        judged = Judged(partition, spec, verdict, True)
+        ages = stored.generation == 0 and any(
+            r.max_age_warn is not None or r.max_age_fail is not None for r in spec.requirements
+        )
+        if not pauses and days is None and not ages:
+            self._kept[stored.id] = stored, judged
+            self._kept.move_to_end(stored.id)
+            if len(self._kept) > VERDICTS_KEPT:
+                self._kept.popitem(last=False)
+        return judged
+
+
 class Reader:
     """Reads what queries have in common. Every method raises ``Unavailable``."""
 
@@ -55,6 +93,7 @@ class Reader:
         self.engine = engine
         self.store = engine.store
         self.behind = behind
+        self._verdicts = Verdicts()
 
     # ── partitions ───────────────────────────────────────────────────────────────────────────
 
@@ -76,9 +115,8 @@ class Reader:
                 continue
             spec = processors[target[0]]
             held_by = [docs[controls[name]] for name in (ALL, spec.name)]
-            partition = under_pauses(partition, [c.pause for c in held_by if c and c.pause])
-            partition, verdict = shown_now(partition, spec, now, windows.get(target))
-            found[target] = Judged(partition, spec, verdict, True)
+            pauses = [c.pause for c in held_by if c and c.pause]
+            found[target] = self._verdicts.judged(partition, pauses, spec, now, windows.get(target))
             if n % AT_ONCE == 0:
                 await asyncio.sleep(0)  # events go between
         for n in range(0, len(absent), AT_ONCE):
