@@ -36,7 +36,7 @@ from coordinator.documents import INDEXES, AuditEntry, Progress, encode
 from coordinator.errors import BadInput, Bug, Refused, Unavailable
 from coordinator.ports import Changes, Document, Grouping, Key, Kind, Op, Query, Step, Where
 from tests.contract.process import CALLERS, SHARED, add_one, pair
-from tests.contract.samples import NOON, PARTITION
+from tests.contract.samples import NOON, PARTITION, SAMPLES
 from tests.contract.transacting import TransactingSqlite as SqliteStore
 
 pytestmark = pytest.mark.anyio
@@ -208,6 +208,24 @@ async def test_documents_are_handed_out_as_the_same_objects(path: str) -> None:
         second = await store.transact([SHARED], lambda docs: Changes(docs[SHARED]))
         assert first is second
         assert (store.cache_hits, store.cache_misses) == (2, 1)
+
+
+async def test_what_is_not_there_is_looked_for_once_until_somebody_writes_it(path: str) -> None:
+    async with opened(path) as store, opened(path) as other:
+        for _ in range(3):
+            assert await store.transact([SHARED], lambda docs: Changes(docs[SHARED])) is None
+        assert (store.cache_hits, store.cache_misses) == (2, 1)
+        await other.transact([SHARED], add_one)
+        assert await store.transact([SHARED], add_one) == 2
+
+
+async def test_the_ledger_takes_no_place_in_the_cache(path: str) -> None:
+    key, entry = Key(Kind.EVENT, "e"), SAMPLES[Kind.EVENT]
+    async with opened(path) as store:
+        for known in (None, entry):
+            found = await store.transact([key], lambda docs: Changes(docs[key], {key: entry}))
+            assert found == known
+        assert (store.cache_hits, store.cache_misses) == (0, 2)
 
 
 @pytest.mark.parametrize("bound", [{"cache_documents": 3}, {"cache_bytes": 150}])

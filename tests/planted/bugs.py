@@ -30,6 +30,8 @@ RUNS = "coordinator/service/runs.py"
 SWEEP = "coordinator/service/sweep.py"
 ENGINE = "coordinator/service/engine.py"
 READING = "coordinator/service/reading.py"
+READER = "coordinator/service/queries/reader.py"
+MEMO = "coordinator/core/memo.py"
 COMMITS = "coordinator/service/commits.py"
 OPERATE = "coordinator/service/operate.py"
 QUARANTINE = "coordinator/service/quarantine.py"
@@ -1242,6 +1244,37 @@ STORES = (
         "law 2",
         replace(SQLITE_WRITER, "if version != self._data_version:", "if not version:"),
         by=SQLITE_TESTS + "test_processes_that_compete_lose_no_change",
+    ),
+    tested(
+        "absent-ledger-entry-remembered",
+        "a load that comes again is taken for a new one",
+        "3.3",
+        replace(
+            SQLITE_WRITER,
+            "            if key.kind is not Kind.EVENT:\n                self._cache.put(key, held)\n"
+            "        batch.read",
+            "            self._cache.put(key, held)\n        batch.read",
+        ),
+        by=SQLITE_TESTS + "test_the_ledger_takes_no_place_in_the_cache",
+    ),
+    tested(
+        "memo-outlives-its-value",
+        "what a table's date covers is shown of another one that took its place in memory",
+        "2",
+        replace(MEMO, "kept[key] = value, function", "kept[key] = None, function"),
+        by="tests/core/test_memo.py::"
+        "test_a_value_that_takes_the_place_of_another_in_memory_is_another_one",
+    ),
+    tested(
+        "shown-judgement-outlives-its-time",
+        "a partition whose debounce is over is shown as it was",
+        "5.2",
+        replace(
+            READER,
+            "before.at <= now and (before.wake_at is None or now < before.wake_at)",
+            "before.at <= now",
+        ),
+        by="tests/service/test_verdicts.py::test_they_are_those_of_the_instant",
     ),
     tested(
         "creates-overwrite",
