@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
+import time
 from collections.abc import Callable
 from datetime import date, timedelta
 from functools import partial
@@ -23,6 +24,7 @@ from pathlib import Path
 from benchmarks import profiling
 from benchmarks.harness import (
     Row,
+    Sample,
     Served,
     Subject,
     arguments,
@@ -146,13 +148,24 @@ CASES: dict[str, Case] = {
 }
 
 
-def watch_memory(home: Path, events: int, spread: int) -> None:
-    """Resident memory after every tenth of the events."""
+def paced(subject: Subject, events: int, rate: int) -> Sample:
+    """Send events at a rate; gives the last second of them."""
+    while True:
+        began = time.monotonic()
+        sample = subject.round(rate)
+        events -= rate
+        if events <= 0:
+            return sample
+        time.sleep(max(0.0, began + 1 - time.monotonic()))
+
+
+def watch_memory(home: Path, events: int, spread: int, rate: int | None) -> None:
+    """Resident memory after every tenth of the events, sent as fast as can be or at a rate."""
     tenth = max(1, events // 10)
     with coordinator(home, REGISTRY) as served:
         subject = Subject(served, SENDERS, partial(load, spread=spread))
         for part in range(10):
-            sample = subject.round(tenth)
+            sample = paced(subject, tenth, rate) if rate else subject.round(tenth)
             say(
                 f"{(part + 1) * tenth:>8} events: {resident_mib(served.pid):.1f} MiB; "
                 f"{sample.rate:.0f}/s, p99 {percentile(sample.latencies, 0.99) * 1000:.1f} ms"
@@ -191,13 +204,15 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="profile the service instead")
     parser.add_argument("--memory", type=int, metavar="EVENTS", help="watch memory instead")
     parser.add_argument("--spread", action="store_true", help="with --memory: over many dates")
+    parser.add_argument("--rate", type=int, metavar="N", help="with --memory: events a second")
     options = parser.parse_args()
     options.rounds = options.rounds or (5 if options.quick else 15)
     options.seconds = options.seconds or (0.4 if options.quick else 1)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         if options.memory:
-            watch_memory(home / "memory", options.memory, YEAR if options.spread else 0)
+            spread = YEAR if options.spread else 0
+            watch_memory(home / "memory", options.memory, spread, options.rate)
             return
         if options.profile:
             if profiling.py_spy() is None:
