@@ -174,7 +174,10 @@ def pass_idle_instants(draft: Draft) -> Draft:
     elif execution.outcome is None:
         idle = draft.before.status in (Status.WAITING, Status.NOT_EXPECTED)
     elif always:
-        idle = not draft.judged().critical_met
+        verdict = draft.judged()
+        # What its windows hold now is not known here: the instant acts by what is read of them.
+        windows = draft.spec.windows and all(r.requirement.window for r in verdict.unmet)
+        idle = not verdict.critical_met and not windows
     else:
         idle = execution.dirty_since is None
     return _close_schedule(draft, due) if idle else draft
