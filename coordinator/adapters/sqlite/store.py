@@ -68,8 +68,8 @@ class SqliteStore:
         busy_timeout_seconds: float = 10.0,
         commit_max: int = 512,
         waiting_max: int = 50_000,
-        cache_documents: int = 4096,
-        cache_bytes: int = 24 * 1024 * 1024,
+        cache_documents: int = 8192,
+        cache_bytes: int = 32 * 1024 * 1024,
         readers: int = 2,
     ) -> None:
         self.path = os.fspath(path)
