@@ -31,7 +31,8 @@ from coordinator import outbox
 from coordinator.adapters.clock import SystemClock
 from coordinator.adapters.firestore import FirestoreStore
 from coordinator.app import Application, build, configure_logging
-from coordinator.core.model import Run, RunStatus
+from coordinator.core.choices import RunStatus
+from coordinator.core.model import Run
 from coordinator.core.spec import LaunchKind, LaunchTarget, ProcessorSpec
 from coordinator.ports import Kind, Query
 from coordinator.registry import Registry, load, parse

@@ -32,7 +32,7 @@ from fastapi import FastAPI
 from benchmarks.harness import free_port, percentile, resident_mib, server
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.app import Application, build
-from coordinator.core.model import RunStatus
+from coordinator.core.choices import RunStatus
 from coordinator.core.spec import LaunchKind
 from coordinator.documents import GAME_DATES, Dates, dates_key, decode, encode
 from coordinator.ports import Changes, CommitAttempt, Document, Key, Kind, Query, Transaction

@@ -32,7 +32,8 @@ from coordinator.adapters.local import LocalLauncher
 from coordinator.adapters.notify import LogNotifier, SlackNotifier, WebhookNotifier
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.assembly import Coordinator, assemble
-from coordinator.core.model import LIVE_STATUSES, RunStatus
+from coordinator.core.choices import RunStatus
+from coordinator.core.model import LIVE_STATUSES
 from coordinator.core.spec import LaunchKind, LaunchTarget
 from coordinator.errors import BadInput, NotFound, Refused, Unavailable
 from coordinator.ports import (
@@ -499,8 +500,8 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 COLLECTOR_THRESHOLDS = (20_000, 10, 50)
 """New objects before Python looks for cycles among them, and how often it then looks among older ones.
-Hardly anything here is in a cycle, and thousands of cached documents are looked through in vain: with
-Python's own thresholds that takes a third of the time of an event."""
+Hardly anything here is in a cycle, and with Python's own thresholds thousands of cached documents are
+looked through again and again, in vain."""
 
 
 def _tune_collector() -> None:

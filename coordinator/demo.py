@@ -28,7 +28,8 @@ from zoneinfo import ZoneInfo
 import uvicorn
 
 from coordinator.app import Application, build
-from coordinator.core.model import Partition, Run, RunStatus, Status
+from coordinator.core.choices import RunStatus
+from coordinator.core.model import Partition, Run, Status
 from coordinator.documents import LedgerEntry, partition_key
 from coordinator.errors import BadInput, CoordinatorError, Unavailable
 from coordinator.ports import Kind, Notice, Op, Query, Where

@@ -16,6 +16,8 @@ from typing import Any, get_type_hints
 import msgspec
 
 from coordinator.core.arrivals import Arrival, CalendarDate, TableDate
+from coordinator.core.choices import QuarantineState
+from coordinator.core.memo import by_identity
 from coordinator.core.model import (
     GOOD_OUTCOMES,
     Control,
@@ -73,14 +75,6 @@ class Dates:
 
 GAME_DATES = "games"
 OFF_DATES = "off"
-
-
-class QuarantineState(StrEnum):
-    """What became of a quarantined message."""
-
-    OPEN = "open"
-    REPLAYED = "replayed"
-    DISCARDED = "discarded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,19 +347,10 @@ _DECODERS: Mapping[Kind, msgspec.json.Decoder[Any]] = {
 }
 
 
-ENCODED_KEPT = 64
-_encoded: dict[int, tuple[TableDate, msgspec.Raw]] = {}
-"""The table dates that were encoded last, by identity. A load's is in a document of its own and in that
-of every dependent partition, all of one commit."""
-
-
+@by_identity
 def _raw(known: TableDate) -> msgspec.Raw:
-    held = _encoded.get(id(known))
-    if held is None:
-        if len(_encoded) >= ENCODED_KEPT:
-            _encoded.clear()
-        held = _encoded[id(known)] = known, msgspec.Raw(_ENCODER.encode(known))
-    return held[1]
+    """A table's date, encoded once for its own document and that of every dependent partition."""
+    return msgspec.Raw(_ENCODER.encode(known))
 
 
 def encode(document: Document) -> bytes:
@@ -428,10 +413,6 @@ def proof(size: int = 0) -> Dates:
 
 def pending_key(table: str, game_date: str) -> Key:
     return Key(Kind.PENDING, f"{table}__{game_date}")
-
-
-ALL = "_all"
-"""The scope of a pause of every processor."""
 
 
 def control_key(scope: str) -> Key:

@@ -14,8 +14,9 @@ from enum import Enum
 from inspect import cleandoc, getsource
 from pathlib import Path
 
+from coordinator.core.choices import RunStatus
 from coordinator.core.facts import Fact
-from coordinator.core.model import Flag, RunStatus, Status
+from coordinator.core.model import Flag, Status
 from coordinator.core.transitions import (
     BY_FACT,
     BY_FACT_ALONE,

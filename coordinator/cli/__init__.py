@@ -154,7 +154,7 @@ _verb(local.doctor, SERVE)
 
 
 def _narrow(words: list[str]) -> None:
-    """Leave out of the tree what these words do not name: to build all of it takes 70 ms."""
+    """Leave out of the tree what these words do not name: to build all of it takes long."""
     verbs = [each for each in app.registered_commands if each.name in words]
     groups = [each for each in app.registered_groups if each.name in words]
     if verbs or groups:

@@ -5,27 +5,16 @@ Owns their options and output; ``service.operate`` owns what they do (specificat
 
 import re
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from coordinator.cli import complete, verbs
 from coordinator.cli.answers import ShownActView, ShownSweepView
-from coordinator.cli.client import ALL, DEFAULT_URL, Refusal, read
+from coordinator.cli.client import DEFAULT_URL, Refusal, read
 from coordinator.cli.output import count, emit, sentence
 from coordinator.cli.verbs import AsJson, DateArgument, DryRun, ProcessorArgument, Reason, Url, verb
-
-
-class Bypassed(StrEnum):
-    """The words of ``core.model.Bypass``."""
-
-    DEPENDENCIES = "dependencies"
-    FRESHNESS = "freshness"
-    COOLDOWN = "cooldown"
-    PAUSE = "pause"
-    LIMITS = "limits"
-
+from coordinator.core.choices import ALL, Bypass
 
 TableOption = Annotated[
     str,
@@ -55,7 +44,7 @@ def trigger(
     date: DateArgument,
     reason: Reason = None,
     bypass: Annotated[
-        list[Bypassed] | None,
+        list[Bypass] | None,
         typer.Option("--bypass", help="Override this rule; may be given several times."),
     ] = None,
     skip_downstream: Annotated[

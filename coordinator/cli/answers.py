@@ -1,9 +1,9 @@
 """What the command line shows of the service's answers: the views' fields that it prints, typed.
 
 Owns no meaning: ``ShownRunRow`` is the view ``RunRow`` of ``service.views`` with fewer fields, and so
-is each of them; a test holds the two together. The views themselves are pydantic models, and building those takes
-longer than everything else that a verb does. Words such as a status stay text, since they are
-printed as they are. Fields that are not listed here are ignored, so a service may be newer.
+is each of them; a test holds the two together. The views themselves are pydantic models, and to build
+those takes longer than everything else that a verb does. Words such as a status stay text, since they
+are printed as they are. Fields that are not listed here are ignored, so a service may be newer.
 """
 
 from __future__ import annotations

@@ -25,8 +25,6 @@ TIMEOUT_SECONDS = 30.0
 GATEWAY_STATUSES = frozenset({502, 503, 504})
 """Answers that mean that the service, or its store, cannot be reached now."""
 UNPROCESSABLE = 422
-ALL = "_all"
-"""The scope of a pause of every processor, as ``documents.ALL``."""
 ITEMS_PER_PAGE = 100
 PAGES_AT_MOST = 10_000
 

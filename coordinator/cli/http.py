@@ -1,7 +1,7 @@
 """Requests to a service over HTTP, with the standard library.
 
-Owns headers, time-outs and the reading of JSON. Importing httpx would take a third of the time that a
-verb may take, and nothing here needs more than one request at a time.
+Owns headers, time-outs and the reading of JSON. Importing httpx takes about as long as
+everything else that a verb does, and no verb needs more than one request at a time.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Owns how answers are laid out for people; with ``--json`` the service's own answ
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -34,7 +34,7 @@ from coordinator.cli.answers import (
     ShownVerdictView,
     ShownWindowDateView,
 )
-from coordinator.cli.client import ALL, DEFAULT_URL, Service, read
+from coordinator.cli.client import DEFAULT_URL, Service, read
 from coordinator.cli.output import (
     MARKS,
     STYLES,
@@ -50,6 +50,7 @@ from coordinator.cli.output import (
     table,
 )
 from coordinator.cli.verbs import AsJson, DateArgument, From, ProcessorArgument, To, Url, verb
+from coordinator.core.choices import ALL, RunStatus
 from coordinator.terminal import safe
 
 if TYPE_CHECKING:
@@ -67,10 +68,6 @@ DAYS_SHOWN = 8
 QUARANTINE_COUNTED = 100
 """From here on the service stops counting."""
 
-RunWord = Literal[
-    "pending", "delivered", "running", "success", "no_data", "skipped", "failed", "cancelled"
-]
-"""The values of ``core.model.RunStatus``."""
 ProcessorFilter = Annotated[
     str | None,
     typer.Option(
@@ -584,7 +581,7 @@ def runs_list(
     processor: ProcessorFilter = None,
     date: DateFilter = None,
     status: Annotated[
-        RunWord | None, typer.Option("--status", help="Only runs with this status.")
+        RunStatus | None, typer.Option("--status", help="Only runs with this status.")
     ] = None,
     limit: Limit = 50,
     url: Url = DEFAULT_URL,

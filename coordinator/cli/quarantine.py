@@ -3,7 +3,7 @@
 Owns their layout. The content of such a message is not trusted, so it is shown escaped.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -13,9 +13,8 @@ from coordinator.cli.client import DEFAULT_URL, Refusal, read
 from coordinator.cli.look import Limit
 from coordinator.cli.output import cell, emit, instant, listing, say, sentence, styled
 from coordinator.cli.verbs import AsJson, DryRun, Reason, Url, verb
+from coordinator.core.choices import QuarantineState
 
-StateWord = Literal["open", "replayed", "discarded"]
-"""The values of ``documents.QuarantineState``."""
 Id = Annotated[
     str,
     typer.Argument(
@@ -27,7 +26,7 @@ Id = Annotated[
 @verb
 def show_all(
     state: Annotated[
-        StateWord | None, typer.Option("--state", help="Only messages in this state.")
+        QuarantineState | None, typer.Option("--state", help="Only messages in this state.")
     ] = None,
     limit: Limit = 50,
     url: Url = DEFAULT_URL,

@@ -8,7 +8,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from coordinator.core.arrivals import RUN_OUTPUT, Arrival, LoadStatus
-from coordinator.core.model import EffectKind, OutboxEntry, Run, RunStatus
+from coordinator.core.choices import RunStatus
+from coordinator.core.model import EffectKind, OutboxEntry, Run
 
 OUTPUT = RUN_OUTPUT
 """What the event ids of runs' outputs begin with."""

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from coordinator.core.arrivals import LoadStatus
+from coordinator.core.choices import RunStatus
 from coordinator.core.effects import announce_id, launch_id
-from coordinator.core.model import Flag, OutboxEntry, Partition, Run, RunStatus, Status, Waiver
+from coordinator.core.model import Flag, OutboxEntry, Partition, Run, Status, Waiver
 from coordinator.core.schedule import instant
 from coordinator.core.spec import ProcessorSpec, RequirementKind
 from coordinator.core.verdict import (

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from coordinator.core.arrivals import Arrival, TableDate
-from coordinator.core.model import Bypass, Pause, Run, RunStatus, Trigger, WindowDay
+from coordinator.core.choices import Bypass, RunStatus
+from coordinator.core.model import Pause, Run, Trigger, WindowDay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

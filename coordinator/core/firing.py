@@ -11,9 +11,10 @@ from dataclasses import replace
 
 from coordinator.core import effects, runs
 from coordinator.core.arrivals import TableDate, arrivals_key
+from coordinator.core.choices import RunStatus
 from coordinator.core.draft import Draft
 from coordinator.core.explain import launch_warnings, requirement_sentence
-from coordinator.core.model import Attempt, Execution, Input, Run, RunStatus, Trigger, run_id
+from coordinator.core.model import Attempt, Execution, Input, Run, Trigger, run_id
 from coordinator.core.newer import consume
 from coordinator.core.verdict import RequirementVerdict, SourceVerdict, Verdict
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from coordinator.core.arrivals import Arrival, TableDate
+from coordinator.core.choices import RunStatus
 
 
 class Status(StrEnum):
@@ -68,37 +69,6 @@ class Trigger(StrEnum):
     BACKFILL = "backfill"
     RETRY = "retry"
     """Only on launches of attempts after the first; the run keeps its own trigger."""
-
-
-class Bypass(StrEnum):
-    """What a person may override when triggering (specification 5.4)."""
-
-    DEPENDENCIES = "dependencies"
-    FRESHNESS = "freshness"
-    COOLDOWN = "cooldown"
-    PAUSE = "pause"
-    LIMITS = "limits"
-
-
-class RunStatus(StrEnum):
-    """Where a run is, or how it ended."""
-
-    PENDING = "pending"
-    """Its launch is in the outbox, or waits for the back-off before the next attempt."""
-    DELIVERED = "delivered"
-    """The launcher holds a message id or a 2xx; nobody has claimed it yet."""
-    RUNNING = "running"
-    """One owner holds the lease of its attempt."""
-    SUCCESS = "success"
-    """Its output is announced as loaded."""
-    NO_DATA = "no_data"
-    """It found nothing to write; that is announced too."""
-    SKIPPED = "skipped"
-    """It had nothing to do; nothing is announced."""
-    FAILED = "failed"
-    """Its attempts are spent."""
-    CANCELLED = "cancelled"
-    """Ended by a person: reset, or skip with ``end_run``."""
 
 
 LIVE_STATUSES: Mapping[RunStatus, Status] = {

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from coordinator.core import runs, timers
+from coordinator.core.choices import Bypass
 from coordinator.core.draft import Draft
 from coordinator.core.explain import unmet_sentences
 from coordinator.core.facts import (
@@ -20,7 +21,7 @@ from coordinator.core.facts import (
     WaiverLifted,
 )
 from coordinator.core.firing import fire
-from coordinator.core.model import Bypass, Execution, Run, Skip, Trigger, Waiver
+from coordinator.core.model import Execution, Run, Skip, Trigger, Waiver
 from coordinator.core.verdict import MET, Verdict
 
 WAIVERS_LIMIT = 50

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from coordinator.core import effects
+from coordinator.core.choices import RunStatus
 from coordinator.core.draft import Draft
 from coordinator.core.facts import (
     Claimed,
@@ -28,7 +29,6 @@ from coordinator.core.model import (
     OutboxEntry,
     Outcome,
     Run,
-    RunStatus,
     Transition,
     run_id,
 )

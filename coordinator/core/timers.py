@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from coordinator.core.choices import Bypass, RunStatus
 from coordinator.core.draft import Draft
 from coordinator.core.explain import clock, unmet_sentences
 from coordinator.core.firing import fire
-from coordinator.core.model import LIVE_STATUSES, Bypass, Flag, RunStatus, Skip, Status, Trigger
+from coordinator.core.model import LIVE_STATUSES, Flag, Skip, Status, Trigger
 from coordinator.core.schedule import acts, instant
 from coordinator.core.spec import DeadlineAction, OffDay, ScheduleEntry, ScheduleWhen
 from coordinator.core.verdict import Verdict

@@ -22,7 +22,7 @@ from coordinator.registry.names import Names
 FORM_KEYS = {"table", "any_of", "at_least", "of"}
 """The keys of a line that name its tables."""
 SUGGESTED_MAX = 10
-"""Unknown tables for which a similar name is looked for: among thousands that takes 0.2 s each."""
+"""Unknown tables for which a similar name is looked for: among thousands that takes long."""
 MAX_GROUP_KEY = 400
 """Characters of a group's names in a requirement's key: a document's field names are bounded."""
 

@@ -15,8 +15,9 @@ from datetime import datetime
 from typing import Any
 
 from coordinator.adapters.sqlite import SqliteStore
+from coordinator.core.choices import RunStatus
 from coordinator.core.effects import OUTPUT
-from coordinator.core.model import Run, RunStatus
+from coordinator.core.model import Run
 from coordinator.core.spec import LaunchTarget, ProcessorSpec
 from coordinator.errors import CoordinatorError, Unavailable
 from coordinator.judge.observations import (

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 import structlog
 
 from coordinator.core.arrivals import TableDate, arrivals_key
+from coordinator.core.choices import ALL
 from coordinator.core.facts import (
     BY_PERSON,
     Fact,
@@ -32,7 +33,6 @@ from coordinator.core.schedule import shift
 from coordinator.core.spec import ProcessorSpec
 from coordinator.core.verdict import Verdict
 from coordinator.documents import (
-    ALL,
     GAME_DATES,
     INDEXES,
     OFF_DATES,

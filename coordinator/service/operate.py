@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from coordinator.core.choices import ALL, Bypass, QuarantineState
 from coordinator.core.facts import (
     Fact,
     Requested,
@@ -22,15 +23,9 @@ from coordinator.core.facts import (
     WaiverLifted,
 )
 from coordinator.core.machine import Decision
-from coordinator.core.model import Bypass, Control, Pause
+from coordinator.core.model import Control, Pause
 from coordinator.core.spec import ProcessorSpec
-from coordinator.documents import (
-    ALL,
-    AuditEntry,
-    Quarantined,
-    QuarantineState,
-    control_key,
-)
+from coordinator.documents import AuditEntry, Quarantined, control_key
 from coordinator.errors import BadInput, Mistake, NotFound, Refused
 from coordinator.ports import Changes, Document, Key, Kind, Op, Where
 from coordinator.service.engine import Engine, reply_of

@@ -10,7 +10,8 @@ import hashlib
 from dataclasses import replace
 from datetime import datetime
 
-from coordinator.documents import Quarantined, QuarantineState
+from coordinator.core.choices import QuarantineState
+from coordinator.documents import Quarantined
 from coordinator.errors import BadInput, NotFound, Refused
 from coordinator.ports import Changes, Document, Key, Kind, Notice, Op, Page, Query, Where
 from coordinator.service.engine import Engine

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from operator import attrgetter
 from typing import Any, TypeVar
 
+from coordinator.core.choices import ALL
 from coordinator.core.model import Partition, WindowDay
 from coordinator.core.schedule import all_game_dates
-from coordinator.documents import ALL, GAME_DATES, OFF_DATES, control_key, dates_key
+from coordinator.documents import GAME_DATES, OFF_DATES, control_key, dates_key
 from coordinator.ports import Changes, Document, Key, Kind
 
 T = TypeVar("T")

@@ -12,6 +12,7 @@ from datetime import datetime
 
 import structlog
 
+from coordinator.core.choices import RunStatus
 from coordinator.core.effects import announce_id, announcement, load_id
 from coordinator.core.facts import (
     Claimed,
@@ -22,7 +23,7 @@ from coordinator.core.facts import (
     Reply,
     ReportRefused,
 )
-from coordinator.core.model import ANNOUNCED, Partition, Run, RunStatus
+from coordinator.core.model import ANNOUNCED, Partition, Run
 from coordinator.core.spec import ProcessorSpec
 from coordinator.documents import partition_key, run_key, table_date_key
 from coordinator.errors import Bug, NotFound, Refused, TooLarge, Unavailable

@@ -15,11 +15,11 @@ from typing import Any
 
 import structlog
 
+from coordinator.core.choices import ALL
 from coordinator.core.facts import Fact, Ticked
 from coordinator.core.machine import Decision
 from coordinator.core.model import Control
 from coordinator.core.words import words_for
-from coordinator.documents import ALL
 from coordinator.errors import CONTENDED, CoordinatorError, Unavailable
 from coordinator.ports import Changes, Key, Kind, Notice, Op, Query, Where
 from coordinator.service.engine import Committed, Engine

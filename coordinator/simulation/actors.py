@@ -14,7 +14,8 @@ from datetime import timedelta
 from typing import Any
 
 from coordinator.core.arrivals import Arrival
-from coordinator.core.model import Flag, Run, RunStatus, Status
+from coordinator.core.choices import RunStatus
+from coordinator.core.model import Flag, Run, Status
 from coordinator.core.spec import LaunchTarget, ProcessorSpec
 from coordinator.errors import BadInput, NotFound, Refused, Unavailable
 from coordinator.judge.observations import Granted, Launched, ReportAccepted, Reporting

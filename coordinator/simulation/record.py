@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from coordinator.core.choices import RunStatus
 from coordinator.core.effects import announce_id, load_id
 from coordinator.core.model import (
     ANNOUNCED,
@@ -22,7 +23,6 @@ from coordinator.core.model import (
     OutboxEntry,
     Partition,
     Run,
-    RunStatus,
     Status,
     Trigger,
     run_id,

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from coordinator.documents import ALL, control_key
+from coordinator.core.choices import ALL
+from coordinator.documents import control_key
 from coordinator.judge import Judge
 from coordinator.judge.observations import (
     Acted,

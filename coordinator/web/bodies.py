@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from coordinator.core.model import Bypass
+from coordinator.core.choices import Bypass
 from coordinator.service.operate import MAX_REASON
 from coordinator.service.views.event import EventResult, FieldError
 from coordinator.service.views.run import ReportStatus

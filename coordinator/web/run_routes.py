@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from coordinator.core.model import RunStatus
+from coordinator.core.choices import RunStatus
 from coordinator.service.views.run import Extension, Grant, Receipt, grant
 from coordinator.web.bodies import ClaimRequest, CompleteRequest, HeartbeatRequest
 from coordinator.web.dependencies import Wired

@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from coordinator.core.arrivals import LoadStatus
-from coordinator.core.model import RunStatus
+from coordinator.core.choices import RunStatus
 from coordinator.game_dates import is_game_date
 from coordinator.wire.values import (
     GAME_DATE_RULE,

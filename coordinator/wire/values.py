@@ -9,7 +9,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from coordinator.core.model import RunStatus
+from coordinator.core.choices import RunStatus
 from coordinator.errors import BadInput, Mistake
 from coordinator.game_dates import NO_GAME_DATE, is_game_date
 from coordinator.validation import shown

@@ -14,7 +14,8 @@ import pytest
 from coordinator.adapters import local
 from coordinator.adapters.http import HttpLauncher
 from coordinator.adapters.local import LocalLauncher
-from coordinator.core.model import Attempt, Run, RunStatus, Trigger
+from coordinator.core.choices import RunStatus
+from coordinator.core.model import Attempt, Run, Trigger
 from coordinator.core.spec import LaunchKind, LaunchTarget, ProcessorSpec
 from coordinator.errors import Unavailable
 from coordinator.wire import launch_message

@@ -9,9 +9,7 @@ from typing import Any, get_type_hints
 import msgspec
 import pytest
 
-from coordinator.cli import act, answers, client, look, quarantine
-from coordinator.core.model import Bypass, RunStatus
-from coordinator.documents import ALL, QuarantineState
+from coordinator.cli import answers
 from coordinator.service import views
 from coordinator.service.views.base import View
 
@@ -69,10 +67,3 @@ def test_every_field_is_one_of_the_view_of_that_name(shape: type[msgspec.Struct]
 
 def _narrower(theirs: Any) -> Any:
     return ["array of", "RunRow"] if theirs == ["array of", "RunView"] else theirs
-
-
-def test_words_are_those_of_the_service() -> None:
-    assert look.RunWord.__args__ == tuple(RunStatus)  # type: ignore[attr-defined]
-    assert quarantine.StateWord.__args__ == tuple(QuarantineState)  # type: ignore[attr-defined]
-    assert list(act.Bypassed) == list(Bypass)
-    assert client.ALL == ALL

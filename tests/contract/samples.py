@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from coordinator.core.arrivals import Arrival, CalendarDate, LoadStatus, TableDate
+from coordinator.core.choices import RunStatus
 from coordinator.core.model import (
     Attempt,
     ConsumedRequirement,
@@ -23,7 +24,6 @@ from coordinator.core.model import (
     Partition,
     Pause,
     Run,
-    RunStatus,
     Skip,
     Status,
     Timers,

@@ -22,6 +22,7 @@ import pytest
 
 from coordinator.adapters.sqlite import APPLICATION_ID, MEMORY, queries, schema
 from coordinator.adapters.sqlite.schema import MIGRATIONS
+from coordinator.core.choices import RunStatus
 from coordinator.core.model import (
     GOOD_OUTCOMES,
     Control,
@@ -30,7 +31,6 @@ from coordinator.core.model import (
     Inputs,
     Outcome,
     Partition,
-    RunStatus,
 )
 from coordinator.documents import INDEXES, AuditEntry, Progress, encode
 from coordinator.errors import BadInput, Bug, Refused, Unavailable

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from coordinator.core.choices import RunStatus
 from coordinator.core.facts import (
     Claimed,
     Completed,
@@ -17,7 +18,7 @@ from coordinator.core.facts import (
     ReportRefused,
 )
 from coordinator.core.machine import Decision
-from coordinator.core.model import Run, RunStatus
+from coordinator.core.model import Run
 from coordinator.core.runs import TRANSITIONS_PER_RUN_LIMIT
 from tests.core.world import DATE, A, B, World, at, minutes, table
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from coordinator.core.arrivals import LoadStatus
-from coordinator.core.model import Bypass, EffectKind, RunStatus
+from coordinator.core.choices import Bypass, RunStatus
+from coordinator.core.model import EffectKind
 from tests.core.world import DATE, OUTPUT, World
 
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from coordinator.core.arrivals import Grain, LoadStatus
+from coordinator.core.choices import Bypass, RunStatus
 from coordinator.core.explain import (
     fired,
     hold_sentence,
@@ -17,7 +18,7 @@ from coordinator.core.explain import (
     why,
 )
 from coordinator.core.facts import DeliveryFailed
-from coordinator.core.model import Bypass, EffectKind, RunStatus, Status
+from coordinator.core.model import EffectKind, Status
 from coordinator.core.spec import DeadlineAction
 from coordinator.core.verdict import Hold, HoldKind
 from tests.core.world import (

@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 
+from coordinator.core.choices import RunStatus
 from coordinator.core.facts import SkipRequested
-from coordinator.core.model import Attempt, Flag, Run, RunStatus, Skip, Transition, Trigger
+from coordinator.core.model import Attempt, Flag, Run, Skip, Transition, Trigger
 from coordinator.core.people import WAIVERS_LIMIT
 from coordinator.core.spec import DeadlineAction
 from tests.core.world import DATE, A, B, World, at, deadline, minutes, table

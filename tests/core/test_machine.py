@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from coordinator.core.arrivals import Grain, LoadStatus, TableDate, arrivals_key
+from coordinator.core.choices import Bypass, RunStatus
 from coordinator.core.draft import HISTORY_LIMIT, NOTIFIED_LIMIT
 from coordinator.core.facts import (
     Claimed,
@@ -19,7 +20,7 @@ from coordinator.core.facts import (
     WaiverGranted,
 )
 from coordinator.core.machine import blank, decide
-from coordinator.core.model import Bypass, EffectKind, Flag, RunStatus, Status, Trigger
+from coordinator.core.model import EffectKind, Flag, Status, Trigger
 from coordinator.core.people import WAIVERS_LIMIT
 from coordinator.core.runs import TRANSITIONS_PER_RUN_LIMIT
 from coordinator.core.spec import (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from coordinator.core.model import Mark, Partition, RunStatus, Waiver, run_id
+from coordinator.core.choices import RunStatus
+from coordinator.core.model import Mark, Partition, Waiver, run_id
 from tests.core.world import DATE, GAMES, START, A, World, at
 
 

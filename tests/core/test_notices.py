@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from coordinator.core.choices import RunStatus
 from coordinator.core.facts import DeliveryFailed
-from coordinator.core.model import EffectKind, OutboxEntry, RunStatus
+from coordinator.core.model import EffectKind, OutboxEntry
 from coordinator.core.spec import DeadlineAction, ScheduleWhen
 from tests.core.world import DATE, A, B, World, at, clock_time, deadline, minutes, schedule, table
 

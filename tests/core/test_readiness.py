@@ -15,8 +15,9 @@ from coordinator.core.arrivals import (
     TableDate,
     arrivals_key,
 )
+from coordinator.core.choices import Bypass, RunStatus
 from coordinator.core.facts import Surveyed
-from coordinator.core.model import Bypass, Flag, RunStatus, Status, WindowDay
+from coordinator.core.model import Flag, Status, WindowDay
 from coordinator.core.newer import marks_of
 from coordinator.core.readiness import judge
 from coordinator.core.sources import judge_source

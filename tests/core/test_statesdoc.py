@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from coordinator import statesdoc
-from coordinator.core.model import Flag, RunStatus, Status
+from coordinator.core.choices import RunStatus
+from coordinator.core.model import Flag, Status
 
 
 def test_the_page_in_the_repository_is_current() -> None:

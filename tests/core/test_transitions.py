@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from coordinator.core.arrivals import Grain, LoadStatus
+from coordinator.core.choices import Bypass, RunStatus
 from coordinator.core.facts import (
     Claimed,
     Completed,
@@ -30,7 +31,7 @@ from coordinator.core.facts import (
     WaiverGranted,
     WaiverLifted,
 )
-from coordinator.core.model import Bypass, Pause, Run, RunStatus, Status
+from coordinator.core.model import Pause, Run, Status
 from coordinator.core.spec import DeadlineAction, ScheduleWhen
 from coordinator.core.transitions import (
     BY_FACT,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from coordinator.core.arrivals import Grain, LoadStatus
+from coordinator.core.choices import RunStatus
 from coordinator.core.model import (
     Attempt,
     EffectKind,
@@ -12,7 +13,6 @@ from coordinator.core.model import (
     Latest,
     OutboxEntry,
     Run,
-    RunStatus,
     Transition,
     Trigger,
 )

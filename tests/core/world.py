@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from coordinator.core.arrivals import Arrival, Fold, Grain, LoadStatus, TableDate, arrivals_key
+from coordinator.core.choices import Bypass, RunStatus
 from coordinator.core.explain import why
 from coordinator.core.facts import (
     Claimed,
@@ -31,14 +32,12 @@ from coordinator.core.facts import (
 )
 from coordinator.core.machine import Decision, blank, decide
 from coordinator.core.model import (
-    Bypass,
     EffectKind,
     Flag,
     OutboxEntry,
     Partition,
     Pause,
     Run,
-    RunStatus,
     Status,
     Trigger,
     WindowDay,

@@ -13,7 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from coordinator.cli import app
-from coordinator.core.model import Control, RunStatus
+from coordinator.core.choices import RunStatus
+from coordinator.core.model import Control
 from coordinator.documents import event_key
 from coordinator.errors import Refused, Unavailable
 from coordinator.ports import Changes, Document, Key, Kind, Query, Store

@@ -13,13 +13,8 @@ from google.cloud.firestore_v1 import DELETE_FIELD
 
 from coordinator.adapters.firestore import layout
 from coordinator.core.arrivals import TableDate
-from coordinator.documents import (
-    LedgerEntry,
-    QuarantineState,
-    encode,
-    event_key,
-    table_date_key,
-)
+from coordinator.core.choices import QuarantineState
+from coordinator.documents import LedgerEntry, encode, event_key, table_date_key
 from coordinator.errors import BadInput, TooLarge
 from coordinator.ports import Changes, Document, Grouping, Key, Kind, Op, Query, Where
 from tests.contract.samples import ARRIVAL, DATE, NOON, PARTITION, SAMPLES, TABLE

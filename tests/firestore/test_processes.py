@@ -20,7 +20,8 @@ from typing import Any
 import httpx
 import pytest
 
-from coordinator.core.model import RunStatus, Status
+from coordinator.core.choices import RunStatus
+from coordinator.core.model import Status
 from coordinator.ports import Kind
 from tests.firestore.emulator import emulator_host
 from tests.firestore.stores import FirestoreFactory

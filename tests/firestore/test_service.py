@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from coordinator.app import Application
-from coordinator.core.model import RunStatus, Status
+from coordinator.core.choices import RunStatus
+from coordinator.core.model import Status
 from coordinator.documents import event_key, partition_key
 from coordinator.errors import CoordinatorError, Refused
 from coordinator.health import readiness

@@ -21,7 +21,7 @@ import httpx
 import pytest
 from ruamel.yaml import YAML
 
-from coordinator.core.model import RunStatus
+from coordinator.core.choices import RunStatus
 from coordinator.ports import Kind
 from coordinator.registry import Registry, load
 from processors.catalog import CATALOG

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from coordinator.core.arrivals import Fold, Grain, LoadStatus, TableDate, arrivals_key
+from coordinator.core.choices import Bypass, RunStatus
 from coordinator.core.draft import HISTORY_LIMIT, NOTIFIED_LIMIT
 from coordinator.core.explain import (
     fired,
@@ -43,16 +44,7 @@ from coordinator.core.facts import (
     WaiverLifted,
 )
 from coordinator.core.machine import Decision, blank, decide
-from coordinator.core.model import (
-    Bypass,
-    EffectKind,
-    Partition,
-    Pause,
-    Run,
-    RunStatus,
-    Status,
-    Trigger,
-)
+from coordinator.core.model import EffectKind, Partition, Pause, Run, Status, Trigger
 from coordinator.core.people import WAIVERS_LIMIT
 from coordinator.core.readiness import judge
 from coordinator.core.runs import TRANSITIONS_PER_RUN_LIMIT

@@ -12,7 +12,8 @@ import pytest
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.app import Application, build
 from coordinator.core.arrivals import Arrival
-from coordinator.core.model import EffectKind, Partition, RunStatus
+from coordinator.core.choices import RunStatus
+from coordinator.core.model import EffectKind, Partition
 from coordinator.core.spec import LaunchKind
 from coordinator.documents import Work, event_key, partition_key, pending_key
 from coordinator.errors import NotFound, Refused

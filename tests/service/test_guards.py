@@ -12,8 +12,9 @@ import pytest
 
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.app import Application
+from coordinator.core.choices import QuarantineState
 from coordinator.core.model import Partition
-from coordinator.documents import QuarantineState, calendar_key
+from coordinator.documents import calendar_key
 from coordinator.errors import Unavailable
 from coordinator.ports import Answer, CommitAttempt, Kind, Query
 from coordinator.service.reading import FOLLOWS_FROM_ITSELF

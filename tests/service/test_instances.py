@@ -12,7 +12,8 @@ import pytest
 
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.app import Application, build
-from coordinator.core.model import Flag, Partition, Run, RunStatus
+from coordinator.core.choices import RunStatus
+from coordinator.core.model import Flag, Partition, Run
 from coordinator.core.spec import LaunchKind, LaunchTarget, ProcessorSpec
 from coordinator.errors import Refused, TooLarge, Unavailable
 from coordinator.health import lags, readiness

@@ -17,7 +17,8 @@ from coordinator.adapters.local import LocalLauncher
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.app import Application, build
 from coordinator.core.arrivals import Arrival
-from coordinator.core.model import Partition, Run, RunStatus
+from coordinator.core.choices import RunStatus
+from coordinator.core.model import Partition, Run
 from coordinator.core.spec import LaunchKind, LaunchTarget, ProcessorSpec
 from coordinator.documents import partition_key
 from coordinator.errors import Unavailable

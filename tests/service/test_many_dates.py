@@ -15,7 +15,8 @@ from coordinator import health
 from coordinator.adapters.sqlite import MEMORY, SqliteStore, queries, store
 from coordinator.app import Application
 from coordinator.core.arrivals import CalendarDate
-from coordinator.core.model import Execution, Flag, Outcome, Partition, Run, RunStatus, Status
+from coordinator.core.choices import RunStatus
+from coordinator.core.model import Execution, Flag, Outcome, Partition, Run, Status
 from coordinator.documents import calendar_key, partition_key, run_key
 from coordinator.ports import Changes, CommitAttempt, Document, Key, Kind, Transaction
 from tests.contract.samples import NOON, RUN

@@ -10,7 +10,8 @@ from typing import Any
 
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.app import Application, build
-from coordinator.core.model import Partition, RunStatus
+from coordinator.core.choices import RunStatus
+from coordinator.core.model import Partition
 from coordinator.core.spec import LaunchKind
 from coordinator.documents import partition_key
 from coordinator.registry import parse

@@ -14,7 +14,8 @@ import pytest
 
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.app import Application
-from coordinator.core.model import Partition, RunStatus, Status
+from coordinator.core.choices import RunStatus
+from coordinator.core.model import Partition, Status
 from coordinator.core.schedule import shift
 from coordinator.documents import encode, partition_key, pending_key
 from coordinator.errors import Unavailable

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from coordinator.app import Application
+from coordinator.core.choices import RunStatus
 from coordinator.core.explain import requirement_sentence
-from coordinator.core.model import Partition, RunStatus, Trigger
+from coordinator.core.model import Partition, Trigger
 from coordinator.core.schedule import shift
 from coordinator.documents import partition_key
 from tests.service.test_rolling_deployment import Shared, shared

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from coordinator.core.arrivals import LoadStatus
-from coordinator.core.model import RunStatus
+from coordinator.core.choices import RunStatus
 from coordinator.wire import BadMessage, LoadMessage, RunReport, read_event
 
 NOW = datetime(2025, 11, 15, 12, tzinfo=UTC)

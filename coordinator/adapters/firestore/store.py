@@ -89,8 +89,9 @@ from coordinator.adapters.firestore.transaction import (
     document_of,
     extra_paths,
 )
+from coordinator.core.choices import ALL
 from coordinator.core.model import Partition
-from coordinator.documents import ALL, INDEXES, PROOF_KEY, check_grouping, control_key, proof
+from coordinator.documents import INDEXES, PROOF_KEY, check_grouping, control_key, proof
 from coordinator.errors import CONTENDED, BadInput, Bug, CoordinatorError, TooLarge, Unavailable
 from coordinator.paging import bad_page_token
 from coordinator.ports import (

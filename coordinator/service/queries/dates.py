@@ -11,10 +11,11 @@ from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 from coordinator.core.arrivals import CalendarDate
+from coordinator.core.choices import ALL
 from coordinator.core.model import GOOD_OUTCOMES, Flag, Pause, Status
 from coordinator.core.schedule import acts, instant
 from coordinator.core.spec import ClockTime, OffDay, ProcessorSpec
-from coordinator.documents import ALL, Progress, flags_of
+from coordinator.documents import Progress, flags_of
 from coordinator.paging import bad_page_token, read_page_token
 from coordinator.paging import page_token as token_of
 from coordinator.ports import Grouping, Groups, Kind, Op, Query, Where

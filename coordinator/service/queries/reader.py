@@ -15,11 +15,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from coordinator.core.arrivals import CalendarDate
+from coordinator.core.choices import ALL
 from coordinator.core.explain import upstream
 from coordinator.core.model import Partition, Pause, Status, WindowDay
 from coordinator.core.spec import ProcessorSpec, TableSpec
 from coordinator.core.verdict import Verdict
-from coordinator.documents import ALL, control_key, partition_key
+from coordinator.documents import control_key, partition_key
 from coordinator.errors import BadInput, Bug, Mistake, NotFound
 from coordinator.ports import Document, Key, Kind, Op, Query, Where
 from coordinator.registry import Registry

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from coordinator.core.model import Partition, Run, RunStatus
+from coordinator.core.choices import RunStatus
+from coordinator.core.model import Partition, Run
 from coordinator.core.spec import LaunchTarget, ProcessorSpec
 from coordinator.documents import partition_key, run_key
 from coordinator.errors import BadInput, Mistake, NotFound

@@ -7,15 +7,9 @@ from dataclasses import replace
 
 from pydantic import Field
 
+from coordinator.core.choices import RunStatus
 from coordinator.core.explain import upstream_sentence, why
-from coordinator.core.model import (
-    EffectKind,
-    Flag,
-    Partition,
-    Pause,
-    RunStatus,
-    Status,
-)
+from coordinator.core.model import EffectKind, Flag, Partition, Pause, Status
 from coordinator.core.schedule import instant
 from coordinator.core.spec import (
     ClockTime,

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from coordinator.documents import Quarantined, QuarantineState
+from coordinator.core.choices import QuarantineState
+from coordinator.documents import Quarantined
 from coordinator.errors import BadInput
 from coordinator.service.views.base import DRY_RUN, GameDate, Instant, NextPageToken, View
 from coordinator.service.views.event import EventResult

@@ -7,9 +7,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from coordinator.core.choices import RunStatus
 from coordinator.core.effects import launch_id
 from coordinator.core.explain import fired, undelivered
-from coordinator.core.model import Attempt, Partition, Run, RunStatus, Trigger
+from coordinator.core.model import Attempt, Partition, Run, Trigger
 from coordinator.core.spec import LaunchKind, LaunchTarget, ProcessorSpec
 from coordinator.service.views.base import (
     GAME_DATE,
