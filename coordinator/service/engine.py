@@ -308,7 +308,8 @@ class Engine:
         places = self._places(target)
         stored: Partition | None = reading.get(places.partition)
         stale = stored is None or stored.registry_hash != spec.registry_hash
-        arrivals = self._refill(reading, spec, game_date) if stale or refill else None
+        refill = refill or stale or self.membership.unevaluated
+        arrivals = self._refill(reading, spec, game_date) if refill else None
         survey = self._survey(reading, places, arrivals)
         if len(reading.missing) > missing:
             return None

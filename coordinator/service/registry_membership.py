@@ -76,6 +76,9 @@ class RegistryMembership:
         """Since when this registry counts as served, as far as it is known."""
         self.others: Mapping[str, RegistryRecord] = {}
         """Other registries that count as served, by their hashes."""
+        self.unevaluated = False
+        """What a change of the registry means was not evaluated everywhere yet, so the inputs of each
+        partition that is decided on are read from the ledger first."""
         self._set_since: SetSince = {}
         self._dated: dict[str, ProcessorSpec] = {}
 

@@ -71,16 +71,16 @@ class RegistryRollout:
     async def begin(self) -> bool:
         """Take the registry into use; gives whether partitions are left for ``finish``.
 
-        What comes from here on is judged by it: whoever evaluates a partition that was judged under
-        another registry reads its inputs from the ledger first. Raises ``Unavailable``.
+        What comes from here on is judged by it: until ``finish`` every decision reads the inputs of
+        its partition from the ledger first. Raises ``Unavailable``.
         """
         await self._membership.refresh()
         others = sorted(self._membership.others)
         if others:
             own = self._engine.registry.registry_hash
             log.info("the registry changed", hash=own, before=others)
+            self._membership.unevaluated = self._finishing = True
             await _list_dates(self._engine)
-            self._finishing = True
         return bool(others)
 
     async def finish_behind(self) -> None:
@@ -189,6 +189,7 @@ class RegistryRollout:
         for start in range(0, len(every), PER_TRANSACTION):
             work = {t: (Ticked(),) for t in every[start : start + PER_TRANSACTION]}
             evaluated += len(await engine.apply_each(work, refill=True))
+        self._membership.unevaluated = False
         log.info("partitions re-evaluated", partitions=evaluated, processors=len(changed))
         return evaluated
 

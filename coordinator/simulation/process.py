@@ -120,12 +120,17 @@ class Process:
         """Let go of a task that has ended."""
         self.tasks.pop(task, None)
 
-    async def roll_out(self) -> int:
-        """Take the registry into use."""
-        return await self.call(lambda p: p.roll_out_inside())
+    async def roll_out(self) -> None:
+        """Take the registry into use; what it changed is evaluated while the process serves."""
+
+        async def begin(process: Process) -> bool:
+            return await process.sweeper.rollout.begin()
+
+        if await self.call(begin):
+            self.spawn(self.sweeper.rollout.finish_behind())
 
     async def roll_out_inside(self) -> int:
-        """The same, in a task that already belongs to the process."""
+        """The same for a story, where all of it is evaluated before the next step."""
         return await self.sweeper.rollout.start()
 
     def loops(self) -> list[asyncio.Task[None]]:

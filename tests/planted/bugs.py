@@ -985,6 +985,15 @@ DECIDING = (
         by=SERVICE + "test_sweep_late.py",
     ),
     tested(
+        "ledger-unread-until-a-rollout-is-over",
+        "a partition that is touched before a start has evaluated it does not know what another "
+        "registry's instance recorded",
+        "law 3",
+        replace(ENGINE, "refill or stale or self.membership.unevaluated", "refill or stale"),
+        by=SERVICE + "test_rolling_deployment.py::"
+        "test_what_another_registry_recorded_counts_before_a_start_has_evaluated_everything",
+    ),
+    tested(
         "registry-given-up-too-early",
         "an instance of another registry that is alive counts as gone at once",
         "law 3",

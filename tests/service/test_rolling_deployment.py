@@ -16,7 +16,7 @@ import pytest
 
 from coordinator.adapters.sqlite import SqliteStore
 from coordinator.app import Application, build
-from coordinator.core.model import RunStatus
+from coordinator.core.choices import RunStatus
 from coordinator.core.spec import LaunchKind
 from coordinator.documents import event_key
 from coordinator.errors import NotFound, Unavailable
@@ -42,9 +42,9 @@ class Shared:
     clock: ManualClock
     launches: Launches
 
-    async def instance(self, registry: str) -> Application:
-        """An instance that has just been started, without loops of its own."""
-        application = build(
+    def wired(self, registry: str) -> Application:
+        """An instance that is about to start, without loops of its own."""
+        return build(
             Settings(),
             registry=parse(registry),
             store=self.store,
@@ -53,6 +53,10 @@ class Shared:
             notifiers=[],
             alone=False,
         )
+
+    async def instance(self, registry: str) -> Application:
+        """One that has been started."""
+        application = self.wired(registry)
         await application.sweeper.rollout.start()
         return application
 
@@ -102,6 +106,24 @@ async def test_what_an_old_instance_takes_in_reaches_processors_that_only_the_ne
         late = await partition(new, "Late")
         assert late is not None
         assert late.generation == 1
+
+
+async def test_what_another_registry_recorded_counts_before_a_start_has_evaluated_everything() -> (
+    None
+):
+    async with shared() as s:
+        first = await s.instance(TWO)
+        await first.ingest.take(s.load("raw.a"))
+        without = await s.instance(
+            HEAD + "  Q: {phase: 3, output: out.q, requires: [{table: raw.c}]}\n"
+        )
+        await without.ingest.take(s.load("raw.b"))  # `P` is not known to it
+        again = s.wired(TWO)
+        assert await again.sweeper.rollout.begin()
+        taken = await again.ingest.take(s.load("raw.a", 2))
+        assert [a.fired_run_id for a in taken.affected] == [f"P:{DATE}:1"]
+        await again.sweeper.rollout.finish()
+        assert not again.engine.membership.unevaluated
 
 
 async def test_a_new_instance_that_dies_meanwhile_leaves_the_next_start_to_look() -> None:
