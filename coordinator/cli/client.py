@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import SplitResult, quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from coordinator.errors import CoordinatorError, Unusable
 from coordinator.terminal import safe
@@ -88,8 +88,12 @@ class Service:
         self, url: str, token: str | None = None, *, timeout_seconds: float = TIMEOUT_SECONDS
     ) -> None:
         self.url = url.rstrip("/")
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or not _has_port(parts):
+        if "@" in self.url:  # what precedes it may be a password, and is not shown
+            raise Unusable(
+                "an address of a service names no user and no password; leave out what precedes the @ "
+                "in --url or COORDINATOR_URL, and give a token with COORDINATOR_TOKEN"
+            )
+        if not _is_address(self.url):
             raise Unusable(
                 f"{safe(url)!r} is no address of a service; give one such as {DEFAULT_URL} "
                 "with --url or COORDINATOR_URL"
@@ -200,9 +204,10 @@ class Service:
         raise Refusal(status, detail, problem)
 
 
-def _has_port(parts: SplitResult) -> bool:
-    """Whether the port, if one is given, is a number; a user before the host is none of an address."""
+def _is_address(url: str) -> bool:
+    """Whether it names a host, by HTTP or HTTPS, and a port at the most."""
     try:
-        return parts.port != 0 and parts.username is None
-    except ValueError:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not close, or a port that is none
         return False

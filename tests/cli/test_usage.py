@@ -130,12 +130,19 @@ def test_a_token_is_not_taken_to_another_place(
 
 @pytest.mark.parametrize(
     "address",
-    ["bogus", "ftp://127.0.0.1", "http://", "http://127.0.0.1:port", "http://me:it@127.0.0.1"],
+    ["bogus", "ftp://127.0.0.1", "http://", "http://127.0.0.1:port", "http://[::1"],
 )
 def test_an_address_that_is_none_is_said_to_be(address: str) -> None:
     ran = invoke("status", DATE, "--url", address)
     assert ran.code == 2
     assert "no address of a service" in ran.err
+
+
+def test_a_password_in_an_address_is_rejected_and_not_shown() -> None:
+    ran = invoke("status", DATE, "--url", "http://me:hidden@127.0.0.1")
+    assert ran.code == 2
+    assert "COORDINATOR_TOKEN" in ran.err
+    assert "hidden" not in ran.err
 
 
 def test_a_broken_settings_file_is_a_usage_error(tmp_path: Path) -> None:
