@@ -22,8 +22,13 @@ VERBS_OF_THE_CONTRACT = [
 ]
 HEAVY = [
     *("fastapi", "uvicorn", "duckdb", "sqlglot", "httpx", "structlog", "sqlite3"),
-    *("ruamel", "starlette", "asyncio", "coordinator.core", "coordinator.documents"),
+    *("ruamel", "starlette", "asyncio", "coordinator.documents"),
     *("coordinator.wire", "coordinator.service", "coordinator.registry", "click"),
+    *(
+        f"coordinator.core.{file.stem}"
+        for file in sorted((ROOT / "coordinator" / "core").glob("*.py"))
+        if file.stem not in ("__init__", "choices")
+    ),
 ]
 UNUSED_BY_HELP = [*HEAVY, "rich", "pygments", "markdown_it"]
 """Without pydantic, by which typer reads the words of a command line."""
