@@ -204,7 +204,19 @@ class Judge:
         for rules in self.serving.possible():
             for name, game_date in _partitions_of(rules, load):
                 story = self.story(name, game_date)
+                first = not story.known_by
                 story.known_by.append((load.number, load.received_at, at))
+                processor = rules.processors[name]
+                if first and processor.clocks:
+                    # It may have been decided on when the load was received, and committed later.
+                    self.instants.pass_time(
+                        {(name, game_date): story},
+                        rules,
+                        processor,
+                        load.received_at,
+                        at,
+                        self._number,
+                    )
 
     def _load(self, row: Recorded, at: datetime) -> RecordedLoad:
         """A ledger line, with the content that its sender sent instead of the recorded one."""

@@ -520,6 +520,28 @@ def test_a_date_first_known_after_its_deadline_is_judged_as_usual() -> None:
     assert found == ["deadline.fire"]
 
 
+@pytest.mark.parametrize(
+    ("received", "rules"),
+    [
+        pytest.param(-1, [], id="received before it"),
+        pytest.param(1, ["notice.deadline"], id="received after it"),
+    ],
+)
+def test_a_deadline_may_be_noticed_of_what_was_committed_after_it(
+    received: int, rules: list[str]
+) -> None:
+    stage = Stage(
+        [{"table": ODDS}, {"table": PBP}], deadline={"at": "08:00", "day": 1, "then": "alert"}
+    )
+    deadline = wall_clock("2025-11-16", "08:00", "America/New_York")
+    stage.now = deadline + timedelta(minutes=2)
+    stage.judge.pass_time(stage.now)
+    at = deadline + timedelta(minutes=received)
+    stage.load(timestamp=at.isoformat(), recorded={"received_at": at})
+    stage.show("waiting", "overdue")
+    assert sorted(set(stage.notice("deadline"))) == rules
+
+
 def test_a_schedule_must_act_and_acts_once() -> None:
     policy = {"grace": "12h", "schedule": [{"at": "08:00", "day": 1, "when": "ready"}]}
     requires = [{"table": ODDS}, {"table": PBP, "critical": False}]
