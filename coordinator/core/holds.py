@@ -21,9 +21,11 @@ def ready_since(partition: Judgeable, requirements: Sequence[RequirementVerdict]
     critical = [r for r in requirements if r.requirement.critical]
     if critical:
         return max((r.since for r in critical if r.since is not None), default=partition.created_at)
+    # Neither a waiver begins anything, nor a load without rows where rows are due.
     arrivals = partition.inputs.arrivals.values()
-    receipts = [a.received_at for t in arrivals for a in t.arrivals.values()]
-    # An arrival is needed, so a waiver alone begins nothing.
+    receipts = [a.received_at for t in arrivals for a in t.arrivals.values() if not a.empty]
+    sources = [s for r in requirements for s in r.sources if s.by_data]
+    receipts += [a.received_at for s in sources for a in s.loads]
     receipts += [r.since for r in requirements if r.window is not None and r.since is not None]
     return min(receipts, default=partition.created_at)
 

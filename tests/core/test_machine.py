@@ -1167,6 +1167,19 @@ def test_grace_without_critical_needs_runs_from_the_first_arrival_not_from_a_wai
     assert world.partition.wake_at == at(33)
 
 
+def test_debounce_without_critical_needs_counts_no_empty_load() -> None:
+    world = World(
+        table(A, critical=False), table(B, critical=False), debounce=HOUR, max_settle=2 * HOUR
+    )
+    world.load(A, status=NO_DATA, rows=0)
+    world.at(180).load(B)
+    assert world.status is Status.SETTLING
+    assert world.partition.wake_at == at(240)
+    off = World(table(A, critical=False), games=(), off_day=OffDay.RUN, debounce=HOUR)
+    off.load(A, status=NO_DATA, rows=0)
+    assert off.partition.wake_at == at(60)
+
+
 def test_an_ordinary_load_of_games_that_are_not_kept_releases_a_quiet_one() -> None:
     world = World(table(A), grains={A: Grain.GAME}, cooldown=ZERO, games=GAMES)
     world.load(A, GAMES)

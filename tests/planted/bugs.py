@@ -273,6 +273,17 @@ JUDGEMENT = (
         "test_an_instant_that_came_under_a_quiet_load_is_over_when_an_ordinary_one_comes",
     ),
     tested(
+        "an-empty-load-begins-the-wait",
+        "without critical needs a load without rows that came long ago ends debounce",
+        "2.5, max_settle",
+        replace(
+            HOLDS_FILE,
+            "for a in t.arrivals.values() if not a.empty]",
+            "for a in t.arrivals.values()]",
+        ),
+        by="tests/core/test_machine.py::test_debounce_without_critical_needs_counts_no_empty_load",
+    ),
+    tested(
         "an-instant-waits-for-the-needs",
         "a schedule's instant that came while the needs were not met acts when they are",
         "2.6, schedule",
@@ -586,7 +597,7 @@ RUN = (
         "new-partition-not-filled",
         "a processor that is added later does not see what was loaded before",
         "law 3",
-        replace(ENGINE, "if stale or refill else None", "if False else None"),
+        replace(ENGINE, "refill = refill or stale or", "refill = refill or"),
     ),
     simulated(
         "settling-forgotten",
