@@ -289,7 +289,8 @@ class PartitionStory:
                 if before is None:
                     # A line that a later registry brought: what came before it is not newer data.
                     served = needs.changed_at or needs.rules.served_at
-                    certain = all(x.number > base.number and x.received_at > served for x in loads)
+                    before_it = max(base.number, needs.changed_after)
+                    certain = all(x.number > before_it and x.received_at > served for x in loads)
                 made_met = (
                     before is not None
                     and not need.line.critical
@@ -494,7 +495,11 @@ class PartitionStory:
         if processor.debounce and (every or since):
             first = ALWAYS
             if sure:
-                first = max(sure, key=lambda x: x.number).received_at + processor.debounce
+                # Newer data, or what may be that, restarts it in the order of commits.
+                last_sure = max(sure, key=lambda x: x.number)
+                later = (x for x in every if x.number > last_sure.number)
+                receipts = (x.received_at for x in (last_sure, *later))
+                first = min(receipts) + processor.debounce
                 earliest = min(x.received_at for x in [*sure, *since])
                 first = min(first, earliest + processor.max_settle)
             last = max(x.received_at for x in [*every, *since]) + processor.debounce

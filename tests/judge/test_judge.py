@@ -780,3 +780,32 @@ def test_a_failed_run_is_notified() -> None:
 )
 def test_wall_clock_instants(day: str, at: str, instant: datetime) -> None:
     assert wall_clock(day, at, "America/New_York") == instant
+
+
+def test_what_came_before_a_registry_is_not_newer_to_its_lines_though_clocks_say_so() -> None:
+    stage = Stage([{"table": ODDS}], cooldown="0s")
+    stage.fire((ODDS, stage.load()))
+    stage.succeed()
+    later = stage.after(minutes=30).load(PBP)
+    stage.now -= timedelta(minutes=20)
+    stage.serve(registry([{"table": ODDS}, {"table": PBP}], cooldown="0s"), "two")
+    event = stage.load()
+    found = stage.fire((ODDS, event), (PBP, later), trigger="late_data", changed_tables=(ODDS,))
+    assert found == []
+
+
+def test_debounce_restarts_with_what_may_be_newer_data_and_was_committed_last() -> None:
+    settle = {"cooldown": "0s", "debounce": "30s"}
+    stage = Stage([{"table": ODDS}], **settle)
+    first = stage.load()
+    stage.after(seconds=31).fire((ODDS, first))
+    stage.succeed()
+    stage.after(minutes=30)
+    stage.serve(registry([{"table": ODDS}, {"table": PBP}], **settle), "two")
+    odds = stage.after(minutes=1).load()
+    stage.now -= timedelta(minutes=20)
+    maybe = stage.load(PBP)
+    stage.after(seconds=31)
+    changed = (ODDS, PBP)
+    found = stage.fire((ODDS, odds), (PBP, maybe), trigger="late_data", changed_tables=changed)
+    assert [r for r in found if r.startswith("hold")] == []
