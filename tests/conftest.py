@@ -19,13 +19,11 @@ settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if IN_CI else "local")
 
-# As the service logs: structlog's own default draws each traceback with the values of its variables,
-# which takes minutes where a test makes hundreds of them.
+# Tracebacks as plain as the service's: structlog's own default draws each with the values of its
+# variables, which takes minutes where a test makes hundreds of them.
 structlog.configure(
     processors=[
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *structlog.get_config()["processors"][:-1],
         structlog.dev.ConsoleRenderer(colors=False, exception_formatter=plain_traceback),
     ]
 )
